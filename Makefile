@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.filled
-export OMP_NUM_THREADS ?= 1
+
+# Workers that wait for each other actively starve each other; must be set before torch is imported.
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: setup demo test test-all lint types floors clean
@@ -11,12 +12,16 @@ export OMP_WAIT_POLICY ?= passive
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "dimlift needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
 demo: setup
 	$(BIN)/dimlift demo
+
+# Two test processes, one thread each.
+test test-all: export OMP_NUM_THREADS ?= 1
 
 test: setup
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
