@@ -31,7 +31,7 @@ class Commands(TyperGroup):
         """Run the chosen command.
 
         Raises:
-            Exit: with code 2 on a `DimliftError` or a disk that refuses to be written, 130 when stopped from the keyboard.
+            Exit: with code 2 on a `DimliftError` or a disk that refuses, 130 when stopped from the keyboard.
         """
         try:
             return super().invoke(ctx)

@@ -1,4 +1,4 @@
-"""How many threads torch may use. Must be settled before torch is imported, so the command line does it first of all."""
+"""How many threads torch may use: settled before torch is imported, so the command line does it first of all."""
 
 import os
 from collections.abc import MutableMapping

@@ -1,0 +1,54 @@
+"""The command `dimlift`, assembled from one file per subcommand."""
+
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+
+from dimlift.cli.check import check
+from dimlift.cli.compare import compare
+from dimlift.cli.console import Commands
+from dimlift.cli.demo import demo
+from dimlift.cli.lift import lift
+from dimlift.cli.predict import predict
+from dimlift.cli.report import report
+from dimlift.cli.threads import settle_threads
+from dimlift.cli.train import train
+
+app = typer.Typer(
+    name="dimlift",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dimlift {installed_version('dimlift')}")
+        raise typer.Exit
+
+
+@app.callback()
+def dimlift(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Give pretrained 2D vision networks a third dimension, and find out whether it paid.
+
+    New here? `dimlift demo` needs no data, no network and about ten minutes.
+    """
+
+
+for command in (demo, lift, check, train, predict, compare, report):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    settle_threads()
+    app()

@@ -1,0 +1,84 @@
+"""`dimlift lift`: a 2D network in, a 3D network and its certificate out."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dimlift.cli.console import err, out
+from dimlift.errors import PlanError
+
+
+def lift(
+    network: Annotated[
+        str, typer.Argument(help="timm:NAME, NAME, or packaged:efficientnet_lite0 (real weights, no download).")
+    ],
+    kernel: Annotated[str, typer.Option(help="Depth of the kernels, or 'cubic' for as deep as wide.")] = "3",
+    profile: Annotated[
+        str, typer.Option(help="How a 2D kernel spreads over depth: centre, average or gaussian.")
+    ] = "centre",
+    axes: Annotated[
+        str, typer.Option(help="Axes the kernel spreads along, for example depth,height,width (cubic kernels).")
+    ] = "depth",
+    stride: Annotated[str, typer.Option(help="'kernel': patch embeddings also stride in depth (tubelets).")] = "none",
+    reduce: Annotated[
+        str, typer.Option(help="Average pooling over depth after each stage, for example 1,1,2,2.")
+    ] = "1,1,1,1",
+    attention: Annotated[str, typer.Option(help="slice, joint, or the number of slices in a window.")] = "slice",
+    pool: Annotated[str, typer.Option(help="Squeeze-excite and global pools: slice or joint.")] = "slice",
+    norm: Annotated[str, typer.Option(help="Statistics that span positions: slice or joint.")] = "slice",
+    head: Annotated[str, typer.Option(help="How slices become one answer: mean, max, attention or none.")] = "mean",
+    factorised: Annotated[
+        bool, typer.Option("--factorised", help="2D kernel times a depth profile per channel: about the 2D cost.")
+    ] = False,
+    in_channels: Annotated[int | None, typer.Option(help="Channels of the volumes (1 for CT and most MR).")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Height and width of the slices, for networks that fix theirs (ViTs).")
+    ] = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="Hand out a pyramid of feature maps instead of logits.")
+    ] = False,
+    weights: Annotated[Path | None, typer.Option(help="A weights file of the 2D network (.safetensors, .pth).")] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Use the published weights; looks on this disk only.")
+    ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow --pretrained to fetch them from the network.")
+    ] = False,
+    certify: Annotated[
+        bool, typer.Option(help="Test the laws on a small volume; skip it for very large networks.")
+    ] = True,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Write a weights folder (model.safetensors + model.json) here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
+) -> None:
+    """Lift a 2D network into 3D and print its certificate: which layers talk, what was inflated, the measured error.
+
+    Examples:
+
+        dimlift lift packaged:efficientnet_lite0 --in-channels 1
+
+        dimlift lift timm:resnet18 --kernel 3 --profile average --in-channels 1 --features --out lifted-resnet18
+
+        dimlift lift timm:vit_small_patch14_dinov2 --attention joint --image-size 224 --pretrained --download
+    """
+    import dimlift
+    from dimlift.experiments.lifted import lift_into
+
+    with err.status(f"lifting {network}"):
+        plan = dimlift.DepthPlan(
+            kernel=kernel if kernel == "cubic" else _whole(kernel, "--kernel", "a number of slices or 'cubic'"),
+            profile=profile,
+            axes=tuple(axes.split(",")),
+            stride=stride,
+            reduce=tuple(_whole(part, "--reduce", "numbers separated by commas") for part in reduce.split(",")),
+            attention=attention
+            if attention in ("slice", "joint")
+            else _whole(attention, "--attention", "'slice', 'joint' or a number of slices"),
+            pool=pool,
+            norm=norm,
+            head=head,
+            factorised=factorised,
+        )

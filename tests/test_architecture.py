@@ -1,0 +1,124 @@
+"""The house rules that a machine can check."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "dimlift"
+FILES = sorted(SOURCE.rglob("*.py"))
+PAGES = sorted(path for pattern in ("*.md", "docs/*.md", "examples/*") for path in ROOT.glob(pattern))
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+def python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_imports_go_down_only():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_importing_dimlift_does_nothing():
+    """No heavy package, no thread, no environment variable, no warning filter."""
+    seen = python(
+        "import json, os, sys, threading, warnings\n"
+        "environment, filters = dict(os.environ), list(warnings.filters)\n"
+        "import dimlift\n"
+        "heavy = sorted({'torch', 'timm', 'monai', 'lightning', 'numpy', 'matplotlib'} & set(sys.modules))\n"
+        "same = [environment == dict(os.environ), filters == warnings.filters]\n"
+        "print(json.dumps([heavy, threading.active_count(), *same]))"
+    )
+    assert seen == [[], 1, True, True]
+
+
+def test_rooms_that_need_no_torch_do_not_load_it():
+    """Checking data and reading a report must not wait for torch; the first module that loads it is named."""
+    modules = ["cli.app", "data.nifti", "data.dataset", "data.check", "data.preprocessing", "data.splits"]
+    modules += ["records.record", "metrics.scores", "report.page", "report.summary"]
+    culprits = python(
+        "import importlib, json, sys\n"
+        "culprits = {}\n"
+        f"for module in {modules}:\n"
+        "    importlib.import_module(f'dimlift.{module}')\n"
+        "    for heavy in {'torch', 'timm', 'monai', 'lightning'} & set(sys.modules):\n"
+        "        culprits.setdefault(heavy, module)\n"
+        "print(json.dumps(culprits))"
+    )
+    assert culprits == {}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_a_file_says_what_it_is_and_stays_readable(path):
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree) or not tree.body, "a file starts with a docstring"
+    assert len(text.splitlines()) <= 400
+    assert path.stem not in {"utils", "helpers", "common", "misc"}
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", text)
+    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert "print" not in calls
+    assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree)), (
+        "input is checked with errors that tell the way out"
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_nothing_is_pickled(path):
+    """Only safetensors and JSON are written; foreign weights are read without running their code."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            assert not {"pickle", "dill", "cloudpickle", "joblib", "shelve"} & {
+                module.split(".")[0] for module in modules
+            }
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+        ):
+            called = f"{node.func.value.id}.{node.func.attr}"
+            keywords = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+            assert called not in {"torch.save", "fabric.save"}
+            assert called != "torch.load" or keywords.get("weights_only") is True
+            assert not (called in {"np.load", "numpy.load"} and keywords.get("allow_pickle"))
+
+
+@pytest.mark.parametrize("path", [*FILES, *PAGES], ids=name)
+def test_no_file_knows_the_machine_it_was_written_on(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"(?<![\w.])/(work|home|root|Users|tmp|mnt)/\w", text)
+    assert not re.search(r"index-url|find-links|extra-index", text)
+
+
+def test_pins_are_names_and_versions_and_cover_every_dependency():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.!-]+", line) for line in lines)
+    pinned = {canonical(line.partition("==")[0]) for line in lines}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    assert {canonical(re.match(r"[\w.-]+", need)[0]) for need in wanted} <= pinned
+
+
+def canonical(package):
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
