@@ -1,0 +1,1 @@
+"""What is minimised: functions of logits and labels, without any network."""

@@ -1,0 +1,78 @@
+"""Dice plus cross-entropy over annotated voxels, from MONAI's Dice and torch's cross-entropy.
+
+- Soft Dice: Milletari et al., V-Net, 2016, https://arxiv.org/abs/1606.04797
+- The sum of both: Isensee et al., nnU-Net, 2021, https://arxiv.org/abs/1809.10486
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Integer
+from monai.losses import DiceLoss
+from torch import Tensor, nn
+
+from dimlift.batches import IGNORE
+from dimlift.errors import ShapeError
+
+
+class DiceCrossEntropy(nn.Module):
+    """Soft Dice over the foreground classes plus cross-entropy over all; voxels labelled `IGNORE` have no influence.
+
+    Args:
+        dice: weight of the Dice term, 0 to leave it out.
+        cross_entropy: weight of the cross-entropy term, 0 to leave it out.
+        class_weights: weight of each class in the cross-entropy; None weighs every voxel alike.
+        include_background: whether class 0 counts in the Dice term.
+        batch_dice: one Dice over all patches of a batch (steadier when a class is missing from many patches), else
+            one for each patch.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        dice: float = 1.0,
+        cross_entropy: float = 1.0,
+        class_weights: tuple[float, ...] | None = None,
+        include_background: bool = False,
+        batch_dice: bool = True,
+    ) -> None:
+        super().__init__()
+        self.dice_weight, self.cross_entropy_weight = dice, cross_entropy
+        # Not part of a checkpoint: it is configuration, and the logits do not depend on it.
+        self.register_buffer("class_weights", torch.tensor(class_weights) if class_weights else None, persistent=False)
+        self.dice = DiceLoss(
+            include_background=include_background,
+            to_onehot_y=True,
+            softmax=True,
+            batch=batch_dice,
+            ignore_index=IGNORE,
+        )
+
+    def forward(
+        self, logits: Float[Tensor, "batch classes *grid"], label: Integer[Tensor, "batch *grid"]
+    ) -> Float[Tensor, ""]:
+        """The loss, in float32 whatever the autocast; zero where no voxel is annotated.
+
+        Raises:
+            ShapeError: if logits and label do not lie on the same grid.
+        """
+        if label.shape != (len(logits), *logits.shape[2:]):
+            raise ShapeError(
+                f"logits {tuple(logits.shape)} need a label of shape {(len(logits), *logits.shape[2:])}, "
+                f"got {tuple(label.shape)}; the network must answer at the resolution of its label"
+            )
+        with torch.autocast(logits.device.type, enabled=False):
+            return self._loss(logits.float(), label.long())
+
+    def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        annotated = label != IGNORE
+        # Zeroing the logits keeps an infinite or NaN answer outside the annotation from reaching the sums.
+        logits = torch.where(annotated[:, None], logits, 0.0)
+        total = logits.sum() * 0.0  # a gradient exists even where nobody annotated anything
+        if self.cross_entropy_weight and annotated.any():
+            total = total + self.cross_entropy_weight * F.cross_entropy(
+                logits, label, weight=self.class_weights, ignore_index=IGNORE
+            )
+        if self.dice_weight and annotated.any():
+            total = total + self.dice_weight * self.dice(logits, label[:, None])
+        return total
