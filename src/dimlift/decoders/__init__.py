@@ -1,0 +1,1 @@
+"""From maps of several resolutions to one answer for every voxel."""

@@ -1,0 +1,43 @@
+"""The two blocks of the light decoder: convolution with norm and GELU, and resizing to a given grid."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dimlift.decoders.norm import InstanceNorm
+
+Grid = tuple[int, int, int]
+
+
+class ConvNormGelu(nn.Sequential):
+    """3D convolution, instance norm, GELU; keeps the grid unless `stride` says otherwise.
+
+    Args:
+        in_channels: channels it reads.
+        out_channels: channels it writes.
+        depth_kernel: extent of the kernel through the slices. 1 also keeps the norm within each slice, so that no
+            slice sees another.
+        kernel: extent of the kernel within a slice.
+        stride: (z, y, x) step of the kernel.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, depth_kernel: int = 3, kernel: int = 3, stride: Grid = (1, 1, 1)
+    ) -> None:
+        size = (depth_kernel, kernel, kernel)
+        super().__init__(
+            nn.Conv3d(in_channels, out_channels, size, stride, tuple(k // 2 for k in size), bias=False),
+            InstanceNorm(out_channels, per_slice=depth_kernel == 1),
+            nn.GELU(),
+        )
+
+
+def resize(
+    volume: Float[Tensor, "batch channels _ _ _"], grid: Grid, mode: str
+) -> Float[Tensor, "batch channels _ _ _"]:
+    """`volume` on another grid over the same extent, pixel centres at +0.5 (nothing is done if it is there already)."""
+    if tuple(volume.shape[2:]) == grid:
+        return volume
+    if mode == "nearest":
+        return F.interpolate(volume, grid, mode="nearest-exact")
+    return F.interpolate(volume, grid, mode="trilinear", align_corners=False)
