@@ -1,0 +1,121 @@
+"""The two configurations: one run (`TrainConfig`) and arms beside each other (`StudyConfig`)."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+from pydantic import Field, model_validator
+
+from dimlift.experiments.arms.arm import Arm
+from dimlift.experiments.sections import (
+    BudgetSection,
+    DatasetSection,
+    PositiveFloat,
+    PreprocessingSection,
+    Section,
+    SplitSection,
+    TrainingSection,
+)
+from dimlift.experiments.tables import METHODS
+
+if TYPE_CHECKING:
+    AnyArm = Arm
+else:
+    AnyArm = Annotated[Union[tuple(METHODS.values())], Field(discriminator="method")]  # noqa: UP007
+
+Kind = Literal["segmentation", "classification", "regression"]
+
+
+class _Common(Section):
+    """What one run and a whole study share."""
+
+    dataset: DatasetSection = Field(description="Where the volumes are.")
+    task: Kind = Field(
+        "segmentation", description="A class for every voxel, a class for every volume, or a number for every volume."
+    )
+    preprocessing: PreprocessingSection = Field(
+        PreprocessingSection(), description="What happens to a volume before a network sees it."
+    )
+    split: SplitSection = Field(SplitSection(), description="Which cases train and which test.")
+    budget: BudgetSection = Field(description="How long one run trains.")
+    training: TrainingSection = Field(TrainingSection(), description="The training loop.")
+
+
+class TrainConfig(_Common):
+    """One run: `dimlift train CONFIG --out RUN`."""
+
+    arm: AnyArm = Field(description="The method and its options.")
+    name: str = Field("train", description="Name of the arm in messages and records.")
+    fold: int | None = Field(
+        0, ge=0, description="Part of the split that tests; null trains on every case and scores none."
+    )
+    fraction: PositiveFloat = Field(1.0, description="Training cases to use: a share up to 1, or a count above 1.")
+    seed: int = Field(0, ge=0, description="Draws initial weights, patches and augmentation.")
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> "TrainConfig":
+        _check_fold(self.fold, self.split)
+        return self
+
+    def cell(self, manifest: str) -> str:
+        """The name of this run: sha256 of everything that decides its result.
+
+        Args:
+            manifest: hash of the data set (`Dataset.manifest_hash()`).
+        """
+        decisive = self.model_dump(mode="json", exclude={"name", "fold", "fraction", "seed", "arm", "dataset"})
+        for undecisive in ("checkpoint_every", "threads"):
+            decisive["training"].pop(undecisive)
+        content = {
+            "config": {**decisive, "arm": self.arm.without_names(), "layout": self.dataset.layout},
+            "data": manifest,
+            "fraction": self.fraction,
+            "fold": self.fold,
+            "seed": self.seed,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the arm."""
+        return self.arm.rate or self.training.rate
+
+
+class StudyConfig(_Common):
+    """Arms beside each other: `dimlift compare STUDY.yaml --out DIR`."""
+
+    title: str = Field("", description="Title of the report; the data set's name if empty.")
+    notes: tuple[str, ...] = Field((), description="Sentences the report shows above its table.")
+    arms: dict[str, AnyArm] = Field(min_length=1, description="The arms by name, in the order of the report.")
+    reference: str | None = Field(None, description="Arm the others are compared with; the first if not set.")
+    folds: tuple[int, ...] = Field((0,), min_length=1, description="Parts of the split to run.")
+    fractions: tuple[PositiveFloat, ...] = Field(
+        (1.0,), min_length=1, description="Training cases to use: shares up to 1, or counts above 1."
+    )
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2), min_length=1, description="One run of every arm for each seed; a verdict needs at least two."
+    )
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "StudyConfig":
+        if self.reference is not None and self.reference not in self.arms:
+            raise ValueError(f"'reference' is {self.reference!r}, but the arms are {', '.join(self.arms)}")
+        for name, values in (("folds", self.folds), ("fractions", self.fractions), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name!r} holds a value twice: {list(values)}")
+        for fold in self.folds:
+            _check_fold(fold, self.split)
+        return self
+
+    def run(self, arm: str, *, fraction: float, fold: int, seed: int) -> TrainConfig:
+        """The configuration of one cell."""
+        shared: dict[str, Any] = {name: getattr(self, name) for name in _Common.model_fields}
+        return TrainConfig(**shared, arm=self.arms[arm], name=arm, fraction=fraction, fold=fold, seed=seed)
+
+
+def _check_fold(fold: int | None, split: SplitSection) -> None:
+    if fold is None:
+        return
+    parts = 1 if split.test_cases else split.folds
+    if not 0 <= fold < parts:
+        raise ValueError(f"fold {fold} does not exist: the split has {parts}, counted from 0")

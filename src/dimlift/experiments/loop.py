@@ -1,0 +1,224 @@
+"""The one training loop: any method, a budget in steps or seconds, resumable, and the same every time.
+
+What step n does is a function of (seed, n): its batch, and the random numbers the network draws (dropout), because the
+generator is seeded anew at every step. Resuming therefore needs no memory of what was drawn before.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dimlift.batches import VolumeBatch
+from dimlift.errors import RunError
+from dimlift.experiments.checkpoint import Counters, load_checkpoint, save_checkpoint
+from dimlift.experiments.optimiser import MovingAverage, adamw, rate_share, set_rate
+from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.sections import BudgetSection, TrainingSection
+
+POINTS = 100
+"""Logged points of a run."""
+
+
+@dataclass
+class Fit:
+    """What training came to.
+
+    Attributes:
+        seconds: training time, what was spent before the first step included.
+        history: {"step", "seconds", "loss"} at about a hundred points, and what validation found.
+        notes: sentences for the record, for example a damaged checkpoint that was passed over.
+    """
+
+    steps: int
+    seconds: float
+    history: list[dict[str, float]]
+    notes: list[str] = field(default_factory=list)
+
+
+def fit(
+    method: nn.Module,
+    batch_at: Callable[[int], VolumeBatch],
+    *,
+    budget: BudgetSection,
+    training: TrainingSection,
+    rate: float,
+    seed: int,
+    arm: str = "",
+    spent: float = 0.0,
+    checkpoints: Path | None = None,
+    validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    progress: Progress = silent,
+) -> Fit:
+    """Train a method in place until its budget is spent.
+
+    Args:
+        method: has `loss(batch)` and `parameter_groups(rate)`.
+        batch_at: the batch of a step; a function of the step alone.
+        spent: seconds of the budget that are gone already (feature extraction).
+        checkpoints: folder to resume from and to save to; none are written without it.
+        validate: called each time `training.validate_every` of the budget has passed; its answers go into the history.
+
+    Raises:
+        RunError: at the first loss that is not finite, and when memory runs out.
+    """
+    fabric = _fabric(training)
+    _lay_out_channels_last(method)
+    optimiser = adamw(method.parameter_groups(rate), training.weight_decay)  # type: ignore[operator]
+    module, stepper = fabric.setup(method, optimiser)
+    module.mark_forward_method("loss")
+    average = MovingAverage(method, training.ema) if training.ema else None
+    counters, notes = Counters(seconds=spent, spent=spent), []
+    if checkpoints is not None:
+        resumed, notes = load_checkpoint(checkpoints, method, optimiser, average)
+        counters = resumed if resumed.step else counters
+    clock = _Clock(budget, counters)
+    method.train()
+    with torch.random.fork_rng():
+        while (share := clock.share()) < 1:
+            began = time.perf_counter()
+            torch.manual_seed(step_seed(seed, counters.step))
+            set_rate(optimiser, rate_share(share, training.warm_up, training.final_rate))
+            batch = _on(batch_at(counters.step), fabric.device)
+            loss = _step(fabric, module, stepper, batch, training, counters.step)
+            counters.step += 1
+            if average is not None:
+                average.update(method, counters.step)
+            counters.window.append(loss)
+            counters.seconds += time.perf_counter() - began
+            clock.log(share, arm, progress)
+            if validate is not None and clock.passed(share, training.validate_every):
+                with average.applied(method) if average else nullcontext():
+                    scores = validate(method)
+                if not counters.history or counters.history[-1]["step"] != counters.step:
+                    counters.history.append(_point(counters))
+                counters.history[-1].update(scores)
+                method.train()
+            if checkpoints is not None and clock.checkpoint_due(training.checkpoint_every):
+                save_checkpoint(checkpoints, method, optimiser, average, counters)
+    if checkpoints is not None:
+        save_checkpoint(checkpoints, method, optimiser, average, counters)
+    if average is not None:
+        method.load_state_dict(average.shadow)
+    return Fit(counters.step, counters.seconds, counters.history, notes)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A seed for one step that no other (seed, step) shares."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:7], "big")
+
+
+def _step(fabric: Any, module: Any, stepper: Any, batch: VolumeBatch, training: TrainingSection, step: int) -> float:
+    """One optimiser step; gives the loss back."""
+    try:
+        stepper.zero_grad(set_to_none=True)
+        loss: Tensor = module.loss(batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise RunError(
+                f"the loss of step {step} is {value}; its patches came from {', '.join(batch.cases)}. "
+                "Look at those files with `dimlift check`, or lower training.rate"
+            )
+        fabric.backward(loss)
+        if training.clip:
+            fabric.clip_gradients(module, stepper, max_norm=training.clip, error_if_nonfinite=False)
+        stepper.step()
+    except (torch.OutOfMemoryError, MemoryError) as fault:
+        size = " x ".join(str(n) for n in batch.image.shape[2:])
+        raise RunError(
+            f"memory ran out at a batch of {len(batch.image)} patches of {size} voxels; set training.batch_size=1, "
+            "halve training.patch_size, or set training.gradient_checkpointing=true"
+        ) from fault
+    return value
+
+
+class _Clock:
+    """How much of the budget is spent, and what is due."""
+
+    def __init__(self, budget: BudgetSection, counters: Counters) -> None:
+        self.budget, self.counters = budget, counters
+        self.checkpointed = self.told = time.perf_counter()
+        if budget.seconds is not None and counters.spent >= budget.seconds:
+            raise RunError(
+                f"feature extraction took {counters.spent:.0f} s, the whole budget of {budget.seconds:g} s; "
+                "raise budget.seconds or choose a smaller network"
+            )
+
+    def share(self) -> float:
+        """Share of the budget that is spent; what was spent before the first step shifts the start."""
+        if self.budget.seconds is None:
+            return self.counters.step / (self.budget.steps or 1)
+        return (self.counters.seconds - self.counters.spent) / (self.budget.seconds - self.counters.spent)
+
+    def passed(self, before: float, every: float) -> bool:
+        """Whether the step that began at `before` passed a multiple of `every`."""
+        return every > 0 and math.floor(min(self.share(), 1) / every + 1e-9) > math.floor(before / every + 1e-9)
+
+    def log(self, before: float, arm: str, progress: Progress) -> None:
+        """Add a point to the history about every hundredth of the budget; tell about ten times a second."""
+        window, share = self.counters.window, min(self.share(), 1.0)
+        loss = sum(window) / len(window)
+        now = time.perf_counter()
+        if now - self.told > 0.1 or share >= 1:
+            self.told = now
+            worked = self.counters.seconds - self.counters.spent
+            progress(Event("train", arm, share, self.counters.step, loss, worked * (1 - share) / share))
+        if self.passed(before, 1 / POINTS) or share >= 1:
+            self.counters.history.append(_point(self.counters))
+            window.clear()
+
+    def checkpoint_due(self, every: float) -> bool:
+        """Whether `every` seconds have passed since the last checkpoint."""
+        now = time.perf_counter()
+        if now - self.checkpointed < every:
+            return False
+        self.checkpointed = now
+        return True
+
+
+def _point(counters: Counters) -> dict[str, float]:
+    if counters.window:
+        loss = sum(counters.window) / len(counters.window)
+    else:
+        loss = counters.history[-1]["loss"]
+    return {"step": counters.step, "seconds": round(counters.seconds, 3), "loss": loss}
+
+
+def _fabric(training: TrainingSection) -> Any:
+    """Device and precision through lightning's Fabric."""
+    from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
+
+    ensure_torchvision_imports()
+    from lightning.fabric import Fabric
+
+    if training.device == "cuda" and not torch.cuda.is_available():
+        raise RunError("training.device is 'cuda', but torch sees no GPU; set training.device=cpu or auto")
+    use_gpu = training.device != "cpu" and torch.cuda.is_available()
+    precision = "bf16-mixed" if training.precision == "bf16" else "32-true"
+    return Fabric(accelerator="cuda" if use_gpu else "cpu", devices=1, precision=precision)
+
+
+def _lay_out_channels_last(method: nn.Module) -> None:
+    """Kernels of convolutions with their channels innermost, which is faster and makes folding depth a view."""
+    for parameter in method.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+        elif parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _on(batch: VolumeBatch, device: torch.device) -> VolumeBatch:
+    """The batch on the device, its volumes channels-last."""
+
+    def moved(volume: Tensor) -> Tensor:
+        return volume.to(device, memory_format=torch.channels_last_3d, non_blocking=True)
+
+    features = None if batch.features is None else moved(batch.features)
+    return VolumeBatch(moved(batch.image), batch.label.to(device), batch.cases, features)

@@ -1,0 +1,27 @@
+"""Names a configuration may use, and what each one stands for. The only lookups by string."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from dimlift.errors import UnknownName
+from dimlift.experiments.arms.arm import Arm
+from dimlift.experiments.arms.slices import LiftedArm
+from dimlift.experiments.arms.unet import UNetArm
+
+T = TypeVar("T")
+
+METHODS: dict[str, type[Arm]] = {
+    "unet": UNetArm,
+    "lifted": LiftedArm,
+}
+
+
+def pick(kind: str, table: Mapping[str, T], name: str) -> T:
+    """The entry called `name`.
+
+    Raises:
+        UnknownName: listing the names there are.
+    """
+    if name not in table:
+        raise UnknownName(kind, name, table)
+    return table[name]
