@@ -1,0 +1,33 @@
+"""`dimlift compare`: arms beside each other, and a page that says which one paid."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dimlift.cli.results import show_results
+
+
+def compare(
+    study: Annotated[Path, typer.Argument(help="A study (.yaml): data, budget, arms, folds, seeds.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file.")] = None,
+    to: Annotated[Path, typer.Option("--out", help="Folder of the study; started again, it runs what is missing.")] = Path("study"),
+) -> None:
+    """Train every arm on every fold with every seed, then write the page. Stop and start it as you like.
+
+    Examples:
+
+        dimlift compare examples/study.yaml dataset.path=Task04_Hippocampus --out study
+
+        dimlift compare study.yaml budget.seconds=300 'seeds=[0,1,2,3,4]' --out study
+    """
+    from dimlift.cli.bars import Bars
+    from dimlift.experiments.compare import compare as run_study
+    from dimlift.experiments.config import StudyConfig
+    from dimlift.experiments.config_file import load_config
+    from dimlift.report.page import write_page
+
+    config = load_config(study, overrides or [], StudyConfig)
+    with Bars() as bars:
+        run_study(config, to, progress=bars)
+    show_results(to, write_page(to))

@@ -1,0 +1,67 @@
+"""The command line as a function, and images to give it."""
+
+from dataclasses import dataclass
+
+import nibabel
+import numpy as np
+from typer.testing import CliRunner
+
+SHAPE = (18, 20, 16)
+
+
+@dataclass
+class Answer:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def told(self):
+        """The message without the line breaks a terminal may have put into it."""
+        return " ".join(self.err.split())
+
+
+def ask(*words):
+    from dimlift.cli.app import app
+
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Answer(result.exit_code, result.stdout, result.stderr)
+
+
+def refused(*words):
+    """The message of a command that must refuse: exit code 2, one block, no traceback."""
+    answer = ask(*words)
+    assert answer.code == 2, answer.out + answer.err
+    assert "Traceback" not in answer.out + answer.err
+    return answer.told
+
+
+def write_image(path, array, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0]) if affine is None else affine), path)
+    return path
+
+
+def head(seed, shape=SHAPE):
+    """An image with a bright and a dim block, and their labels."""
+    rng = np.random.default_rng(seed)
+    label = np.zeros(shape, np.uint8)
+    x, y, z = rng.integers(2, 5, size=3)
+    label[x : x + 7, y : y + 6, z : z + 8] = 1
+    label[x + 7 : x + 12, y : y + 6, z : z + 8] = 2
+    image = np.choose(label, [0.0, 3.0, 1.5]) + rng.normal(0, 0.2, shape)
+    return image.astype(np.float32), label
+
+
+QUICK = (
+    "arm.method=unet",
+    "arm.widths=[4,8]",
+    "budget.steps=2",
+    "training.patch_size=[16,16,16]",
+    "training.batch_size=1",
+)
+"""Two steps of a very small network."""
