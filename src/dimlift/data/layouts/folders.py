@@ -1,0 +1,48 @@
+"""Two plain folders: images/ and labels/, one file each per case, of the same name. The labels are found in the masks."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dimlift.data.cases import Case, Dataset, Task
+from dimlift.data.formats import read_file, stem_of, volumes_in
+from dimlift.data.layouts.description import FILE, channels_of, labels_of, read_description
+from dimlift.data.voxels import read_integers
+from dimlift.errors import DataError
+
+WANTED = "two folders (images/CASE.nii.gz, labels/CASE.nii.gz)"
+
+
+def matches(path: Path) -> bool:
+    """A folder called images with readable files."""
+    return bool(volumes_in(path / "images"))
+
+
+def read(path: Path, task: Task) -> Dataset:
+    """Cases by file name. Without a dataset.json every value found in a mask is a label, its name its number."""
+    masks = {stem_of(file): file for file in volumes_in(path / "labels")}
+    images = {stem_of(file): file for file in volumes_in(path / "images")}
+    cases = tuple(
+        Case(name, (file,), masks.get(name, path / "labels" / file.name), group=name) for name, file in images.items()
+    )
+    unmatched = tuple(masks[name] for name in masks if name not in images)
+    channels: tuple[str, ...] = ("image",)
+    ignore = None
+    if (path / FILE).is_file():
+        description = read_description(path)
+        channels = channels_of(path, description)
+        labels, ignore = labels_of(path, description)
+    else:
+        labels = {str(value): value for value in label_values(list(masks.values()))}
+    return Dataset(path.resolve().name, path, cases, channels, labels, task, ignore, (), unmatched)
+
+
+def label_values(masks: list[Path]) -> list[int]:
+    """Every value but 0 that occurs in a mask; files that cannot be read are left for `check` to name."""
+    values: set[int] = set()
+    for mask in masks:
+        try:
+            values.update(int(value) for value in np.unique(read_integers(read_file(mask))))
+        except DataError:
+            continue
+    return sorted(values - {0})

@@ -1,0 +1,216 @@
+"""NIfTI files, read to their last byte.
+
+nibabel stops reading once it has its voxels, so a flipped bit that only the gzip checksum shows goes unnoticed; other readers
+fill a truncated file with zeros. Here the gzip stream is read to its end, which checks the sum, and its length must
+be the one the header states.
+"""
+
+import contextlib
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from dimlift.data.findings import Finding
+from dimlift.data.volume import Volume
+from dimlift.errors import DamagedFile, DataError
+
+SUFFIXES = (".nii.gz", ".nii")
+
+_GZIP_LARGEST_RATIO = 1032
+"""No gzip stream unpacks to more than this many times its size: a header that asks for more is wrong."""
+_GZIP_OVERHEAD = 64
+_AGAIN = "download or copy it again from its source"
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a `.nii` or `.nii.gz` file, every byte of it.
+
+    Returns:
+        voxels on the axes of the file; a file of four axes keeps its channels on the last one.
+
+    Raises:
+        DamagedFile: truncated, bit-flipped, of another length than its header states, or no NIfTI at all.
+        DataError: a NIfTI of a kind that is no volume (complex or RGB voxels, five axes, a flat affine).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise Finding(str(path), "error", "there is no such file", "restore it, or take its case out").as_error()
+    try:
+        with _open(path) as stream:
+            header = _read_header(path, stream)
+            payload = _read_payload(path, stream, header)
+    except (EOFError, OSError, zlib.error) as fault:
+        if isinstance(fault, OSError) and fault.errno is not None:
+            raise Finding(
+                str(path), "error", f"cannot be read: {fault.strerror}", "check disk and rights"
+            ).as_error() from fault
+        raise _damaged(path, f"the gzip stream is broken ({fault}), {path.stat().st_size} bytes on disk") from fault
+    shape = tuple(int(size) for size in header.get_data_shape())
+    array = np.frombuffer(payload, header.get_data_dtype()).reshape(shape, order="F")
+    slope, intercept = header.get_slope_inter()
+    array = apply_read_scaling(array, slope, intercept)
+    return Volume(_as_volume(path, array), _read_affine(path, header), path, header)
+
+
+def write_labels(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
+    """Write an integer label map in one piece: a reader sees the whole file or none.
+
+    Args:
+        array: (i, j, k) integers, on the axes of the input file.
+        affine: of the input file.
+        like: header of the input file (`Volume.header`); its orientation codes and units are kept.
+
+    Raises:
+        DataError: if the array holds no integers.
+    """
+    if not np.issubdtype(array.dtype, np.integer) and array.dtype != np.bool_:
+        raise DataError(f"{path}: labels are {array.dtype}, integers are wanted; take the argmax first")
+    lowest, highest = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    kind = (
+        np.uint8 if lowest >= 0 and highest < 256 else np.int16 if -(2**15) <= lowest and highest < 2**15 else np.int32
+    )
+    return write_volume(path, array.astype(kind), affine, like)
+
+
+def write_volume(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
+    """Write voxels as they are, in one piece; the same input always gives the same bytes."""
+    path = Path(path)
+    if not path.name.endswith(SUFFIXES):
+        raise DataError(f"{path}: can only write {' or '.join(SUFFIXES)}; choose such a name")
+    header = nib.Nifti1Header() if like is None else nib.Nifti1Header.from_header(like)
+    header.set_data_dtype(array.dtype)
+    header.set_data_shape(array.shape)
+    header["cal_min"], header["cal_max"], header["descrip"] = 0, 0, b"dimlift"
+    header.extensions.clear()
+    image = nib.Nifti1Image(array, affine, None if like is None else header)
+    image.header.set_slope_inter(1, 0)
+    content = image.to_bytes()
+    if path.name.lower().endswith(".gz"):
+        content = gzip.compress(content, compresslevel=5, mtime=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with scratch.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    return path
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as stream:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile(fileobj=stream) as unpacked:
+                yield unpacked  # type: ignore[misc]
+        else:
+            yield stream
+
+
+def _read_header(path: Path, stream: IO[bytes]) -> Any:
+    """The header, its fields checked; the stream stands behind it."""
+    start = stream.read(4)
+    size = next((n for n in (348, 540) if n in (int.from_bytes(start, "little"), int.from_bytes(start, "big"))), 0)
+    if not size:
+        raise _damaged(path, f"begins with the bytes {start!r}, which is no NIfTI header")
+    block = start + stream.read(size - 4)
+    if len(block) < size:
+        raise _damaged(path, f"ends after {len(block)} bytes; the header alone has {size}")
+    try:
+        header = (nib.Nifti1Header if size == 348 else nib.Nifti2Header)(block)
+        header.get_data_dtype()
+        header.get_slope_inter()
+    except (WrapStructError, HeaderDataError, ValueError, TypeError, KeyError) as fault:
+        raise _damaged(path, f"its header cannot be understood ({fault})") from fault
+    magic = bytes(header["magic"].item())
+    if not magic.startswith(b"n+"):
+        raise _damaged(path, f"has the magic {magic!r}, 'n+1' or 'n+2' is wanted")
+    return header
+
+
+def _read_payload(path: Path, stream: IO[bytes], header: Any) -> bytearray:
+    """The voxel bytes: exactly as many as the header states, up to the end of the stream."""
+    shape = header.get_data_shape()
+    kind = header.get_data_dtype()
+    if any(size < 1 for size in shape) or not shape:
+        raise _damaged(path, f"its header states the shape {tuple(shape)}")
+    wanted = kind.itemsize
+    for size in shape:
+        wanted *= int(size)
+    head = int(header["sizeof_hdr"])
+    gap = int(header["vox_offset"]) - head
+    if gap < 0:
+        raise _damaged(
+            path, f"its header states that voxels begin at byte {int(header['vox_offset'])}, inside the header"
+        )
+    on_disk = path.stat().st_size
+    packed = path.name.lower().endswith(".gz")
+    most = (on_disk + _GZIP_OVERHEAD) * _GZIP_LARGEST_RATIO if packed else on_disk
+    if head + gap + wanted > most:
+        raise _damaged(
+            path,
+            f"its header states {head + gap + wanted} bytes, "
+            f"but the file has {on_disk}{', which cannot unpack to so many' if packed else ''}",
+        )
+    skipped = len(stream.read(gap)) if gap else 0
+    payload = bytearray(wanted)
+    view, filled = memoryview(payload), 0
+    try:
+        while filled < wanted:
+            count = stream.readinto(view[filled:])  # type: ignore[attr-defined]
+            if not count:
+                break
+            filled += count
+        rest = len(stream.read(1)) if filled == wanted else 0
+    except EOFError as fault:
+        found = head + skipped + filled
+        raise _damaged(
+            path, f"is cut off: {found} bytes found, {head + gap + wanted} expected from its header"
+        ) from fault
+    if filled < wanted:
+        found = head + skipped + filled
+        raise _damaged(path, f"is cut off: {found} bytes found, {head + gap + wanted} expected from its header")
+    if rest:
+        raise _damaged(path, f"goes on after the {head + gap + wanted} bytes its header states")
+    return payload
+
+
+def _as_volume(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind not in "iufb":
+        remedy = "convert it to one number per voxel"
+        raise Finding(
+            str(path), "error", f"has voxels of type {array.dtype}, one real number each is wanted", remedy
+        ).as_error()
+    while array.ndim > 4 and 1 in array.shape[3:]:
+        array = array.squeeze(axis=3 + array.shape[3:].index(1))
+    if array.ndim > 4:
+        found = f"has the shape {array.shape}; three axes, or four with the channels last, are wanted"
+        raise Finding(str(path), "error", found, "save one volume per file").as_error()
+    return array.reshape(array.shape + (1,) * max(0, 3 - array.ndim))
+
+
+def _read_affine(path: Path, header: Any) -> NDArray[np.float64]:
+    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    if not np.isfinite(affine).all() or not (sizes > 0).all() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-6:
+        found = f"its affine {affine[:3].tolist()} is no frame in space"
+        raise Finding(str(path), "error", found, "export it again from its source with its orientation").as_error()
+    return affine
+
+
+def _damaged(path: Path, finding: str) -> DataError:
+    return Finding(str(path), "error", finding, _AGAIN).as_error(DamagedFile)

@@ -1,0 +1,212 @@
+"""From a case's files to arrays a network reads, and from its answer back to the files' grid.
+
+Everything that was decided by looking at the training cases is a field of `Preprocessing`, stored with the weights, so
+that prediction repeats it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimlift.data.cases import Case, Dataset
+from dimlift.data.findings import Finding
+from dimlift.data.fitting import survey, target_spacing
+from dimlift.data.formats import read_file, stem_of
+from dimlift.data.nifti import write_labels
+from dimlift.data.normalisation import Normalisation, fit_ct, kind_for
+from dimlift.data.orientation import Axis, Turn, canonical_spacing, choose_through_plane
+from dimlift.data.resampling import Shape, resample_image, resample_labels, resampled_shape
+from dimlift.data.sample import IGNORED, Geometry, Sample
+from dimlift.data.volume import Volume, require_same_grid
+from dimlift.data.voxels import NanPolicy, read_integers, require_listed, require_nan_policy, settle_non_finite
+from dimlift.errors import DataError
+
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to every volume before a network sees it.
+
+    Attributes:
+        channels: what each input channel shows.
+        labels: name to value in the files, background (0) left out.
+        ignore: value of voxels without annotation.
+        spacing: (depth, height, width) in millimetres all volumes are resampled to; None keeps each as it is.
+        typical_spacing: median spacing of the training volumes after preprocessing, (depth, height, width).
+        through_plane: the anatomical axis that becomes depth.
+        normalisation: one rule per channel.
+        nan_policy: what to do with NaN and infinite voxels.
+    """
+
+    channels: tuple[str, ...]
+    labels: dict[str, int]
+    ignore: int | None
+    spacing: Spacing | None
+    typical_spacing: Spacing
+    through_plane: Axis
+    normalisation: tuple[Normalisation, ...]
+    nan_policy: NanPolicy = "error"
+
+    @classmethod
+    def fit(
+        cls,
+        dataset: Dataset,
+        cases: Sequence[Case],
+        spacing: Literal["native", "median"] | Spacing = "native",
+        modality: str = "auto",
+        nan_policy: NanPolicy = "error",
+    ) -> "Preprocessing":
+        """Decide everything from the training cases.
+
+        Args:
+            cases: the training cases only: nothing may be learnt from test cases.
+            spacing: "native" (no resampling), "median" (of the training cases) or (depth, height, width) in mm.
+            modality: "auto" (by channel name), "ct", "mr", "mr_nonzero" or "none".
+
+        Raises:
+            DataError: if there is no case, or one cannot be read.
+            UnknownName: for a modality or policy that does not exist.
+        """
+        require_nan_policy(nan_policy)
+        kinds = [kind_for(channel, modality) for channel in dataset.channels]
+        if not cases:
+            raise DataError("no training case to fit preprocessing on; check the split")
+        ct = [index for index, kind in enumerate(kinds) if kind == "ct"]
+        seen = survey(cases, ct)
+        through_plane = choose_through_plane([canonical_spacing(affine) for affine in seen.affines])
+        own = [canonical_spacing(affine, through_plane) for affine in seen.affines]
+        target = target_spacing(spacing, own)
+        depth, height, width = (float(value) for value in np.median(np.asarray(own), axis=0))
+        rules = tuple(
+            fit_ct(seen.foreground[index]) if kind == "ct" else Normalisation(kind) for index, kind in enumerate(kinds)
+        )
+        typical = target or (depth, height, width)
+        return cls(
+            dataset.channels, dict(dataset.labels), dataset.ignore, target, typical, through_plane, rules, nan_policy
+        )
+
+    @property
+    def class_indices(self) -> dict[str, int]:
+        """Name to class index, 1, 2, ... in the order of the values in the files; background is 0."""
+        return {name: index for index, name in enumerate(sorted(self.labels, key=self.labels.__getitem__), start=1)}
+
+    def read(self, case: Case) -> Sample:
+        """Read a case with its label.
+
+        Raises:
+            DamagedFile, GeometryMismatch, DataError: naming the file, what was found, and the way out.
+        """
+        volumes = self._open(case.images)
+        mask = None
+        if isinstance(case.label, Path):
+            mask = read_file(case.label)
+            require_same_grid(volumes[0], mask)
+        return self._prepare(case.name, volumes, mask if mask is not None else case.label)  # type: ignore[arg-type]
+
+    def read_image(self, paths: Sequence[Path]) -> Sample:
+        """Read the images of one case, one file per channel or one file with all channels on its last axis."""
+        return self._prepare(stem_of(paths[0]), self._open(paths), None)
+
+    def restore(self, labels: NDArray[Any], geometry: Geometry) -> NDArray[np.int16]:
+        """Put a label map back onto the grid of the file it was predicted from.
+
+        Args:
+            labels: class indices, (D, H, W) of the sample.
+
+        Returns:
+            label values as in the training files, with exactly the shape and axes of the input file.
+
+        Raises:
+            DataError: if the shape is not the sample's.
+        """
+        if labels.shape != geometry.shape:
+            raise DataError(f"{geometry.path}: label map of shape {labels.shape}, but the sample has {geometry.shape}")
+        table = np.array([0, *sorted(self.labels.values())], dtype=np.int16)
+        turned = resample_labels(table[labels.astype(np.intp)], geometry.turned_shape)
+        return np.ascontiguousarray(geometry.turn.backward(turned))
+
+    def write(self, path: str | Path, labels: NDArray[Any], geometry: Geometry) -> Path:
+        """Restore a label map and write it beside nothing but itself: whole or not at all."""
+        return write_labels(path, self.restore(labels, geometry), geometry.affine, geometry.header)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        content = asdict(self)
+        content["normalisation"] = [rule.to_json() for rule in self.normalisation]
+        for key in ("channels", "spacing", "typical_spacing"):
+            content[key] = list(content[key]) if content[key] is not None else None
+        return {**content, "orientation": "RAS"}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Preprocessing":
+        """Read back what `to_json` gave.
+
+        Raises:
+            DataError: if a field is missing or one too many.
+        """
+        try:
+            fields = {key: value for key, value in content.items() if key != "orientation"}
+            fields["normalisation"] = tuple(Normalisation.from_json(rule) for rule in fields["normalisation"])
+            for key in ("channels", "spacing", "typical_spacing"):
+                fields[key] = tuple(fields[key]) if fields[key] is not None else None
+            return cls(**fields)
+        except (KeyError, TypeError) as fault:
+            raise DataError(f"no stored preprocessing of this version: {fault}; train again") from fault
+
+    def _open(self, paths: Sequence[Path]) -> list[Volume]:
+        """One volume per channel, on one grid."""
+        volumes = []
+        for path in paths:
+            volume = read_file(path)
+            parts = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
+            volumes += [Volume(part, volume.affine, volume.path, volume.header) for part in parts]
+        if len(volumes) != len(self.channels):
+            found = f"gives {len(volumes)} channels, {len(self.channels)} are wanted ({', '.join(self.channels)})"
+            remedy = "give one file per channel, in this order, or one file with the channels on its last axis"
+            raise Finding(", ".join(str(path) for path in paths), "error", found, remedy).as_error()
+        for other in volumes[1:]:
+            require_same_grid(volumes[0], other)
+        return volumes
+
+    def _prepare(self, name: str, volumes: list[Volume], answer: Volume | int | float | None) -> Sample:
+        first = volumes[0]
+        turn = Turn.of(first.affine, self.through_plane)
+        spacing = canonical_spacing(first.affine, self.through_plane)
+        channels, bad = [], np.zeros(first.shape, dtype=bool)
+        for volume, rule in zip(volumes, self.normalisation, strict=True):
+            finite, where = settle_non_finite(volume.array.astype(np.float32), volume.path, self.nan_policy)
+            channels.append(rule.apply(finite, None if where is None else ~where))
+            if where is not None:
+                bad |= where
+        image = np.stack([turn.forward(channel) for channel in channels])
+        turned_shape: Shape = image.shape[1:]  # type: ignore[assignment]
+        target = self.spacing or spacing
+        shape = resampled_shape(turned_shape, spacing, target)
+        label: NDArray[np.int16] | int | float | None
+        if isinstance(answer, Volume):
+            label = self._classes(answer)
+            if self.nan_policy == "mask":
+                label[bad] = IGNORED
+            label = np.ascontiguousarray(resample_labels(turn.forward(label), shape))
+        else:
+            label = answer
+        image = np.ascontiguousarray(resample_image(image, shape, spacing))
+        true_spacing = tuple(old * size / new for old, size, new in zip(spacing, turned_shape, shape, strict=True))
+        depth, height, width = true_spacing
+        geometry = Geometry(turn, turned_shape, shape, (depth, height, width), first.affine, first.header, first.path)
+        return Sample(name, image, label, geometry)
+
+    def _classes(self, mask: Volume) -> NDArray[np.int16]:
+        """Class indices on the axes of the file."""
+        values = read_integers(mask)
+        allowed = [0, *sorted(self.labels.values())]
+        require_listed(mask.path, values, [*allowed, *([] if self.ignore is None else [self.ignore])])
+        classes = np.searchsorted(allowed, values).astype(np.int16)
+        if self.ignore is not None:
+            classes[values == self.ignore] = IGNORED
+        return classes

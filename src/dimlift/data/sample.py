@@ -1,0 +1,58 @@
+"""A case as arrays, and the way back to its file's grid."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimlift.data.orientation import Axis, Turn, axes_of
+from dimlift.data.resampling import Shape
+
+IGNORED = -1
+"""Label of voxels without annotation; the same number as `dimlift.batches.IGNORE`, which needs torch to import."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a sample came from: all that is needed to put an answer back onto its file's grid.
+
+    Attributes:
+        turn: from the file's axes to (depth, height, width).
+        turned_shape: (D, H, W) before resampling.
+        shape: (D, H, W) of the sample.
+        spacing: of the sample along depth, height and width, in millimetres.
+        affine: of the file, (4, 4).
+        header: of the file, so that outputs keep its codes and units.
+        path: the file (of the first channel).
+    """
+
+    turn: Turn
+    turned_shape: Shape
+    shape: Shape
+    spacing: tuple[float, float, float]
+    affine: NDArray[np.float64] = field(repr=False)
+    header: Any = field(default=None, repr=False, compare=False)
+    path: Path = Path()
+
+    @property
+    def axes(self) -> tuple[Axis, Axis, Axis]:
+        """The anatomical axes that depth, height and width run along."""
+        return axes_of(self.turn.through_plane)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A preprocessed case.
+
+    Attributes:
+        image: float32, (channels, D, H, W), normalised.
+        label: class index per voxel, int16 (D, H, W), `IGNORED` where nobody annotated; or one class or number for
+            the volume; or None.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    label: NDArray[np.int16] | int | float | None
+    geometry: Geometry
