@@ -5,6 +5,7 @@ made for photographs start at stride 2 or 4, where a small structure is already 
 raw volume back at half and full resolution.
 """
 
+import itertools
 from collections.abc import Sequence
 
 from jaxtyping import Float
@@ -61,7 +62,7 @@ class LightDecoder(nn.Module):
         # Narrowing before upsampling is the same linear map as after it, at a fraction of the voxels.
         self.narrow = nn.ModuleList(
             nn.Identity() if fine == coarse else nn.Conv3d(coarse, fine, 1, bias=False)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            for fine, coarse in itertools.pairwise(widths)
         )
         self.smooth = nn.ModuleList(ConvNormGelu(wide, wide, depth_kernel) for wide in widths)
         self.head = nn.Conv3d(widths[0], out_channels, 1)
@@ -98,7 +99,7 @@ class LightDecoder(nn.Module):
 def _checked_levels(channels: Sequence[int], strides: Sequence[Grid]) -> list[tuple[int, Grid]]:
     if not channels or len(channels) != len(strides):
         raise ShapeError(f"a decoder needs one stride for each map, got channels={channels} and strides={strides}")
-    for fine, coarse in zip(strides[:-1], strides[1:], strict=True):
+    for fine, coarse in itertools.pairwise(strides):
         if any(f > c for f, c in zip(fine, coarse, strict=True)):
             raise ShapeError(f"maps must come finest first, but stride {tuple(coarse)} follows {tuple(fine)}")
     return [(count, tuple(stride)) for count, stride in zip(channels, strides, strict=True)]

@@ -1,0 +1,1 @@
+"""Whole networks, built from an encoder, a decoder and a head."""

@@ -81,7 +81,7 @@ def test_slice_norm_is_instance_norm_of_each_slice():
 
 @pytest.mark.parametrize("per_slice", [True, False])
 def test_a_single_voxel_is_normalised_to_the_shift(per_slice):
-    assert InstanceNorm(2, per_slice)(torch.randn(2, 2, 1, 1, 1)).abs().max() == 0
+    assert InstanceNorm(2, per_slice)(torch.randn(2, 2, 1, 1, 1)).abs().max() < 1e-3
 
 
 def test_gradient_checkpointing_changes_no_number():

@@ -1,0 +1,105 @@
+"""Plain supervised learning of any network: a class for every voxel, or one class or number for every volume."""
+
+from typing import Any, Literal, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dimlift.batches import VolumeBatch
+from dimlift.errors import ConfigError, UnknownName
+from dimlift.losses.segmentation import DiceCrossEntropy
+from dimlift.losses.volume import classification_loss, regression_loss
+from dimlift.methods.parameters import parameter_groups
+
+TASKS = ("segmentation", "classification", "regression")
+
+
+class Supervised(nn.Module):
+    """Train `model` on labels.
+
+    Args:
+        model: (B, C, D, H, W) -> logits. If it has an `encoder`, that can learn at a rate of its own.
+        task: "segmentation", "classification" or "regression".
+        criterion: loss of (logits, label) for segmentation; Dice plus cross-entropy if None.
+        label_smoothing: for classification.
+        target_mean: for regression: the network answers (number - mean) / deviation, `forward` the number itself.
+        target_deviation: see `target_mean`.
+        encoder_scale: learning rate of the encoder as a share of the rest's.
+        layer_decay: factor from each layer of the encoder to the one before it.
+        freeze_encoder_until: share of the budget during which the encoder stays as it is, its batch-norm statistics
+            included; 1 never lets it learn.
+
+    Raises:
+        UnknownName: for a task there is none of.
+        ConfigError: if the encoder of a model without one is to be frozen.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Literal["segmentation", "classification", "regression"] = "segmentation",
+        *,
+        criterion: nn.Module | None = None,
+        label_smoothing: float = 0.0,
+        target_mean: float = 0.0,
+        target_deviation: float = 1.0,
+        encoder_scale: float = 1.0,
+        layer_decay: float = 1.0,
+        freeze_encoder_until: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if task not in TASKS:
+            raise UnknownName("task", task, TASKS)
+        if freeze_encoder_until and not isinstance(getattr(model, "encoder", None), nn.Module):
+            raise ConfigError(
+                f"freeze_encoder_until={freeze_encoder_until}, but {type(model).__name__} has no encoder; set it to 0"
+            )
+        self.model, self.task = model, task
+        self.criterion = criterion or DiceCrossEntropy()
+        self.label_smoothing = label_smoothing
+        self.encoder_scale, self.layer_decay = encoder_scale, layer_decay
+        self.freeze_encoder_until = freeze_encoder_until
+        self.frozen = False
+        self.register_buffer("target_mean", torch.tensor(float(target_mean)))
+        self.register_buffer("target_deviation", torch.tensor(float(target_deviation)))
+        self.set_progress(0.0)
+
+    def forward(self, image: Float[Tensor, "batch _ _ _ _"], features: Tensor | None = None) -> Tensor:
+        """Logits, (B, K, D, H, W) or (B, K); for regression the number in its own unit, (B, 1)."""
+        answer = self.model(image)
+        if self.task == "regression":
+            return answer * self.target_deviation + self.target_mean
+        return answer
+
+    def loss(self, batch: VolumeBatch) -> Float[Tensor, ""]:
+        """Dice plus cross-entropy, cross-entropy, or the Huber loss in units of the labels' deviation."""
+        answer = self.model(batch.image)
+        if self.task == "segmentation":
+            return self.criterion(answer, batch.label)
+        if self.task == "classification":
+            return classification_loss(answer, batch.label, self.label_smoothing)
+        return regression_loss(answer, (batch.label - self.target_mean) / self.target_deviation)
+
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """Optimiser groups; a frozen encoder is in them, it gets no gradient until it is let go."""
+        return parameter_groups(self.model, rate, encoder_scale=self.encoder_scale, layer_decay=self.layer_decay)
+
+    def set_progress(self, progress: float) -> None:
+        """Freeze the encoder, or let it go once its share of the budget is over."""
+        freeze = self.freeze_encoder_until > 0 and (
+            progress < self.freeze_encoder_until or self.freeze_encoder_until >= 1
+        )
+        if freeze == self.frozen:
+            return
+        self.frozen = freeze
+        encoder = self.model.encoder
+        encoder.requires_grad_(not freeze)
+        encoder.train(self.training and not freeze)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for everything but a frozen encoder, whose batch norm would otherwise move."""
+        super().train(mode)
+        if self.frozen:
+            self.model.encoder.eval()
+        return self

@@ -1,0 +1,55 @@
+"""A lifted encoder and a linear head: one class, or one number, for a whole volume."""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dimlift.errors import CannotLift
+from dimlift.models.encoder import MapEncoder, recompute_stages, recomputed
+
+
+class Classifier(nn.Module):
+    """(B, C, D, H, W) -> (B, classes): the last maps, averaged over all positions, through one linear layer.
+
+    A network lifted with its own head already answers (B, classes) and needs no classifier around it.
+
+    Args:
+        encoder: gives maps, finest first (a network lifted with `features_only=True`).
+        classes: length of the answer; 1 for regression.
+        last: how many of the coarsest maps are read.
+        dropout: share of the pooled features dropped in training.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
+
+    Raises:
+        CannotLift: if the encoder gives no maps.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        classes: int,
+        *,
+        last: int = 1,
+        dropout: float = 0.1,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        channels = getattr(encoder, "channels", None)
+        if not channels:
+            raise CannotLift(
+                f"a classifier needs an encoder that gives maps, {type(encoder).__name__} gives none; "
+                "lift the network with features_only=True, or train the lifted network as it is"
+            )
+        self.encoder = encoder
+        self.last = min(last, len(channels))
+        width = sum(cast(MapEncoder, encoder).channels[-self.last :])
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, classes))
+        self.recompute_whole = gradient_checkpointing and not recompute_stages(encoder)
+
+    def forward(self, volume: Float[Tensor, "batch channels depth height width"]) -> Float[Tensor, "batch classes"]:
+        """Logits (or numbers) of every volume."""
+        whole = self.recompute_whole and self.training
+        maps = recomputed(self.encoder, volume) if whole else self.encoder(volume)
+        return self.head(torch.cat([m.mean(dim=(2, 3, 4)) for m in maps[-self.last :]], dim=1))

@@ -1,0 +1,64 @@
+"""A segmenter answers for every voxel of any volume; a classifier answers once for each."""
+
+import pytest
+import torch
+from torch import nn
+
+from dimlift.errors import CannotLift, ShapeError
+from dimlift.models.classifier import Classifier
+from dimlift.models.segmenter import Segmenter
+
+
+@pytest.mark.parametrize("size", [(4, 16, 16), (3, 9, 13), (1, 5, 6)])
+@pytest.mark.parametrize("image_path", [True, False])
+def test_logits_lie_on_the_voxels_of_the_volume(small_encoder, size, image_path):
+    model = Segmenter(small_encoder(in_channels=2), 3, width=16, image_path=image_path)
+    assert model(torch.randn(2, 2, *size)).shape == (2, 3, *size)
+
+
+def test_flat_kernels_and_a_flat_decoder_keep_slices_apart(small_encoder):
+    model = Segmenter(small_encoder(depth_kernel=1), 2, width=16, depth_kernel=1).eval()
+    volume = torch.randn(1, 1, 5, 12, 12)
+    changed = volume.clone()
+    changed[:, :, 1] = torch.randn(12, 12)
+    moved = (model(changed) - model(volume)).abs().amax((0, 1, 3, 4))
+    assert moved[[0, 2, 3, 4]].max() < 1e-5
+    assert moved[1] > 1e-2
+
+
+@pytest.mark.parametrize("build", [Segmenter, Classifier])
+def test_recomputing_activations_changes_no_gradient(small_encoder, build):
+    torch.manual_seed(0)
+    plain = build(small_encoder(), 2).train()
+    frugal = build(small_encoder(), 2, gradient_checkpointing=True).train()
+    frugal.load_state_dict(plain.state_dict())
+    volume = torch.randn(2, 1, 3, 8, 8)
+    gradients = []
+    for model in (plain, frugal):
+        torch.manual_seed(1)  # dropout
+        model(volume).square().sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_timm_networks_recompute_stage_by_stage(small_encoder):
+    encoder = small_encoder()
+    asked: list[bool] = []
+    encoder.layer1.set_grad_checkpointing = lambda enable: asked.append(enable)
+    assert not Segmenter(encoder, 2, gradient_checkpointing=True).recompute_whole
+    assert asked == [True]
+
+
+def test_classifier_reads_the_coarsest_maps_of_any_size(small_encoder):
+    model = Classifier(small_encoder(), 5, last=2).eval()
+    assert model(torch.randn(2, 1, 3, 9, 7)).shape == (2, 5)
+    assert model.head[-1].in_features == 6 + 8
+    assert Classifier(small_encoder(), 5).head[-1].in_features == 8
+
+
+def test_encoders_without_maps_and_wrong_channels_are_refused(small_encoder):
+    for build in (Segmenter, Classifier):
+        with pytest.raises(CannotLift, match="features_only=True"):
+            build(nn.Conv3d(1, 1, 1), 2)
+    with pytest.raises(ShapeError, match=r"reads \(B, 1, D, H, W\), got \(1, 4, 2, 8, 8\)"):
+        Segmenter(small_encoder(), 2)(torch.zeros(1, 4, 2, 8, 8))

@@ -1,0 +1,69 @@
+"""The U-Nets take volumes of any size, and injected features start without influence."""
+
+import pytest
+import torch
+from torch import nn
+
+from dimlift.models.any_size import AnySize
+from dimlift.models.injected_unet import injected_unet
+from dimlift.models.unet import level_geometry, nnunet_unet, plain_unet
+
+SIZES = [(8, 16, 24), (7, 13, 9), (1, 5, 3), (4, 4, 4)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size_in_same_size_out(size):
+    volume = torch.randn(2, 2, *size)
+    small = plain_unet(2, 3, widths=(4, 8, 16)).train()
+    assert small(volume).shape == (2, 3, *size)
+    deep = nnunet_unet(2, 3, patch_size=(8, 16, 24), widths=(4, 8, 16, 16)).train()
+    assert deep(volume).shape == (2, 3, *size)
+    injected = injected_unet(2, 5, 3, widths=(4, 8, 16)).train()
+    assert injected(volume, torch.randn(2, 5, *size)).shape == (2, 3, *size)
+
+
+def test_padding_repeats_the_border_and_leaves_fitting_volumes_alone():
+    seen: list[torch.Tensor] = []
+
+    class Keep(nn.Module):
+        def forward(self, volume):
+            seen.append(volume)
+            return volume
+
+    net = AnySize(Keep(), (4, 4, 4))
+    fitting = torch.randn(1, 1, 4, 8, 4)
+    assert net(fitting) is fitting
+    volume = torch.randn(1, 1, 3, 6, 4)
+    torch.testing.assert_close(net(volume), volume, rtol=0, atol=0)
+    assert seen[-1].shape == (1, 1, 4, 8, 4)
+    torch.testing.assert_close(seen[-1][:, :, 3], seen[-1][:, :, 2])
+
+
+def test_injected_features_start_at_zero_and_then_learn():
+    torch.manual_seed(0)
+    net = injected_unet(1, 3, 2, widths=(4, 8, 16))
+    image, features = torch.randn(1, 1, 8, 8, 8), torch.randn(1, 3, 8, 8, 8)
+    torch.testing.assert_close(net(image, features), net(image, 5 * features), rtol=0, atol=0)
+    torch.testing.assert_close(net(image, features), net.network.unet(image), rtol=1e-5, atol=1e-6)
+    net(image, features).square().sum().backward()
+    assert all(layer.weight.grad.abs().max() > 0 for layer in net.network.inject)
+
+
+def test_thick_slices_keep_flat_kernels_until_the_spacings_meet():
+    strides, kernels = level_geometry((16, 256, 256), (5.0, 0.8, 0.8), 6)
+    assert kernels[0] == (1, 3, 3)
+    assert kernels[-1] == (3, 3, 3)
+    assert strides[:3] == [(1, 1, 1), (1, 2, 2), (1, 2, 2)]
+    through_plane = 1
+    for stride in strides:
+        through_plane *= stride[0]
+    assert 16 // through_plane >= 4
+    assert level_geometry((64, 64, 64), (1.0, 1.0, 1.0), 6)[1] == [(3, 3, 3)] * 5
+
+
+def test_unet_weights_follow_the_global_seed():
+    nets = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        nets.append(plain_unet(1, 2, widths=(4, 8)).state_dict())
+    torch.testing.assert_close(nets[0], nets[1], rtol=0, atol=0)
