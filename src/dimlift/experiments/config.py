@@ -31,26 +31,29 @@ class _Common(Section):
 
     dataset: DatasetSection = Field(description="Where the volumes are.")
     task: Kind = Field(
-        "segmentation", description="A class for every voxel, a class for every volume, or a number for every volume."
+        default="segmentation",
+        description="A class for every voxel, a class for every volume, or a number for every volume.",
     )
     preprocessing: PreprocessingSection = Field(
-        PreprocessingSection(), description="What happens to a volume before a network sees it."
+        default=PreprocessingSection(), description="What happens to a volume before a network sees it."
     )
-    split: SplitSection = Field(SplitSection(), description="Which cases train and which test.")
+    split: SplitSection = Field(default=SplitSection(), description="Which cases train and which test.")
     budget: BudgetSection = Field(description="How long one run trains.")
-    training: TrainingSection = Field(TrainingSection(), description="The training loop.")
+    training: TrainingSection = Field(default=TrainingSection(), description="The training loop.")
 
 
 class TrainConfig(_Common):
     """One run: `dimlift train CONFIG --out RUN`."""
 
     arm: AnyArm = Field(description="The method and its options.")
-    name: str = Field("train", description="Name of the arm in messages and records.")
+    name: str = Field(default="train", description="Name of the arm in messages and records.")
     fold: int | None = Field(
-        0, ge=0, description="Part of the split that tests; null trains on every case and scores none."
+        default=0, ge=0, description="Part of the split that tests; null trains on every case and scores none."
     )
-    fraction: PositiveFloat = Field(1.0, description="Training cases to use: a share up to 1, or a count above 1.")
-    seed: int = Field(0, ge=0, description="Draws initial weights, patches and augmentation.")
+    fraction: PositiveFloat = Field(
+        default=1.0, description="Training cases to use: a share up to 1, or a count above 1."
+    )
+    seed: int = Field(default=0, ge=0, description="Draws initial weights, patches and augmentation.")
 
     @model_validator(mode="after")
     def _fold_exists(self) -> "TrainConfig":
@@ -84,16 +87,16 @@ class TrainConfig(_Common):
 class StudyConfig(_Common):
     """Arms beside each other: `dimlift compare STUDY.yaml --out DIR`."""
 
-    title: str = Field("", description="Title of the report; the data set's name if empty.")
-    notes: tuple[str, ...] = Field((), description="Sentences the report shows above its table.")
+    title: str = Field(default="", description="Title of the report; the data set's name if empty.")
+    notes: tuple[str, ...] = Field(default=(), description="Sentences the report shows above its table.")
     arms: dict[str, AnyArm] = Field(min_length=1, description="The arms by name, in the order of the report.")
-    reference: str | None = Field(None, description="Arm the others are compared with; the first if not set.")
-    folds: tuple[int, ...] = Field((0,), min_length=1, description="Parts of the split to run.")
+    reference: str | None = Field(default=None, description="Arm the others are compared with; the first if not set.")
+    folds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Parts of the split to run.")
     fractions: tuple[PositiveFloat, ...] = Field(
-        (1.0,), min_length=1, description="Training cases to use: shares up to 1, or counts above 1."
+        default=(1.0,), min_length=1, description="Training cases to use: shares up to 1, or counts above 1."
     )
     seeds: tuple[int, ...] = Field(
-        (0, 1, 2), min_length=1, description="One run of every arm for each seed; a verdict needs at least two."
+        default=(0, 1, 2), min_length=1, description="One run of every arm for each seed; a verdict needs at least two."
     )
 
     @model_validator(mode="after")

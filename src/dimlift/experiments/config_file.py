@@ -117,9 +117,8 @@ def _follow(location: tuple[int | str, ...], raw: Any, keep_last: bool) -> tuple
     path: list[str] = []
     here = raw
     for position, part in enumerate(location):
-        if isinstance(here, Mapping) and part in here:
-            here = here[part]
-        elif isinstance(here, list | tuple) and isinstance(part, int) and part < len(here):
+        found = isinstance(here, Mapping) and part in here
+        if found or (isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)):
             here = here[part]
         elif not (keep_last and position == len(location) - 1):
             continue
@@ -186,7 +185,8 @@ def _wish(error: ErrorDetails) -> str:
         name, words = bounds[kind]
         return f"{words} {context[name]:g}"
     if kind in ("too_short", "too_long"):
-        return f"a list of {'at least' if kind == 'too_short' else 'at most'} {context.get('min_length', context.get('max_length'))}"
+        bound, words = ("min_length", "at least") if kind == "too_short" else ("max_length", "at most")
+        return f"a list of {words} {context[bound]}"
     for start, words in _WISHES.items():
         if re.match(rf"{start}(_|$)", kind):
             return words

@@ -60,7 +60,7 @@ def fit(
     """Train a method in place until its budget is spent.
 
     Args:
-        method: has `loss(batch)` and `parameter_groups(rate)`.
+        method: has `loss(batch)`, `parameter_groups(rate)` and `set_progress(share)`.
         batch_at: the batch of a step; a function of the step alone.
         spent: seconds of the budget that are gone already (feature extraction).
         checkpoints: folder to resume from and to save to; none are written without it.
@@ -75,7 +75,8 @@ def fit(
     module, stepper = fabric.setup(method, optimiser)
     module.mark_forward_method("loss")
     average = MovingAverage(method, training.ema) if training.ema else None
-    counters, notes = Counters(seconds=spent, spent=spent), []
+    counters = Counters(seconds=spent, spent=spent)
+    notes: list[str] = []
     if checkpoints is not None:
         resumed, notes = load_checkpoint(checkpoints, method, optimiser, average)
         counters = resumed if resumed.step else counters
@@ -85,6 +86,7 @@ def fit(
         while (share := clock.share()) < 1:
             began = time.perf_counter()
             torch.manual_seed(step_seed(seed, counters.step))
+            method.set_progress(share)  # type: ignore[operator]
             set_rate(optimiser, rate_share(share, training.warm_up, training.final_rate))
             batch = _on(batch_at(counters.step), fabric.device)
             loss = _step(fabric, module, stepper, batch, training, counters.step)
@@ -184,10 +186,8 @@ class _Clock:
 
 
 def _point(counters: Counters) -> dict[str, float]:
-    if counters.window:
-        loss = sum(counters.window) / len(counters.window)
-    else:
-        loss = counters.history[-1]["loss"]
+    window = counters.window
+    loss = sum(window) / len(window) if window else counters.history[-1]["loss"]
     return {"step": counters.step, "seconds": round(counters.seconds, 3), "loss": loss}
 
 
@@ -201,8 +201,11 @@ def _fabric(training: TrainingSection) -> Any:
     if training.device == "cuda" and not torch.cuda.is_available():
         raise RunError("training.device is 'cuda', but torch sees no GPU; set training.device=cpu or auto")
     use_gpu = training.device != "cpu" and torch.cuda.is_available()
-    precision = "bf16-mixed" if training.precision == "bf16" else "32-true"
-    return Fabric(accelerator="cuda" if use_gpu else "cpu", devices=1, precision=precision)
+    return Fabric(
+        accelerator="cuda" if use_gpu else "cpu",
+        devices=1,
+        precision="bf16-mixed" if training.precision == "bf16" else "32-true",
+    )
 
 
 def _lay_out_channels_last(method: nn.Module) -> None:

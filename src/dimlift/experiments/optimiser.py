@@ -36,10 +36,9 @@ def adamw(groups: Iterable[dict[str, Any]], weight_decay: float) -> torch.optim.
     """
     split: list[dict[str, Any]] = []
     for group in groups:
-        trainable = [p for p in group["params"] if p.requires_grad]
         for kind, decay, members in (
-            ("kernels", weight_decay, [p for p in trainable if p.ndim > 1]),
-            ("vectors", 0.0, [p for p in trainable if p.ndim <= 1]),
+            ("kernels", weight_decay, [p for p in group["params"] if p.ndim > 1]),
+            ("vectors", 0.0, [p for p in group["params"] if p.ndim <= 1]),
         ):
             if members:
                 name = f"{group.get('name', 'all')} {kind}"

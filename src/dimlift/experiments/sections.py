@@ -1,4 +1,4 @@
-"""The sections of a configuration file that are the same for every method: one class a section, one description a key."""
+"""The sections of a configuration that are the same for every method: one class a section, one description a key."""
 
 from typing import Annotated, Literal
 
@@ -18,8 +18,8 @@ class DatasetSection(Section):
     """Where the volumes are."""
 
     path: str = Field(description="Folder or CSV file with the volumes, relative to the folder the command runs in.")
-    layout: Literal["auto", "nnunet", "msd", "csv", "folder"] = Field(
-        "auto",
+    layout: Literal["auto", "nnunet", "decathlon", "csv", "folders"] = Field(
+        default="auto",
         description="How files are laid out; `auto` looks for dataset.json, imagesTr, a CSV, or images/ and labels/.",
     )
 
@@ -28,15 +28,16 @@ class PreprocessingSection(Section):
     """What happens to a volume before a network sees it; stored with the weights, repeated by `predict`."""
 
     spacing: Literal["native", "median"] | tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
-        "native",
-        description="Voxel size volumes are resampled to: `native` (leave as is), `median` of the training cases, or [z, y, x] in mm.",
+        default="native",
+        description="Voxel size to resample to: `native` (none), `median` of the training cases, or [z, y, x] in mm.",
     )
-    modality: str = Field(
-        "auto",
-        description="How intensities are normalised: `ct` (clipped to training percentiles), `mr` (z-score of each volume), or `auto` from the dataset.",
+    modality: Literal["auto", "ct", "mr", "mr_nonzero", "none"] = Field(
+        default="auto",
+        description="Normalisation of intensities: `ct` (clipped to training percentiles), `mr` (z-score of each volume), "
+        "`mr_nonzero` (z-score of the voxels above zero), `none`, or `auto` by the name of the channel.",
     )
     nan_policy: Literal["error", "replace", "mask"] = Field(
-        "error",
+        default="error",
         description="What to do with NaN and infinite voxels: stop, replace them, or take them out of training.",
     )
 
@@ -44,25 +45,29 @@ class PreprocessingSection(Section):
 class SplitSection(Section):
     """Which cases train and which test; groups (one patient) never lie on both sides."""
 
-    folds: int = Field(5, ge=2, description="Number of parts of the k-fold split by group.")
+    folds: int = Field(default=5, ge=2, description="Number of parts of the k-fold split by group.")
     test_cases: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Hold out one fixed test set of this many cases instead of folds; then fold 0 is the only one.",
     )
-    seed: int = Field(0, ge=0, description="Draws the folds or the fixed test set; not changed by the seed of a run.")
+    seed: int = Field(
+        default=0, ge=0, description="Draws the folds or the fixed test set; not changed by the seed of a run."
+    )
     draw: Literal["fixed", "seed"] = Field(
-        "fixed",
-        description="With a fraction of the training cases: keep the same ones in every run, or let the seed of the run draw them.",
+        default="fixed",
+        description="With a fraction of the training cases: the same in every run, or drawn by the run's seed.",
     )
 
 
 class BudgetSection(Section):
     """How long one run trains: `steps` or `seconds`, exactly one of them."""
 
-    steps: int | None = Field(None, ge=1, description="Number of optimiser steps; resuming is bit-exact on a CPU.")
+    steps: int | None = Field(
+        default=None, ge=1, description="Number of optimiser steps; resuming is bit-exact on a CPU."
+    )
     seconds: PositiveFloat | None = Field(
-        None, description="Training time in seconds. Feature extraction counts, validation does not."
+        default=None, description="Training time in seconds. Feature extraction counts, validation does not."
     )
 
     @model_validator(mode="after")
@@ -76,47 +81,55 @@ class TrainingSection(Section):
     """The training loop; the same for every arm unless the arm sets its own rate."""
 
     patch_size: Literal["auto"] | tuple[int, int, int] = Field(
-        "auto",
-        description="Voxels (depth, height, width) of a training patch; `auto` takes the median training volume, rounded to multiples of 16 and at most 128 cubed voxels in all.",
+        default="auto",
+        description="Voxels [depth, height, width] of a training patch; `auto` takes the median training volume, "
+        "rounded up to multiples of 8, at most 128 cubed voxels in all.",
     )
-    batch_size: int = Field(2, ge=1, description="Patches in a step.")
-    rate: PositiveFloat = Field(1e-3, description="Learning rate of AdamW after warm-up.")
-    weight_decay: float = Field(1e-2, ge=0, description="Decoupled weight decay; not applied to biases and norms.")
+    batch_size: int = Field(default=2, ge=1, description="Patches in a step.")
+    rate: PositiveFloat = Field(default=1e-3, description="Learning rate of AdamW after warm-up.")
+    weight_decay: float = Field(
+        default=1e-2, ge=0, description="Decoupled weight decay; not applied to biases and norms."
+    )
     warm_up: Share = Field(
-        0.05, description="Share of the budget over which the rate rises; afterwards it falls along a cosine."
+        default=0.05, description="Share of the budget over which the rate rises; afterwards it falls along a cosine."
     )
-    final_rate: Share = Field(0.0, description="Rate at the end of the budget, as a share of `rate`.")
-    clip: float = Field(12.0, ge=0, description="Largest norm of the gradient; 0 turns clipping off.")
+    final_rate: Share = Field(default=0.0, description="Rate at the end of the budget, as a share of `rate`.")
+    clip: float = Field(default=12.0, ge=0, description="Largest norm of the gradient; 0 turns clipping off.")
     precision: Literal["32", "bf16"] = Field(
-        "32", description="Arithmetic of the forward pass: `32`, or `bf16` for bfloat16 mixed precision."
+        default="32", description="Arithmetic of the forward pass: `32`, or `bf16` for bfloat16 mixed precision."
     )
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0,
-        description="Decay of an exponential moving average of the weights, which is then what is saved; 0 turns it off.",
+        default=0.0,
+        description="Decay of a moving average of the weights, which is then what is saved; 0 turns it off.",
     )
     gradient_checkpointing: bool = Field(
-        False, description="Recompute activations in the backward pass: less memory, more time."
+        default=False, description="Recompute activations in the backward pass: less memory, more time."
     )
     augment: bool = Field(
-        True, description="Random rotation, scaling, elastic deformation, intensity changes, noise and blur of patches."
+        default=True,
+        description="Random rotation, scaling, elastic deformation, intensity changes, noise and blur of patches.",
     )
     mirror_axes: tuple[Literal["depth", "height", "width"], ...] = Field(
-        ("depth", "height", "width"),
-        description="Axes along which augmentation may mirror; leave out those where left and right are different labels.",
+        default=("depth", "height", "width"),
+        description="Axes that augmentation may mirror; leave out those along which labels differ (left and right).",
     )
     foreground_share: Share = Field(
-        1 / 3, description="Share of patches centred on a labelled voxel; rare classes are as likely as common ones."
+        default=1 / 3,
+        description="Share of patches centred on a labelled voxel; rare classes are as likely as common ones.",
     )
     validate_every: Share = Field(
-        0.0, description="Score the test cases each time this share of the budget has passed; 0 only at the end."
+        default=0.0,
+        description="Score the test cases each time this share of the budget has passed; 0 only at the end.",
     )
-    checkpoint_every: PositiveFloat = Field(60.0, description="Seconds between two checkpoints; the last two are kept.")
+    checkpoint_every: PositiveFloat = Field(
+        default=60.0, description="Seconds between two checkpoints; the last two are kept."
+    )
     overlap: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.5, description="Overlap of neighbouring windows in prediction."
+        default=0.5, description="Overlap of neighbouring windows in prediction."
     )
-    threads: int | None = Field(None, ge=1, description="Processor threads; torch's own choice if not set.")
+    threads: int | None = Field(default=None, ge=1, description="Processor threads; torch's own choice if not set.")
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to train: `auto` takes a GPU if there is one."
+        default="auto", description="Where to train: `auto` takes a GPU if there is one."
     )
 
     @model_validator(mode="before")

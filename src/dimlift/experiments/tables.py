@@ -5,13 +5,15 @@ from typing import TypeVar
 
 from dimlift.errors import UnknownName
 from dimlift.experiments.arms.arm import Arm
-from dimlift.experiments.arms.slices import LiftedArm
-from dimlift.experiments.arms.unet import UNetArm
+from dimlift.experiments.arms.lifted import LiftedArm, SlicesArm
+from dimlift.experiments.arms.unet import NNUNetArm, UNetArm
 
 T = TypeVar("T")
 
 METHODS: dict[str, type[Arm]] = {
     "unet": UNetArm,
+    "nnunet": NNUNetArm,
+    "slices": SlicesArm,
     "lifted": LiftedArm,
 }
 

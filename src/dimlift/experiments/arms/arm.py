@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from dimlift.experiments.progress import Progress, silent
 from dimlift.experiments.sections import PositiveFloat, Section
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Sequence
+    from pathlib import Path
 
+    from torch import Tensor, nn
+
+    from dimlift.data.sample import Sample
     from dimlift.lifting.plan import DepthPlan
 
 
@@ -25,6 +30,9 @@ class Task:
         spacing: (z, y, x) millimetres between voxels as the network sees them; None where volumes differ.
         patch_size: (depth, height, width) voxels of a training patch.
         seed: draws the initial weights.
+        gradient_checkpointing: recompute activations in the backward pass.
+        target_mean: of the training numbers, for regression; networks answer in units of their deviation.
+        target_deviation: see `target_mean`.
     """
 
     kind: Literal["segmentation", "classification", "regression"]
@@ -33,40 +41,43 @@ class Task:
     spacing: tuple[float, float, float] | None
     patch_size: tuple[int, int, int]
     seed: int = 0
+    gradient_checkpointing: bool = False
+    target_mean: float = 0.0
+    target_deviation: float = 1.0
 
 
 class PlanSection(Section):
     """How the 2D network is lifted: the fields of `DepthPlan`."""
 
     kernel: int | Literal["cubic"] | dict[str, int] = Field(
-        3,
-        description="Depth of every convolution kernel larger than 1: a number, `cubic`, or a number for each layer name.",
+        default=3,
+        description="Depth of convolution kernels larger than 1: a number, `cubic`, or a number for each layer name.",
     )
     profile: Literal["average", "centre", "gaussian"] = Field(
-        "centre", description="How a 2D kernel is shared out over depth."
+        default="centre", description="How a 2D kernel is shared out over depth."
     )
     axes: tuple[Literal["depth", "height", "width"], ...] = Field(
-        ("depth",), description="Axes to inflate along; more than one needs cubic kernels."
+        default=("depth",), description="Axes to inflate along; more than one needs cubic kernels."
     )
     stride: Literal["none", "kernel"] = Field(
-        "none", description="`kernel`: patchifying convolutions also stride in depth (tubelets)."
+        default="none", description="`kernel`: patchifying convolutions also stride in depth (tubelets)."
     )
-    reduce: tuple[int, ...] = Field((1, 1, 1, 1), description="Average pooling over depth after each stage.")
+    reduce: tuple[int, ...] = Field(default=(1, 1, 1, 1), description="Average pooling over depth after each stage.")
     attention: Literal["slice", "joint"] | int = Field(
-        "slice", description="Attention within a slice, joint over all slices, or over a window of slices."
+        default="slice", description="Attention within a slice, joint over all slices, or over a window of slices."
     )
     pool: Literal["slice", "joint"] = Field(
-        "slice", description="Squeeze-and-excite and global pools: per slice or over depth too."
+        default="slice", description="Squeeze-and-excite and global pools: per slice or over depth too."
     )
     norm: Literal["slice", "joint"] = Field(
-        "slice", description="Norms whose statistics span positions: per slice or over depth too."
+        default="slice", description="Norms whose statistics span positions: per slice or over depth too."
     )
     head: Literal["mean", "max", "attention", "none"] = Field(
-        "mean", description="How slices become one answer in a classification network."
+        default="mean", description="How slices become one answer in a classification network."
     )
     factorised: bool = Field(
-        False,
-        description="2D kernels times a depth profile for each channel: the same function at the start, about the 2D cost.",
+        default=False,
+        description="2D kernels times a depth profile for each channel: the same at the start, about the 2D cost.",
     )
 
     def depth_plan(self) -> "DepthPlan":
@@ -80,10 +91,11 @@ class Arm(Section):
     """One competitor of a study: a method and its options."""
 
     method: str = Field(description="Name of the method.")
-    title: str = Field("", description="Name shown in the report; the name of the arm if empty.")
-    description: str = Field("", description="One sentence for the report.")
-    rate: PositiveFloat | None = Field(None, description="Learning rate of this arm; `training.rate` if not set.")
-    weights: str | None = Field(None, description="Weights folder or file to start from.")
+    title: str = Field(default="", description="Name shown in the report; the name of the arm if empty.")
+    description: str = Field(default="", description="One sentence for the report.")
+    rate: PositiveFloat | None = Field(
+        default=None, description="Learning rate of this arm; `training.rate` if not set."
+    )
 
     @abstractmethod
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
@@ -92,7 +104,27 @@ class Arm(Section):
         Args:
             fresh: True before training, when pretrained weights are read; False where all weights follow from a
                 weights folder and only the architecture is wanted.
+
+        Raises:
+            ConfigError: if the method cannot do this task.
         """
+
+    def prepare(
+        self, method: "nn.Module", samples: "Sequence[Sample]", cache: "Path", progress: Progress = silent
+    ) -> float:
+        """Whatever has to be computed from the training samples before the first step.
+
+        Args:
+            cache: folder for what other cells of the study can use again.
+
+        Returns:
+            the seconds it takes without any cache; they count as training time.
+        """
+        return 0.0
+
+    def companions(self, method: "nn.Module", samples: "Sequence[Sample]") -> "list[list[Tensor]] | None":
+        """For each sample the coarse feature maps that go with its image; None for methods without."""
+        return None
 
     def without_names(self) -> dict[str, Any]:
         """What decides the result: titles and descriptions may change without training again."""

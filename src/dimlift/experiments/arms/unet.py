@@ -1,9 +1,10 @@
-"""The plain 3D U-Net from scratch: what a user would otherwise pick."""
+"""Plain 3D U-Nets from scratch: what a user would otherwise pick."""
 
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm, Task
 
 if TYPE_CHECKING:
@@ -11,14 +12,64 @@ if TYPE_CHECKING:
 
 
 class UNetArm(Arm):
-    """Plain 3D U-Net from scratch."""
+    """Plain 3D U-Net from scratch: MONAI's residual one."""
 
-    method: Literal["unet"] = Field("unet", description="Plain 3D U-Net from scratch.")
-    widths: tuple[int, ...] = Field((16, 32, 64, 128), min_length=2, description="Channels of the levels of the U-Net.")
+    method: Literal["unet"] = Field(default="unet", description="Plain residual 3D U-Net from scratch.")
+    widths: tuple[int, ...] = Field(
+        default=(16, 32, 64, 128), min_length=2, description="Channels of the levels, finest first."
+    )
+    residual_units: int = Field(
+        default=2, ge=0, description="Convolutions in each residual block; 0 for plain convolutions."
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of channels dropped inside the blocks.")
 
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
         """A U-Net with fresh weights."""
         from dimlift.methods.supervised import Supervised
         from dimlift.models.unet import plain_unet
 
-        return Supervised(plain_unet(task.in_channels, task.classes, widths=self.widths))
+        require_segmentation(self.method, task)
+        network = plain_unet(
+            task.in_channels,
+            task.classes,
+            widths=self.widths,
+            residual_units=self.residual_units,
+            dropout=self.dropout,
+        )
+        return Supervised(network)
+
+
+class NNUNetArm(Arm):
+    """nnU-Net's own network, its depth and kernels chosen from patch and spacing, from scratch."""
+
+    method: Literal["nnunet"] = Field(default="nnunet", description="nnU-Net's own network from scratch.")
+    widths: tuple[int, ...] = Field(
+        default=(32, 64, 128, 256, 320, 320),
+        min_length=3,
+        description="Channels of the levels, finest first; as many as fit are used.",
+    )
+
+    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+        """A U-Net with fresh weights."""
+        from dimlift.methods.supervised import Supervised
+        from dimlift.models.unet import nnunet_unet
+
+        require_segmentation(self.method, task)
+        network = nnunet_unet(
+            task.in_channels,
+            task.classes,
+            patch_size=task.patch_size,
+            spacing=task.spacing or (1.0, 1.0, 1.0),
+            widths=self.widths,
+        )
+        return Supervised(network)
+
+
+def require_segmentation(method: str, task: Task) -> None:
+    """Raises: ConfigError, for tasks about whole volumes and options the method lacks."""
+    if task.kind != "segmentation":
+        raise ConfigError(
+            f"method {method!r} does segmentation only, the task is {task.kind}; use 'lifted' or 'slices'"
+        )
+    if task.gradient_checkpointing and method not in ("slices", "lifted"):
+        raise ConfigError(f"method {method!r} has no gradient checkpointing; set training.gradient_checkpointing=false")

@@ -1,0 +1,255 @@
+"""One cell of a study, from a configuration to its record: read, train, save, predict, score."""
+
+import contextlib
+import platform
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dimlift.data.cases import Case, Dataset
+from dimlift.data.patches import PatchSampler
+from dimlift.data.preprocessing import Preprocessing
+from dimlift.data.sample import Sample
+from dimlift.data.splits import require_classes
+from dimlift.errors import DataError
+from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.config import TrainConfig
+from dimlift.experiments.loop import Fit, fit
+from dimlift.experiments.memory import PeakMemory
+from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.scoring import score_cases
+from dimlift.experiments.split import split_cases
+from dimlift.experiments.trained import Trained
+from dimlift.records.record import Record, Score
+
+PATCH_MULTIPLE = 8
+LARGEST_PATCH = 128**3
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a cell leaves what it makes.
+
+    Attributes:
+        weights: the weights folder.
+        predictions: folder of the label maps of the test cases.
+        checkpoints: training state, gone once the record is written.
+        cache: borrowed features, shared by the cells of a study.
+    """
+
+    records: Path
+    weights: Path
+    predictions: Path
+    checkpoints: Path
+    cache: Path
+
+
+@dataclass
+class Material:
+    """What a cell works with once its data is read."""
+
+    train: list[Case]
+    test: list[Case]
+    preprocessing: Preprocessing
+    samples: list[Sample]
+    task: Task
+
+
+def run_cell(
+    config: TrainConfig,
+    dataset: Dataset,
+    places: Places,
+    progress: Progress = silent,
+) -> Record:
+    """Run one cell, or give back the record it has already.
+
+    Raises:
+        DimliftError: whatever stops it; no record is written then.
+    """
+    cell = config.cell(dataset.manifest_hash())
+    finished = places.records / f"{cell}.json"
+    if finished.is_file() and (record := Record.load(finished)).status == "finished":
+        progress(Event("skip", config.name, 1.0, record.steps, message="already finished"))
+        return record
+    with _threads(config.training.threads):
+        memory = PeakMemory()
+        material = read_material(config, dataset, progress)
+        trained, result, feature_seconds = train_cell(config, material, places, progress)
+        trained.save(places.weights)
+        began = time.perf_counter()
+        scores = score_cases(trained, material.test, places.predictions, config.name, progress)
+        record = Record(
+            cell=cell,
+            arm=config.name,
+            fraction=float(config.fraction),
+            fold=-1 if config.fold is None else config.fold,
+            seed=config.seed,
+            steps=result.steps,
+            seconds=result.seconds,
+            peak_bytes=memory.bytes(),
+            versions=versions(),
+            status="finished",
+            history=result.history,
+            scores=scores,
+            extra={
+                "prediction_seconds": time.perf_counter() - began,
+                "feature_seconds": feature_seconds,
+                "training_cases": [case.name for case in material.train],
+                "patch_size": list(material.task.patch_size),
+                "parameters": sum(p.numel() for p in trained.method.parameters() if p.requires_grad),
+                "threads": torch.get_num_threads(),
+                "notes": result.notes,
+            },
+        )
+    record.save(places.records)
+    shutil.rmtree(places.checkpoints, ignore_errors=True)
+    progress(Event("done", config.name, 1.0, result.steps, message=summary(record)))
+    return record
+
+
+def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = silent) -> Material:
+    """Split, decide preprocessing on the training cases, and read them.
+
+    Raises:
+        DataError: if a class never occurs in the training cases.
+    """
+    train, test = split_cases(dataset, config)
+    wanted = config.preprocessing
+    preprocessing = Preprocessing.fit(dataset, train, wanted.spacing, wanted.modality, wanted.nan_policy)
+    samples = []
+    for number, case in enumerate(train):
+        samples.append(preprocessing.read(case))
+        progress(Event("read", config.name, (number + 1) / len(train)))
+    segmenting = config.task == "segmentation"
+    if config.task != "regression":
+        require_classes(samples, preprocessing.class_indices if segmenting else preprocessing.labels)
+    classes = {"segmentation": len(preprocessing.labels) + 1, "regression": 1}.get(
+        config.task, len(preprocessing.labels)
+    )
+    chosen = config.training.patch_size
+    patch = auto_patch([s.image.shape[1:] for s in samples], whole=not segmenting) if chosen == "auto" else chosen
+    if segmenting and chosen != "auto" and all(np.prod(s.image.shape[1:]) < np.prod(patch) / 8 for s in samples):
+        raise DataError(
+            f"training.patch_size {list(patch)} holds more than eight times the voxels of the largest training volume; "
+            "the network would learn from padding. Use training.patch_size=auto"
+        )
+    numbers = [float(s.label) for s in samples] if config.task == "regression" else [0.0]  # type: ignore[arg-type]
+    task = Task(
+        kind=config.task,
+        in_channels=len(preprocessing.channels),
+        classes=classes,
+        spacing=preprocessing.typical_spacing,
+        patch_size=patch,
+        seed=config.seed,
+        gradient_checkpointing=config.training.gradient_checkpointing,
+        target_mean=float(np.mean(numbers)),
+        target_deviation=float(np.std(numbers)) or 1.0,
+    )
+    return Material(train, test, preprocessing, samples, task)
+
+
+def train_cell(
+    config: TrainConfig, material: Material, places: Places, progress: Progress = silent
+) -> tuple[Trained, Fit, float]:
+    """Build the arm and train it.
+
+    Returns:
+        the trained network, what training came to, and the seconds feature extraction took.
+    """
+    training, task = config.training, material.task
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        method = config.arm.build(task)
+    trained = Trained(config.arm, task, material.preprocessing, method, training.overlap, training.precision == "bf16")
+    spent = config.arm.prepare(method, material.samples, places.cache, progress)
+    sampler = PatchSampler(
+        material.samples,
+        task.patch_size,
+        seed=config.seed,
+        augment=training.augment,
+        foreground_share=training.foreground_share,
+        task=task.kind,
+        companions=config.arm.companions(method, material.samples),
+    )
+    result = fit(
+        method,
+        lambda step: sampler.batch(step, training.batch_size),
+        budget=config.budget,
+        training=training,
+        rate=config.rate,
+        seed=config.seed,
+        arm=config.name,
+        spent=spent,
+        checkpoints=places.checkpoints,
+        validate=_validation(config, trained, material, places) if training.validate_every and material.test else None,
+        progress=progress,
+    )
+    return trained, result, spent
+
+
+def auto_patch(shapes: Sequence[Sequence[int]], whole: bool = False) -> tuple[int, int, int]:
+    """A patch that holds most training volumes whole: their median size, up to a multiple of 8, at most 128 cubed.
+
+    Args:
+        whole: take the largest volume instead, whatever its size (tasks about whole volumes).
+    """
+    measure = np.max if whole else np.median
+    sizes = [int(-(-measure([s[axis] for s in shapes]) // PATCH_MULTIPLE) * PATCH_MULTIPLE) for axis in range(3)]
+    while not whole and np.prod(sizes) > LARGEST_PATCH:
+        sizes[sizes.index(max(sizes))] -= PATCH_MULTIPLE
+    depth, height, width = sizes
+    return depth, height, width
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were computed with."""
+    packages = ("dimlift", "torch", "monai", "timm", "lightning", "numpy")
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def summary(record: Record) -> str:
+    """One line about a finished cell."""
+    main = main_score(record.scores)
+    return f"{record.steps} steps in {record.seconds:.0f} s" + (f", {main[0]} {main[1]:.3f}" if main else "")
+
+
+def main_score(scores: Sequence[Score]) -> tuple[str, float] | None:
+    """Mean of the first metric there is, over cases and classes."""
+    for metric in ("dice", "accuracy", "absolute_error"):
+        values = [s.value for s in scores if s.metric == metric and s.value is not None]
+        if values:
+            return metric, float(np.mean(values))
+    return None
+
+
+def _validation(
+    config: TrainConfig, trained: Trained, material: Material, places: Places
+) -> Callable[[nn.Module], dict[str, float]]:
+    def validate(method: nn.Module) -> dict[str, float]:
+        found = main_score(score_cases(replace(trained, method=method), material.test, None, config.name))
+        return {} if found is None else {found[0]: found[1]}
+
+    return validate
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Any:
+    """Torch computes with `count` threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,130 @@
+"""Run a study: arms x fractions x folds x seeds, one cell after the other, each once."""
+
+import hashlib
+import json
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+from dimlift.data.cases import Dataset
+from dimlift.errors import DimliftError
+from dimlift.experiments.cells import Places, run_cell, versions
+from dimlift.experiments.config import StudyConfig, TrainConfig
+from dimlift.experiments.folder import claimed
+from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.split import split_cases
+from dimlift.experiments.train import open_checked
+from dimlift.records import study as plan
+from dimlift.records.record import Record
+from dimlift.records.weights import read_card
+
+
+def compare(config: StudyConfig, out: Path | str, progress: Progress = silent) -> list[Record]:
+    """Run every cell of a study that has no finished record yet.
+
+    Arms take turns within each seed, so that whatever a machine does over the hours falls on all of them alike, and an
+    interrupted study compares whole rounds. A cell that fails leaves a record that says why; the study goes on.
+
+    Leaves in `out`: study.json, config.yaml, records/, weights/<cell>/, predictions/<cell>/.
+
+    Returns:
+        one record for each cell.
+
+    Raises:
+        DataError: if the data does not pass its checks.
+        RunError: if the folder holds another study.
+    """
+    out = Path(out)
+    dataset = open_checked(config, progress)
+    cells = planned(config)
+    with claimed(out, "compare", _identity(config, dataset), config.model_dump(mode="json")):
+        _describe(config, dataset, cells, out)
+        records = []
+        for number, cell in enumerate(cells, start=1):
+
+            def heard(event: Event, number: int = number) -> None:
+                progress(replace(event, cell=number, cells=len(cells)))
+
+            records.append(_attempt(cell, dataset, out, heard))
+        _describe(config, dataset, cells, out)
+        return records
+
+
+def planned(config: StudyConfig) -> list[TrainConfig]:
+    """The cells in the order they run: seeds outermost, arms innermost."""
+    turns = product(config.seeds, config.fractions, config.folds, config.arms)
+    return [config.run(arm, fraction=share, fold=fold, seed=seed) for seed, share, fold, arm in turns]
+
+
+def _attempt(cell: TrainConfig, dataset: Dataset, out: Path, progress: Progress) -> Record:
+    """Run a cell; a failure becomes its record."""
+    name = cell.cell(dataset.manifest_hash())
+    places = Places(
+        records=out / "records",
+        weights=out / "weights" / name,
+        predictions=out / "predictions" / name,
+        checkpoints=out / "checkpoints" / name,
+        cache=out / "cache",
+    )
+    try:
+        return run_cell(cell, dataset, places, progress)
+    except (DimliftError, RuntimeError, ValueError, MemoryError) as fault:
+        reason = str(fault) if isinstance(fault, DimliftError) else f"{type(fault).__name__}: {fault}"
+        record = Record(
+            cell=name,
+            arm=cell.name,
+            fraction=float(cell.fraction),
+            fold=-1 if cell.fold is None else cell.fold,
+            seed=cell.seed,
+            steps=0,
+            seconds=0.0,
+            peak_bytes=0,
+            versions=versions(),
+            status="failed",
+            extra={"reason": reason},
+        )
+        record.save(places.records)
+        progress(Event("failed", cell.name, 1.0, message=reason))
+        return record
+
+
+def _identity(config: StudyConfig, dataset: Dataset) -> str:
+    """The same as long as cells of the one can stand beside cells of the other; arms and seeds may be added."""
+    content = config.model_dump(mode="json", include={"task", "preprocessing", "split", "budget"})
+    content["data"] = dataset.manifest_hash()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _describe(config: StudyConfig, dataset: Dataset, cells: list[TrainConfig], out: Path) -> None:
+    """Write study.json: what is planned, and what is known of the arms so far."""
+    known: dict[str, plan.Arm] = {}
+    manifest = dataset.manifest_hash()
+    for name, arm in config.arms.items():
+        certificate, parameters = None, None
+        for cell in (c.cell(manifest) for c in cells if c.name == name):
+            record_path, weights = out / "records" / f"{cell}.json", out / "weights" / cell
+            if record_path.is_file() and (weights / "model.json").is_file():
+                certificate = read_card(weights).get("certificate")
+                parameters = Record.load(record_path).extra.get("parameters")
+                break
+        known[name] = plan.Arm(arm.title or name, arm.description, certificate, parameters)
+    tested = {case.name: case for cell in cells for case in split_cases(dataset, cell)[1]}
+    paths = {
+        name: plan.CasePaths(
+            str(case.images[0].resolve()),
+            str(case.label.resolve()) if isinstance(case.label, Path) else None,
+            case.group,
+        )
+        for name, case in tested.items()
+    }
+    plan.Study(
+        title=config.title or dataset.name,
+        task=config.task,
+        reference=config.reference or next(iter(config.arms)),
+        arms=known,
+        planned=len(cells),
+        notes=list(config.notes),
+        dataset=plan.Dataset(dataset.name, len(dataset.cases), dict(dataset.labels)),
+        budget=config.budget.model_dump(exclude_none=True),
+        cases=paths,
+    ).save(out)

@@ -1,0 +1,80 @@
+"""A folder that belongs to one run or study: who owns it, and what lies where."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from dimlift.errors import RunError
+from dimlift.records.record import write_json
+
+SCHEMA = 1
+OWNER = "run.json"
+CONFIG = "config.yaml"
+
+Kind = Literal["train", "compare"]
+
+
+@contextmanager
+def claimed(out: Path, kind: Kind, identity: str, config: dict[str, Any]) -> Iterator[Path]:
+    """Own a folder while the block runs. The same run may come back to it and goes on; any other is turned away.
+
+    Args:
+        identity: what must be the same for two runs to be the same.
+        config: the resolved configuration, written beside the results.
+
+    Raises:
+        RunError: if the folder holds another run or other files, or somebody is at work in it now.
+    """
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file; choose a folder to write into")
+    owner = _owner(out)
+    if owner is None and out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
+        raise RunError(f"{out} is not empty and holds no run of dimlift; choose another folder")
+    if owner is not None and (owner.get("kind"), owner.get("identity")) != (kind, identity):
+        changed = _changed(owner.get("config", {}), config)
+        raise RunError(
+            f"{out} holds another {'run' if owner.get('kind') == 'train' else 'study'}"
+            f"{f' (it differs in {changed})' if changed else ''}; choose another folder, "
+            f"or start with the configuration in {out / CONFIG} to go on with it"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            raise RunError(f"another process is at work in {out}; wait for it, or choose another folder") from fault
+        if owner is None:
+            (out / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            write_json(out / OWNER, {"schema": SCHEMA, "kind": kind, "identity": identity, "config": config})
+        yield out
+
+
+def _owner(out: Path) -> dict[str, Any] | None:
+    path = out / OWNER
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        raise RunError(f"{path} cannot be read: {fault}; choose another folder") from fault
+    return content if isinstance(content, dict) else {}
+
+
+def _changed(old: Any, new: Any, name: str = "") -> str:
+    """The keys that differ, dotted; at most five."""
+    found: list[str] = []
+
+    def compare(a: Any, b: Any, path: str) -> None:
+        if isinstance(a, dict) and isinstance(b, dict):
+            for key in dict.fromkeys([*a, *b]):
+                compare(a.get(key), b.get(key), f"{path}.{key}" if path else str(key))
+        elif a != b:
+            found.append(path)
+
+    compare(old, new, name)
+    return ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")

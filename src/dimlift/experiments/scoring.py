@@ -1,0 +1,70 @@
+"""Predict test cases and compare them with their truth, on the grid and in the millimetres of their files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimlift.data.cases import Case
+from dimlift.data.formats import read_file
+from dimlift.data.volume import voxel_sizes
+from dimlift.data.voxels import read_integers
+from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.trained import Trained
+from dimlift.metrics.scores import score_classification, score_segmentation
+from dimlift.records.record import Score
+
+
+def score_cases(
+    trained: Trained, cases: Sequence[Case], predictions: Path | None, arm: str = "", progress: Progress = silent
+) -> list[Score]:
+    """Scores of every case.
+
+    Args:
+        predictions: folder for label maps, as `<case>.nii.gz`; none are written without it.
+    """
+    scores: list[Score] = []
+    answers: list[NDArray[Any]] = []
+    for number, case in enumerate(cases):
+        sample = trained.preprocessing.read_image(case.images)
+        answer = trained.answer(sample)
+        if trained.task.kind != "segmentation":
+            answers.append(answer)
+        else:
+            if predictions is not None:
+                trained.preprocessing.write(predictions / f"{case.name}.nii.gz", answer, sample.geometry)
+            restored = trained.preprocessing.restore(answer, sample.geometry)
+            scores += _segmentation(trained, case, restored)
+        progress(Event("predict", arm, (number + 1) / len(cases)))
+    if trained.task.kind == "classification" and answers:
+        labels = trained.preprocessing.labels
+        truth = np.array([case.label for case in cases])
+        scores = score_classification([case.name for case in cases], softmax(np.stack(answers)), truth, labels)
+    if trained.task.kind == "regression":
+        for case, answer in zip(cases, answers, strict=True):
+            error = abs(float(answer[0]) - float(case.label))  # type: ignore[arg-type]
+            scores.append(Score(case.name, "all", "absolute_error", error))
+    return scores
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    """Probabilities along the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def _segmentation(trained: Trained, case: Case, prediction: NDArray[Any]) -> list[Score]:
+    if not isinstance(case.label, Path):
+        return []
+    mask = read_file(case.label)
+    preprocessing = trained.preprocessing
+    return score_segmentation(
+        case.name,
+        prediction,
+        read_integers(mask),
+        preprocessing.labels,
+        voxel_sizes(mask.affine).tolist(),
+        preprocessing.ignore,
+    )

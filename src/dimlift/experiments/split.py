@@ -1,0 +1,43 @@
+"""Which cases a run trains on and which it is tested on."""
+
+from collections.abc import Sequence
+
+from dimlift.data.cases import Case, Dataset
+from dimlift.data.splits import folds, fraction
+from dimlift.errors import DataError
+from dimlift.experiments.config import TrainConfig
+
+
+def split_cases(dataset: Dataset, config: TrainConfig) -> tuple[list[Case], list[Case]]:
+    """Training and test cases of a run. No group lies on both sides.
+
+    Raises:
+        DataError: if one side has no cases.
+    """
+    labelled = [case for case in dataset.cases if case.label is not None]
+    if len({case.group for case in labelled}) < 2:
+        raise DataError(
+            f"{dataset.root} holds {len(labelled)} labelled case(s) of {len({c.group for c in labelled})} group(s); "
+            "training and testing need at least two groups: add cases, or set fold=null to train without a test"
+            if config.fold is not None or not labelled
+            else f"{dataset.root} holds one labelled group; that is too little to train on, add cases"
+        )
+    split = config.split
+    test: Sequence[Case] = ()
+    pool: Sequence[Case]
+    if config.fold is None:
+        pool = labelled
+    elif split.test_cases is not None:
+        test = fraction(labelled, split.test_cases, split.seed)
+        held_out = {case.group for case in test}
+        pool = [case for case in labelled if case.group not in held_out]
+    else:
+        pool, test = folds(dataset, split.folds, split.seed)[config.fold]
+    if not pool:
+        raise DataError(f"no case is left to train on: {len(test)} of {len(labelled)} test; lower split.test_cases")
+    draw = config.seed if split.draw == "seed" else split.seed
+    share = config.fraction if config.fraction <= 1 else int(config.fraction)
+    if share > 1 and share > len(pool):
+        raise DataError(f"fraction asks for {share} training cases, there are {len(pool)}; lower it")
+    train = pool if share == 1.0 and isinstance(share, float) else fraction(pool, share, draw)
+    return list(train), list(test)

@@ -1,0 +1,131 @@
+"""A trained network with all that is needed to use it: what a weights folder holds."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from dimlift.data.preprocessing import Preprocessing
+from dimlift.data.sample import Sample
+from dimlift.errors import DataError, WeightsError
+from dimlift.experiments.arms.arm import Arm, Task
+from dimlift.experiments.inference import classify, segment
+from dimlift.experiments.tables import METHODS, pick
+from dimlift.records.weights import read_weights, write_weights
+
+
+@dataclass
+class Trained:
+    """A method and the path from a file to its input.
+
+    Attributes:
+        overlap: of neighbouring windows.
+        bfloat16: mixed precision, as in training.
+    """
+
+    arm: Arm
+    task: Task
+    preprocessing: Preprocessing
+    method: nn.Module
+    overlap: float = 0.5
+    bfloat16: bool = False
+
+    def answer(self, sample: Sample) -> NDArray[Any]:
+        """Class index of every voxel (D, H, W); for a task about whole volumes the logits (classes,)."""
+        image = torch.from_numpy(sample.image)
+        if self.task.kind == "segmentation":
+            features = self.arm.companions(self.method, [sample])
+            logits = segment(
+                self.method,
+                image,
+                window=self.task.patch_size,
+                overlap=self.overlap,
+                features=None if features is None else features[0],
+                bfloat16=self.bfloat16,
+            )
+            return logits.argmax(dim=0).numpy().astype(np.int16)
+        return classify(self.method, image, smallest=self.task.patch_size, bfloat16=self.bfloat16).numpy()
+
+    def save(self, folder: Path) -> Path:
+        """Write the weights folder."""
+        card = {
+            "task": self.task.kind,
+            **lifted_facts(self.method),
+            "channels": list(self.preprocessing.channels),
+            "labels": self.preprocessing.labels,
+            "spacing": self.preprocessing.spacing,
+            "orientation": "RAS",
+            "normalisation": [rule.to_json() for rule in self.preprocessing.normalisation],
+            "arm": self.arm.model_dump(mode="json"),
+            "built_for": asdict(self.task),
+            "preprocessing": self.preprocessing.to_json(),
+            "overlap": self.overlap,
+            "precision": "bf16" if self.bfloat16 else "32",
+        }
+        return write_weights(folder, self.method.state_dict(), card)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Trained":
+        """Read a weights folder back, ready to predict.
+
+        Raises:
+            DataError: if the folder holds no weights, or they are damaged.
+            WeightsError: if they do not fit the network the card describes.
+        """
+        state, card = read_weights(folder)
+        try:
+            arm = pick("method", METHODS, card["arm"]["method"]).model_validate(card["arm"])
+            fields = dict(card["built_for"])
+            for name in ("spacing", "patch_size"):
+                fields[name] = None if fields[name] is None else tuple(fields[name])
+            task = Task(**fields)
+            preprocessing = Preprocessing.from_json(card["preprocessing"])
+        except (KeyError, TypeError, ValidationError) as fault:
+            raise DataError(
+                f"{folder / 'model.json'} does not say how to build its network ({fault}); "
+                "give a folder that `dimlift train` or `dimlift compare` wrote"
+            ) from fault
+        method = arm.build(task, fresh=False)
+        fit_weights(method, state, folder)
+        return cls(arm, task, preprocessing, method.eval(), card["overlap"], card["precision"] == "bf16")
+
+
+def fit_weights(method: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Load every weight, and say which do not fit.
+
+    Raises:
+        WeightsError: listing keys that are missing, left over, or of another shape.
+    """
+    wanted = method.state_dict()
+    faults = [f"{key} is missing" for key in wanted.keys() - state.keys()]
+    faults += [f"{key} is not wanted" for key in state.keys() - wanted.keys()]
+    faults += [
+        f"{key} has the shape {tuple(state[key].shape)}, {tuple(wanted[key].shape)} is wanted"
+        for key in wanted.keys() & state.keys()
+        if wanted[key].shape != state[key].shape
+    ]
+    if faults:
+        shown = "; ".join(sorted(faults)[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        raise WeightsError(
+            f"the weights of {source} do not fit: {shown}. Use the method, network and options they were trained with"
+        )
+    method.load_state_dict(dict(state))
+
+
+def lifted_facts(method: nn.Module) -> dict[str, Any]:
+    """Source, licence, plan and certificate of the lifted network inside a method; None where there is none."""
+    facts: dict[str, Any] = dict.fromkeys(("source", "licence", "plan", "certificate"))
+    for module in method.modules():
+        if hasattr(module, "certificate") and hasattr(module, "plan"):
+            return {name: _plain(getattr(module, name, None)) for name in facts}
+    return facts
+
+
+def _plain(value: Any) -> Any:
+    return value.to_json() if hasattr(value, "to_json") else value
