@@ -77,7 +77,7 @@ def write_labels(path: str | Path, array: NDArray[Any], affine: NDArray[np.float
         raise DataError(f"{path}: labels are {array.dtype}, integers are wanted; take the argmax first")
     lowest, highest = (int(array.min()), int(array.max())) if array.size else (0, 0)
     kind = (
-        np.uint8 if lowest >= 0 and highest < 256 else np.int16 if -(2**15) <= lowest and highest < 2**15 else np.int32
+        np.uint8 if lowest >= 0 and highest < 256 else np.int16 if lowest >= -(2**15) and highest < 2**15 else np.int32
     )
     return write_volume(path, array.astype(kind), affine, like)
 

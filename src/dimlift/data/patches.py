@@ -1,0 +1,162 @@
+"""Batches of patches: where to cut, how to change, what to hand out. An item depends on (seed, step, index) alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
+
+from dimlift.batches import VolumeBatch
+from dimlift.data.augmentation import Augmentation, IntensityAugmentation
+from dimlift.data.cases import Task
+from dimlift.data.foreground import ForegroundIndex
+from dimlift.data.grid_reading import Shape, features_of_box, read_features, read_image, read_label
+from dimlift.data.sample import Sample
+from dimlift.data.warp import draw_warp, sampling_grid
+from dimlift.errors import DataError, ShapeError
+
+Companions = Sequence[Float[Tensor, "k d h w"]]
+
+
+class PatchSampler:
+    """Cuts training patches out of samples.
+
+    Args:
+        samples: preprocessed cases; they stay in memory.
+        patch_size: (depth, height, width) in voxels. Smaller volumes are padded: the image with its minimum, the label
+            with background, features with zero.
+        seed: with step and index the only source of chance.
+        augment: False cuts only; True augments as nnU-Net does; or the settings themselves.
+        foreground_share: share of patches centred on a foreground voxel, every class equally often.
+        task: segmentation cuts patches anywhere; other tasks take the middle of the volume.
+        companions: for each sample, coarse feature tensors that cover its whole volume; they move with the image and
+            come out as `VolumeBatch.features`, channels one behind the other.
+
+    Raises:
+        DataError: if there is no sample, or one without label, or companions for another number of samples.
+        ShapeError: if the patch size is not three positive numbers.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        patch_size: Shape,
+        *,
+        seed: int = 0,
+        augment: bool | Augmentation = True,
+        foreground_share: float = 1 / 3,
+        task: Task = "segmentation",
+        companions: Sequence[Companions] | None = None,
+    ) -> None:
+        if not samples:
+            raise DataError("no sample to cut patches from; check the split")
+        if len(patch_size) != 3 or min(patch_size) < 1:
+            raise ShapeError(f"patch_size is {patch_size}; three positive numbers (depth, height, width) are wanted")
+        if companions is not None and len(companions) != len(samples):
+            raise DataError(
+                f"features for {len(companions)} cases, but there are {len(samples)} samples; extract them again"
+            )
+        for sample in samples:
+            if sample.label is None or isinstance(sample.label, np.ndarray) != (task == "segmentation"):
+                wanted = "a mask" if task == "segmentation" else "one class or number"
+                raise DataError(f"the case {sample.name!r} has no label fit for {task} ({wanted} is wanted); label it")
+        self.samples = samples
+        self.patch_size = patch_size
+        self.companions = companions
+        self._seed = seed
+        self._task = task
+        self._settings = augment if isinstance(augment, Augmentation) else Augmentation() if augment else None
+        self._intensity = IntensityAugmentation(self._settings.intensity) if self._settings else None
+        self._foreground_share = foreground_share if task == "segmentation" else 0.0
+        self._foreground = ForegroundIndex(samples)
+        self._images = [torch.from_numpy(sample.image) for sample in samples]
+        self._fill = [image.flatten(1).amin(dim=1) for image in self._images]
+
+    def batch(self, step: int, batch_size: int) -> VolumeBatch:
+        """The batch of a step."""
+        items = [self._item(step, index) for index in range(batch_size)]
+        images, labels, names, features = zip(*items, strict=True)
+        return VolumeBatch(
+            torch.stack(images),
+            torch.stack(labels),
+            names,
+            None if self.companions is None else torch.stack(features),
+        )
+
+    def _item(self, step: int, index: int) -> tuple[Tensor, Tensor, str, Tensor | None]:
+        rng = np.random.default_rng([self._seed, step, index])
+        number, start = self._place(rng)
+        sample, settings = self.samples[number], self._settings
+        warp = draw_warp(rng, settings.warp, sample.geometry.spacing) if settings else None
+        grid = None
+        if warp is not None:
+            z, y, x = (first + (size - 1) / 2 for first, size in zip(start, self.patch_size, strict=True))
+            grid = sampling_grid(warp, self.patch_size, (z, y, x), sample.geometry.spacing)
+        image, label, features = self._image(number, start, grid), self._label(number, start, grid), None
+        if self.companions is not None:
+            features = self._features(number, start, grid)
+        if settings and self._intensity:
+            flips = [
+                i for i, axis in enumerate(sample.geometry.axes) if axis in settings.mirror_axes and rng.random() < 0.5
+            ]
+            if flips:
+                spatial = [axis - 3 for axis in flips]
+                image = image.flip(spatial)
+                label = label.flip(spatial) if label.ndim else label
+                features = None if features is None else features.flip(spatial)
+            image = self._intensity(image, rng)
+        return image, label, sample.name, features
+
+    def _place(self, rng: np.random.Generator) -> tuple[int, Shape]:
+        """Which sample, and the first voxel of the patch."""
+        on_foreground = rng.random() < self._foreground_share and bool(self._foreground)
+        focus: Shape | None = None
+        if on_foreground:
+            number, focus = self._foreground.draw(rng)
+        else:
+            number = int(rng.integers(len(self.samples)))
+        start = []
+        for axis, (full, size) in enumerate(zip(self._images[number].shape[1:], self.patch_size, strict=True)):
+            room = full - size
+            if room <= 0 or self._task != "segmentation":
+                start.append(room // 2)
+            elif focus is not None:
+                start.append(min(max(focus[axis] - size // 2, 0), room))
+            else:
+                start.append(int(rng.integers(room + 1)))
+        return number, (start[0], start[1], start[2])
+
+    def _image(self, number: int, start: Shape, grid: Tensor | None) -> Tensor:
+        image, fill = self._images[number], self._fill[number]
+        if grid is not None:
+            return read_image(image, grid, fill)
+        patch = fill[:, None, None, None].expand(-1, *self.patch_size).clone()
+        return _paste(patch, image, start)
+
+    def _label(self, number: int, start: Shape, grid: Tensor | None) -> Num[Tensor, "*grid"]:
+        label = self.samples[number].label
+        if not isinstance(label, np.ndarray):
+            return torch.tensor(label, dtype=torch.float32 if self._task == "regression" else torch.int64)
+        mask = torch.from_numpy(label)
+        if grid is not None:
+            return read_label(mask, grid).long()
+        return _paste(torch.zeros(1, *self.patch_size, dtype=torch.int64), mask[None], start)[0]
+
+    def _features(self, number: int, start: Shape, grid: Tensor | None) -> Tensor:
+        companions = (self.companions or [])[number]
+        shape: Shape = tuple(self._images[number].shape[1:])  # type: ignore[assignment]
+        if grid is None:
+            return features_of_box(companions, shape, start, self.patch_size)
+        return torch.cat([read_features(one, shape, grid) for one in companions])
+
+
+def _paste(patch: Tensor, volume: Tensor, start: Shape) -> Tensor:
+    """Copy what a box shows of a volume into a patch of the box's size."""
+    into, out_of = [], []
+    for first, size, full in zip(start, patch.shape[1:], volume.shape[1:], strict=True):
+        low, high = max(first, 0), min(first + size, full)
+        into.append(slice(low - first, high - first))
+        out_of.append(slice(low, high))
+    patch[:, into[0], into[1], into[2]] = volume[:, out_of[0], out_of[1], out_of[2]]
+    return patch
