@@ -140,7 +140,7 @@ def test_weights_of_another_network(tmp_path):
         (("--kernel", "three"), "cubic"),
         (("--kernel", "0"), "kernel"),
         (("--profile", "center"), "centre"),
-        (("--reduce", "1;2"), "comma"),
+        (("--reduce", "1;2"), "whole numbers"),
         (("--head", "median"), "mean"),
         (("--attention", "global"), "joint"),
     ],

@@ -10,8 +10,12 @@ from dimlift.cli.results import show_results
 
 def compare(
     study: Annotated[Path, typer.Argument(help="A study (.yaml): data, budget, arms, folds, seeds.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file.")] = None,
-    to: Annotated[Path, typer.Option("--out", help="Folder of the study; started again, it runs what is missing.")] = Path("study"),
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file.")
+    ] = None,
+    to: Annotated[
+        Path, typer.Option("--out", help="Folder of the study; started again, it runs what is missing.")
+    ] = Path("study"),
 ) -> None:
     """Train every arm on every fold with every seed, then write the page. Stop and start it as you like.
 

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from dimlift.cli.console import out
 from dimlift.cli.results import show_results
 
 
 def demo(
     to: Annotated[Path, typer.Option("--out", help="Folder for everything the demo writes.")] = Path("dimlift-demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="One minute of training instead of six: see it work, believe nothing.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One minute of training instead of six: see it work, believe nothing.")
+    ] = False,
 ) -> None:
     """Simulate subjects, train five arms at equal time, and write the page. Needs no network and no data.
 

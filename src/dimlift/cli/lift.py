@@ -1,13 +1,13 @@
 """`dimlift lift`: a 2D network in, a 3D network and its certificate out."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dimlift.cli.console import err, out
-from dimlift.errors import PlanError
 
 
 def lift(
@@ -21,6 +21,9 @@ def lift(
     axes: Annotated[
         str, typer.Option(help="Axes the kernel spreads along, for example depth,height,width (cubic kernels).")
     ] = "depth",
+    spacing: Annotated[
+        str | None, typer.Option(help="z,y,x in mm: choose --kernel and --reduce for each stage by nnU-Net's rule.")
+    ] = None,
     stride: Annotated[str, typer.Option(help="'kernel': patch embeddings also stride in depth (tubelets).")] = "none",
     reduce: Annotated[
         str, typer.Option(help="Average pooling over depth after each stage, for example 1,1,2,2.")
@@ -64,21 +67,51 @@ def lift(
 
         dimlift lift timm:vit_small_patch14_dinov2 --attention joint --image-size 224 --pretrained --download
     """
-    import dimlift
-    from dimlift.experiments.lifted import lift_into
+    from dimlift.experiments.lifted import lift_network
+    from dimlift.lifting.plan import DepthPlan
 
+    choices: dict[str, Any] = {
+        "profile": profile,
+        "axes": axes.split(","),
+        "stride": stride,
+        "attention": _number(attention),
+        "pool": pool,
+        "norm": norm,
+        "head": head,
+        "factorised": factorised,
+    }
+    if spacing is not None:
+        plan = DepthPlan.from_spacing(_numbers(spacing), kernel=_number(kernel), **choices)
+    else:
+        plan = DepthPlan(kernel=_number(kernel), reduce=_numbers(reduce), **choices)
     with err.status(f"lifting {network}"):
-        plan = dimlift.DepthPlan(
-            kernel=kernel if kernel == "cubic" else _whole(kernel, "--kernel", "a number of slices or 'cubic'"),
-            profile=profile,
-            axes=tuple(axes.split(",")),
-            stride=stride,
-            reduce=tuple(_whole(part, "--reduce", "numbers separated by commas") for part in reduce.split(",")),
-            attention=attention
-            if attention in ("slice", "joint")
-            else _whole(attention, "--attention", "'slice', 'joint' or a number of slices"),
-            pool=pool,
-            norm=norm,
-            head=head,
-            factorised=factorised,
+        lifted = lift_network(
+            network,
+            plan,
+            to,
+            in_channels=in_channels,
+            image_size=image_size,
+            features_only=features,
+            weights=weights,
+            pretrained=pretrained,
+            download=download,
+            certify=certify,
         )
+    if as_json:
+        typer.echo(json.dumps(lifted.certificate.to_json(), indent=1))
+    else:
+        out.print(str(lifted.certificate), soft_wrap=True, markup=False)
+    if to is not None:
+        err.print(f"weights folder: {to}", soft_wrap=True)
+
+
+def _number(text: str) -> Any:
+    """A number where the text is one; the plan knows which words it takes."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _numbers(text: str) -> tuple[Any, ...]:
+    return tuple(_number(part) for part in text.split(","))

@@ -9,8 +9,12 @@ from dimlift.cli.results import show_results
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="Folder that `dimlift compare` or `dimlift demo` wrote; it may be unfinished.")],
-    to: Annotated[Path | None, typer.Option("--out", help="Where the page goes; STUDY/report.html if not given.")] = None,
+    study: Annotated[
+        Path, typer.Argument(help="Folder that `dimlift compare` or `dimlift demo` wrote; it may be unfinished.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Where the page goes; STUDY/report.html if not given.")
+    ] = None,
 ) -> None:
     """Read the records of a study, print its table, and write its page. Loads no torch.
 

@@ -9,21 +9,29 @@ from dimlift.cli.console import out
 
 
 def train(
-    source: Annotated[Path, typer.Argument(help="A configuration (.yaml), or a data set to train on with the defaults.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file.")] = None,
-    to: Annotated[Path, typer.Option("--out", help="Folder of the run; started again, it goes on from the last checkpoint.")] = Path("run"),
+    source: Annotated[
+        Path, typer.Argument(help="A configuration (.yaml), or a data set to train on with the defaults.")
+    ],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Win over the file.")] = None,
+    to: Annotated[Path, typer.Option("--out", help="Folder of the run; an interrupted run goes on.")] = Path("run"),
 ) -> None:
-    """Train one network and score it on the cases of the split it has not seen.
+    """Train one network and score it on cases it has not seen.
+
+    Given a bare data set: a 3D U-Net with borrowed 2D features, ten minutes, a fifth of the groups held out as test.
 
     Examples:
 
-        dimlift train Task04_Hippocampus budget.seconds=600 --out run
+        dimlift train Task04_Hippocampus budget.seconds=120 --out run
 
-        dimlift train config.yaml arm.method=lifted training.batch_size=4 seed=1 --out run-1
+        dimlift train examples/train.yaml dataset.path=Task04_Hippocampus seed=1 --out run-1
     """
     from dimlift.cli.bars import Bars
+    from dimlift.cli.results import show_record
+    from dimlift.experiments.defaults import train_config
     from dimlift.experiments.train import train as run_training
 
+    config = train_config(source, overrides or [])
     with Bars() as bars:
         record = run_training(config, to, progress=bars)
-    out.print(f"weights in {to}")
+    show_record(record)
+    out.print(f"weights: {to / 'weights'}    predictions: {to / 'predictions'}", soft_wrap=True)
