@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dimlift.data.augmentation import Augmentation
 from dimlift.data.cases import Case, Dataset
 from dimlift.data.patches import PatchSampler
 from dimlift.data.preprocessing import Preprocessing
@@ -174,7 +175,7 @@ def train_cell(
         material.samples,
         task.patch_size,
         seed=config.seed,
-        augment=training.augment,
+        augment=Augmentation(mirror_axes=training.mirror_axes) if training.augment else False,
         foreground_share=training.foreground_share,
         task=task.kind,
         companions=config.arm.companions(method, material.samples),

@@ -15,6 +15,7 @@ from dimlift.records.record import write_json
 SCHEMA = 1
 OWNER = "run.json"
 CONFIG = "config.yaml"
+RESULTS = (CONFIG, "study.json", "records", "weights", "predictions", "checkpoints")
 
 Kind = Literal["train", "compare"]
 
@@ -33,8 +34,9 @@ def claimed(out: Path, kind: Kind, identity: str, config: dict[str, Any]) -> Ite
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; choose a folder to write into")
     owner = _owner(out)
-    if owner is None and out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
-        raise RunError(f"{out} is not empty and holds no run of dimlift; choose another folder")
+    taken = [name for name in RESULTS if owner is None and (out / name).exists()]
+    if taken:
+        raise RunError(f"{out} holds {', '.join(taken)} that no run of dimlift put there; choose another folder")
     if owner is not None and (owner.get("kind"), owner.get("identity")) != (kind, identity):
         changed = _changed(owner.get("config", {}), config)
         raise RunError(

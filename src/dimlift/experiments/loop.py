@@ -5,6 +5,7 @@ generator is seeded anew at every step. Resuming therefore needs no memory of wh
 """
 
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -201,6 +202,7 @@ def _fabric(training: TrainingSection) -> Any:
     if training.device == "cuda" and not torch.cuda.is_available():
         raise RunError("training.device is 'cuda', but torch sees no GPU; set training.device=cpu or auto")
     use_gpu = training.device != "cpu" and torch.cuda.is_available()
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces its precision at every start
     return Fabric(
         accelerator="cuda" if use_gpu else "cpu",
         devices=1,

@@ -48,9 +48,10 @@ def predict(
         if trained.task.kind == "segmentation":
             written.append(trained.preprocessing.write(output / f"{name}.nii.gz", answer, sample.geometry))
         elif trained.task.kind == "classification":
-            chances = softmax(answer).tolist()
-            classes: dict[str, float] = dict(zip(trained.preprocessing.labels, chances, strict=True))
-            answers[name] = {"class": max(classes, key=lambda label: classes[label]), "probabilities": classes}
+            chances = softmax(answer)
+            labels = list(trained.preprocessing.labels)
+            shares = {label: float(chance) for label, chance in zip(labels, chances, strict=True)}
+            answers[name] = {"class": labels[int(chances.argmax())], "probabilities": shares}
         else:
             answers[name] = {"value": float(answer[0])}
         progress(Event("predict", share=(number + 1) / len(cases)))

@@ -33,7 +33,7 @@ class PreprocessingSection(Section):
     )
     modality: Literal["auto", "ct", "mr", "mr_nonzero", "none"] = Field(
         default="auto",
-        description="Normalisation of intensities: `ct` (clipped to training percentiles), `mr` (z-score of each volume), "
+        description="Normalisation: `ct` (clipped to training percentiles), `mr` (z-score of each volume), "
         "`mr_nonzero` (z-score of the voxels above zero), `none`, or `auto` by the name of the channel.",
     )
     nan_policy: Literal["error", "replace", "mask"] = Field(
@@ -109,9 +109,9 @@ class TrainingSection(Section):
         default=True,
         description="Random rotation, scaling, elastic deformation, intensity changes, noise and blur of patches.",
     )
-    mirror_axes: tuple[Literal["depth", "height", "width"], ...] = Field(
-        default=("depth", "height", "width"),
-        description="Axes that augmentation may mirror; leave out those along which labels differ (left and right).",
+    mirror_axes: tuple[Literal["z", "y", "x"], ...] = Field(
+        default=(),
+        description="Anatomical axes augmentation may mirror; x swaps left and right, wrong where labels have a side.",
     )
     foreground_share: Share = Field(
         default=1 / 3,

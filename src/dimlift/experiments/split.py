@@ -1,6 +1,7 @@
 """Which cases a run trains on and which it is tested on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dimlift.data.cases import Case, Dataset
 from dimlift.data.splits import folds, fraction
@@ -15,12 +16,10 @@ def split_cases(dataset: Dataset, config: TrainConfig) -> tuple[list[Case], list
         DataError: if one side has no cases.
     """
     labelled = [case for case in dataset.cases if case.label is not None]
-    if len({case.group for case in labelled}) < 2:
+    if not labelled or (config.fold is not None and len({case.group for case in labelled}) < 2):
         raise DataError(
             f"{dataset.root} holds {len(labelled)} labelled case(s) of {len({c.group for c in labelled})} group(s); "
             "training and testing need at least two groups: add cases, or set fold=null to train without a test"
-            if config.fold is not None or not labelled
-            else f"{dataset.root} holds one labelled group; that is too little to train on, add cases"
         )
     split = config.split
     test: Sequence[Case] = ()
@@ -32,8 +31,8 @@ def split_cases(dataset: Dataset, config: TrainConfig) -> tuple[list[Case], list
         held_out = {case.group for case in test}
         pool = [case for case in labelled if case.group not in held_out]
     else:
-        pool, test = folds(dataset, split.folds, split.seed)[config.fold]
-    if not pool:
+        pool, test = folds(replace(dataset, cases=tuple(labelled)), split.folds, split.seed)[config.fold]
+    if not pool or len(test) == len(labelled):
         raise DataError(f"no case is left to train on: {len(test)} of {len(labelled)} test; lower split.test_cases")
     draw = config.seed if split.draw == "seed" else split.seed
     share = config.fraction if config.fraction <= 1 else int(config.fraction)
