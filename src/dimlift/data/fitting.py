@@ -73,7 +73,8 @@ def target_spacing(
         return depth, height, width
     if isinstance(wanted, str) or len(wanted) != 3 or not all(float(value) > 0 for value in wanted):
         raise DataError(
-            f"spacing is {wanted!r}; 'native', 'median' or three positive numbers (depth, height, width) in mm are wanted"
+            f"spacing is {wanted!r}; "
+            "'native', 'median' or three positive numbers (depth, height, width) in mm are wanted"
         )
     return float(wanted[0]), float(wanted[1]), float(wanted[2])
 

@@ -1,7 +1,7 @@
 """Read images, labels and coarse features through one sampling grid, so that they move together.
 
-A grid holds, for each voxel of a patch, the (z, y, x) index of the volume it shows. Only the part of a volume that a grid
-touches is copied.
+A grid holds, for each voxel of a patch, the (z, y, x) index of the volume it shows. Only the part of a volume that a
+grid touches is copied.
 """
 
 from collections.abc import Sequence

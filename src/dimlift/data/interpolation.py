@@ -1,4 +1,4 @@
-"""Interpolation along one axis as a matrix: linear for reading coarse features, cubic B-spline for smooth deformations."""
+"""Interpolation along one axis as a matrix: linear to read coarse features, cubic B-spline for smooth deformations."""
 
 import torch
 from einops import einsum

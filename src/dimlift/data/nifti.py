@@ -1,8 +1,8 @@
 """NIfTI files, read to their last byte.
 
-nibabel stops reading once it has its voxels, so a flipped bit that only the gzip checksum shows goes unnoticed; other readers
-fill a truncated file with zeros. Here the gzip stream is read to its end, which checks the sum, and its length must
-be the one the header states.
+nibabel stops reading once it has its voxels, so a flipped bit that only the gzip checksum shows goes unnoticed; other
+readers fill a truncated file with zeros. Here the gzip stream is read to its end, which checks the sum, and its length
+must be the one the header states.
 """
 
 import contextlib

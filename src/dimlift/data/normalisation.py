@@ -1,7 +1,8 @@
 """Intensities to numbers a network likes, one rule per channel, fixed at fit time and stored with the weights.
 
-Rules as in nnU-Net (Isensee et al., 2021, https://doi.org/10.1038/s41592-020-01008-z): CT has physical units, so every volume
-gets the same clipping and scaling, taken from the training set; other images have none, so each is scaled by itself.
+Rules as in nnU-Net (Isensee et al., 2021, https://doi.org/10.1038/s41592-020-01008-z): CT has physical units, so every
+volume gets the same clipping and scaling, taken from the training set; other images have none, so each is scaled by
+itself.
 """
 
 from collections.abc import Iterable

@@ -184,7 +184,7 @@ class Preprocessing:
             if where is not None:
                 bad |= where
         image = np.stack([turn.forward(channel) for channel in channels])
-        turned_shape: Shape = image.shape[1:]  # type: ignore[assignment]
+        turned_shape: Shape = image.shape[1:]
         target = self.spacing or spacing
         shape = resampled_shape(turned_shape, spacing, target)
         label: NDArray[np.int16] | int | float | None

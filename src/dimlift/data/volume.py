@@ -72,7 +72,8 @@ def require_same_grid(image: Volume, other: Volume, tolerance: float = CORNER_TO
         raise Finding(str(other.path), "error", found, remedy).as_error(GeometryMismatch)
     voxels, millimetres = corner_distance(image.shape, image.affine, other.affine)
     if voxels > tolerance:
-        found = f"lies {voxels:.2f} voxels ({millimetres:.2f} mm) away from {image.path}; at most {tolerance} voxels are allowed"
+        apart = f"{voxels:.2f} voxels ({millimetres:.2f} mm)"
+        found = f"lies {apart} away from {image.path}, at most {tolerance} voxels are allowed"
         raise Finding(str(other.path), "error", found, remedy).as_error(GeometryMismatch)
 
 

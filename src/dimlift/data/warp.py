@@ -28,7 +28,7 @@ class WarpSettings:
     Attributes:
         rotation: largest angle about each axis, in degrees.
         scale: smallest and largest size of what is seen, relative to the patch.
-        elastic: largest displacement of a control point, in shares of the distance between two; up to 0.4 nothing folds.
+        elastic: largest displacement of a control point, in shares of the distance between two; to 0.4 nothing folds.
         elastic_intervals: intervals between control points along each side of the patch.
         *_probability: how often.
     """

@@ -1,4 +1,4 @@
-"""Two plain folders: images/ and labels/, one file each per case, of the same name. The labels are found in the masks."""
+"""Two plain folders: images/ and labels/, one file each per case, of the same name. Labels are found in the masks."""
 
 from pathlib import Path
 

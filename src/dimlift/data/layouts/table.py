@@ -1,6 +1,7 @@
-"""A CSV table: columns image (image2, ... for further channels), label, group. Labels are masks, class names or numbers.
+"""A CSV table: columns image (image2, ... for further channels), label, group.
 
-Paths are relative to the table. `group` names the patient; without it every row is its own. A column `name` is optional.
+Labels are masks, class names or numbers. Paths are relative to the table. `group` names the patient; without it every
+row is its own. A column `name` is optional.
 """
 
 import csv
