@@ -10,7 +10,7 @@ from command_line import head, write_image
 def dataset(tmp_path):
     """A function that writes a data set of `cases` cases in nnU-Net's raw layout."""
 
-    def write(cases=4, labels=None, folder="blocks"):
+    def write(cases=5, labels=None, folder="blocks"):
         root = tmp_path / folder
         for case in range(cases):
             image, label = head(case)

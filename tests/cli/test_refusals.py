@@ -185,7 +185,7 @@ class TestWithARun:
     @pytest.fixture(scope="class")
     def run(self, tmp_path_factory):
         root = tmp_path_factory.mktemp("trained")
-        for case in range(4):
+        for case in range(5):
             image, label = head(case)
             write_image(root / "data" / "images" / f"case{case}.nii.gz", image)
             write_image(root / "data" / "labels" / f"case{case}.nii.gz", label)

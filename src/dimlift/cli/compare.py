@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dimlift.cli.console import FAULT
 from dimlift.cli.results import show_results
 
 
@@ -30,8 +31,12 @@ def compare(
     from dimlift.experiments.config import StudyConfig
     from dimlift.experiments.config_file import load_config
     from dimlift.report.page import write_page
+    from dimlift.report.summary import summarise
 
     config = load_config(study, overrides or [], StudyConfig)
     with Bars() as bars:
         run_study(config, to, progress=bars)
-    show_results(to, write_page(to))
+    summary = summarise(to)
+    show_results(summary, write_page(to))
+    if summary.failed:
+        raise typer.Exit(FAULT)

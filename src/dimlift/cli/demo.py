@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dimlift.cli.console import FAULT
 from dimlift.cli.results import show_results
 
 
@@ -25,7 +26,11 @@ def demo(
     from dimlift.cli.bars import Bars
     from dimlift.experiments.demo import demo as run_demo
     from dimlift.report.page import write_page
+    from dimlift.report.summary import summarise
 
     with Bars() as bars:
         run_demo(to, quick=quick, progress=bars)
-    show_results(to, write_page(to))
+    summary = summarise(to)
+    show_results(summary, write_page(to))
+    if summary.failed:
+        raise typer.Exit(FAULT)

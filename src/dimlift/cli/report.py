@@ -25,5 +25,6 @@ def report(
         dimlift report study --out page.html
     """
     from dimlift.report.page import write_page
+    from dimlift.report.summary import summarise
 
-    show_results(study, write_page(study, to))
+    show_results(summarise(study), write_page(study, to))

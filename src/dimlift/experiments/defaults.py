@@ -8,6 +8,8 @@ from dimlift.experiments.config import TrainConfig
 from dimlift.experiments.config_file import load_config
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
+SECONDS = 600
+"""Budget where none is given; in steps or seconds, a given one takes its place."""
 
 
 def train_config(source: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -23,4 +25,7 @@ def train_config(source: Path | str, overrides: Sequence[str] = ()) -> TrainConf
     if Path(source).suffix in (".yaml", ".yml"):
         return load_config(source, overrides, TrainConfig)
     # JSON is YAML too, and its quotes keep a folder called "2024" a text
-    return load_config(DEFAULTS, [f"dataset.path={json.dumps(str(source))}", *overrides], TrainConfig)
+    named = [f"dataset.path={json.dumps(str(source))}"]
+    if not any(pair.startswith("budget.") for pair in overrides):
+        named.append(f"budget.seconds={SECONDS}")
+    return load_config(DEFAULTS, [*named, *overrides], TrainConfig)
