@@ -1,0 +1,1 @@
+"""What a run leaves behind: records, a study's description, weights. Only JSON and safetensors."""

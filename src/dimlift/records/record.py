@@ -59,7 +59,9 @@ class Record:
         """Write `folder/<cell>.json` in one piece: a reader sees the whole record or none."""
         folder.mkdir(parents=True, exist_ok=True)
         fields = asdict(self)
-        fields["scores"] = [{"case": s.case, "class": s.class_, "metric": s.metric, "value": s.value} for s in self.scores]
+        fields["scores"] = [
+            {"case": s.case, "class": s.class_, "metric": s.metric, "value": s.value} for s in self.scores
+        ]
         return write_json(folder / f"{self.cell}.json", fields)
 
     @classmethod

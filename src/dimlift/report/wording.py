@@ -1,0 +1,119 @@
+"""Numbers and verdicts in words. Everything the report claims is phrased here."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dimlift.records.study import Study
+from dimlift.report.crossed import Estimate
+from dimlift.report.measures import Measure
+
+if TYPE_CHECKING:
+    from dimlift.report.summary import Row
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """0.812, with a true minus."""
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """+0.021 or −0.004; a value that rounds to nothing gets no sign."""
+    text = f"{value:+.{digits}f}"
+    return (text if float(text) else text[1:]).replace("-", MINUS)
+
+
+def chance(p: float) -> str:
+    """p = 0.012, or p < 0.001."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 seed, 2 seeds."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def interval(found: Estimate, digits: int = 3) -> str:
+    """The interval in words, or that there is none."""
+    if found.low is None or found.high is None:
+        return "no interval"
+    return f"{signed(found.low, digits)} to {signed(found.high, digits)}"
+
+
+def duration(seconds: float) -> str:
+    """A time a person can grasp: 48 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def memory(size: int) -> str:
+    """A size a person can grasp, in powers of 1024."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def verdict_sentence(study: Study, measure: Measure, rows: "Sequence[Row]", finished: int) -> str:
+    """The verdict of a study: one sentence with the numbers that carry it."""
+    reference = study.arms[study.reference].title or study.reference
+    if len(study.arms) == 1:
+        own = next((row.mean for row in rows if row.mean is not None), None)
+        found = "nothing has finished yet" if own is None else f"mean {measure.title} {number(own, measure.digits)}"
+        return f"Nothing to compare: the study has one arm, {reference} ({found})."
+    if not any(row.finished and row.is_reference for row in rows):
+        return f"No evidence yet: {finished} of {study.planned} cells have finished, none of the reference {reference}."
+    compared = [row for row in rows if row.comparison]
+    if not compared:
+        return f"No evidence yet: no arm has a finished cell that pairs with one of the reference {reference}."
+    helps = [row for row in compared if row.comparison and row.comparison.verdict == "helps"]
+    hurts = [row for row in compared if row.comparison and row.comparison.verdict == "hurts"]
+    open_ = [row for row in compared if row not in helps and row not in hurts]
+    fractions = len({row.fraction for row in rows}) > 1
+    if not helps and not hurts:
+        return _no_evidence(reference, measure, compared, fractions)
+    parts = []
+    for found_rows, verb in ((helps, "help"), (hurts, "hurt")):
+        if found_rows:
+            named = listed([_with_numbers(row, measure, fractions) for row in found_rows])
+            parts.append(f"{named} {verb}{'s' if len(found_rows) == 1 else ''}")
+    if open_:
+        parts.append(f"for {listed([_name(row, fractions) for row in open_])} there is no evidence yet")
+    return f"Compared with {reference}, {'; '.join(parts)}."
+
+
+def _no_evidence(reference: str, measure: Measure, compared: "Sequence[Row]", fractions: bool) -> str:
+    largest = max(compared, key=lambda row: abs(row.comparison.estimate.mean) if row.comparison else 0)
+    if all(row.comparison and row.comparison.estimate.n_seeds < 2 for row in compared):
+        start = "No evidence yet: each arm was trained once, and one run cannot tell an arm from its luck"
+    elif len(compared) == 1:
+        start = f"No evidence yet that {_name(largest, fractions)} is better or worse than {reference}"
+    else:
+        start = f"No evidence yet that any of {len(compared)} arms is better or worse than {reference}"
+    which = "the difference is" if len(compared) == 1 else "the largest difference is"
+    return f"{start}; {which} that of {_with_numbers(largest, measure, fractions)}."
+
+
+def _name(row: "Row", fractions: bool) -> str:
+    return f"{row.title} at {row.fraction:g} of the labels" if fractions else row.title
+
+
+def _with_numbers(row: "Row", measure: Measure, fractions: bool) -> str:
+    if row.comparison is None:
+        return _name(row, fractions)
+    found = row.comparison.estimate
+    covers = {"cases": " over cases only", "seeds": " over seeds only"}.get(found.covers, "")
+    numbers = [f"{measure.title} {signed(found.mean, measure.digits)}"]
+    if found.low is not None:
+        numbers.append(f"95 % interval{covers} {interval(found, measure.digits)}")
+    numbers.append(f"{counted(found.n_cases, 'case')}, {counted(found.n_seeds, 'seed')}")
+    if row.comparison.p_adjusted is not None:
+        numbers.append(chance(row.comparison.p_adjusted))
+    return f"{_name(row, fractions)} ({'; '.join(numbers)})"
