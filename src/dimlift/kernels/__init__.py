@@ -1,0 +1,1 @@
+"""Numbers in kernels: profiles, inflation, channel adaptation. Pure functions of tensors."""

@@ -1,0 +1,69 @@
+"""Where 2D networks come from. Each library is imported in one file, and only when it is asked for."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dimlift.errors import UnknownName
+from dimlift.lifting.sources.source import SourceInfo
+
+KINDS = ("timm", "packaged")
+
+
+def open_network(
+    name: str,
+    *,
+    pretrained: bool = False,
+    download: bool = False,
+    features_only: bool = False,
+    image_size: int | tuple[int, int] | None = None,
+    weights: str | Path | None = None,
+    **options: Any,
+) -> tuple[nn.Module, SourceInfo]:
+    """Open a plain 2D network.
+
+    Args:
+        name: "timm:resnet18", "packaged:efficientnet_lite0"; a bare name means timm.
+        pretrained: read the source's own weights. Packaged networks always have theirs.
+        download: fetch them if they are not on this machine.
+        features_only: a list of maps instead of logits.
+        image_size: (height, width) for networks built for one size.
+        weights: a local .safetensors, .pt or .pth file to fill it from.
+        options: passed on to the source.
+
+    Raises:
+        UnknownName: for a source or network that does not exist.
+        WeightsError: if the file does not fit.
+    """
+    kind, _, rest = name.partition(":")
+    if not rest:
+        kind, rest = "timm", name
+    if kind == "timm":
+        from dimlift.lifting.sources.timm import open_timm
+
+        network, info = open_timm(
+            rest,
+            pretrained=pretrained,
+            download=download,
+            features_only=features_only,
+            image_size=image_size,
+            **options,
+        )
+    elif kind == "packaged":
+        from dimlift.lifting.sources.packaged import open_packaged
+
+        network, info = open_packaged(rest, features_only=features_only, image_size=image_size, **options)
+    else:
+        raise UnknownName("source of networks", kind, KINDS)
+    if weights is not None:
+        from dataclasses import replace
+
+        from dimlift.lifting.sources.files import load_weights
+
+        load_weights(network, Path(weights))
+        info = replace(info, weights=str(weights))
+    return network, info
+
+
+__all__ = ["SourceInfo", "open_network"]

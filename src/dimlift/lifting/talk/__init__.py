@@ -1,0 +1,1 @@
+"""Ways for slices to talk: one file each."""

@@ -1,0 +1,1 @@
+"""2D network in, 3D network out."""

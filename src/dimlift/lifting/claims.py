@@ -1,0 +1,32 @@
+"""Which laws a plan promises for a network, and why not where it does not."""
+
+from dimlift.lifting.placing import Place
+from dimlift.lifting.plan import DepthPlan
+
+
+def unclaimed(plan: DepthPlan, places: list[Place]) -> dict[str, str]:
+    """For each law that is not promised, the reason.
+
+    "slices": every slice answers as in 2D, on any volume. "constancy": a volume of one slice repeated does.
+    """
+    reasons: dict[str, str] = {}
+    if any(place.axes != ("depth",) for place in places):
+        reasons["constancy"] = "kernels lie along more axes than depth"
+    if reasons or (slices := _slices_reason(plan, places)):
+        reasons["slices"] = reasons.get("constancy") or slices
+    return reasons
+
+
+def _slices_reason(plan: DepthPlan, places: list[Place]) -> str:
+    if places and plan.profile != "centre":
+        return f"profile {plan.profile if isinstance(plan.profile, str) else 'of your own'} blends slices"
+    if any(place.k % 2 == 0 for place in places):
+        return "an even depth kernel has no middle slice"
+    if any(place.tubelets for place in places):
+        return "tubelets reduce depth"
+    if any(factor > 1 for factor in plan.reduce):
+        return "depth is reduced"
+    for name in ("attention", "pool", "norm"):
+        if getattr(plan, name) != "slice":
+            return f"{name} spans slices"
+    return ""

@@ -1,0 +1,55 @@
+"""A lifted network's weights as a 2D network's again."""
+
+import torch
+from torch import Tensor
+
+from dimlift.errors import CannotLift
+from dimlift.lifting.lifted import Lifted
+from dimlift.lifting.talk.convolution import TalkingConvolution
+
+
+def flatten(lifted: Lifted) -> dict[str, Tensor]:
+    """The 2D state dict: what the lifted network does to a volume of one slice repeated, in two dimensions.
+
+    Depth kernels are summed over depth and depth profiles multiplied in, exact to rounding. Adapted channels stay
+    adapted. Normalisation that was moved into the first kernel is moved out again.
+
+    Returns:
+        Tensors under the 2D network's own names, copies.
+
+    Raises:
+        CannotLift: naming the layer, where no 2D kernel does the same.
+    """
+    state = {name: tensor.detach().clone() for name, tensor in lifted.network.state_dict().items()}
+    for name, module in lifted.network.named_modules():
+        if isinstance(module, TalkingConvolution):
+            _flatten_convolution(state, name, module)
+    for name, std in lifted.folded_std.items():
+        state[f"{name}.weight"] *= std.to(state[f"{name}.weight"])[:, None, None]
+    for name in [key for key in state if key in lifted.weights_report.new]:
+        if name.split(".")[-1] == "depth_position" and bool(state[name].any()):
+            raise CannotLift(f"{name} is not zero, and a 2D network has no depth positions; set it to zero to drop it")
+        del state[name]
+    return state
+
+
+def _flatten_convolution(state: dict[str, Tensor], name: str, conv: TalkingConvolution) -> None:
+    weight = state[f"{name}.weight"]
+    if conv.axes != ("depth",):
+        raise CannotLift(
+            f"{name} was inflated along {', '.join(conv.axes)}: its sum over depth is not the 2D kernel; "
+            "lift with axes=('depth',) for a network that flattens"
+        )
+    if weight.ndim == 5:
+        weight = weight.sum(2)
+    profile = state.pop(f"{name}.depth_profile", None)
+    if profile is not None:
+        total = profile.sum(1)
+        if conv.kind.gain is None:
+            weight = weight * total[:, None, None, None]
+        elif not torch.allclose(total, torch.ones_like(total), atol=1e-6):
+            raise CannotLift(
+                f"{name} standardises its kernel, which undoes the {float(total.mean()):.3f} its depth profile now sums "
+                "to; divide the profile by its sum, or keep the lifted weights"
+            )
+    state[f"{name}.weight"] = weight

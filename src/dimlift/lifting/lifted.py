@@ -1,0 +1,160 @@
+"""The lifted network: fold, run the 2D network's own forward, unfold."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dimlift.errors import ShapeError
+from dimlift.lifting.certificate import Certificate
+from dimlift.lifting.checkpointing import keep_fold_through_checkpoints
+from dimlift.lifting.fold import Fold, fold, folded_as, unfold
+from dimlift.lifting.plan import DepthPlan
+from dimlift.lifting.sources.source import SourceInfo
+from dimlift.lifting.talk.heads import SliceHead
+from dimlift.lifting.weights import WeightsReport
+
+
+class Lifted(nn.Module):
+    """A 2D network that reads volumes. Made by `lift`.
+
+    Attributes:
+        network: the 2D network with its layers lifted; its names are the 2D network's.
+        plan: how its slices talk.
+        in_channels: channels of the volumes it reads.
+        channels: of each map it hands out; of the logits, their number.
+        strides: voxels (z, y, x) per feature voxel, for each map; empty for logits.
+        source: where the 2D network came from ("timm:resnet18"); None for a live module.
+        licence: of the weights, where the source states it.
+        certificate: what was checked when it was lifted; None if nothing was.
+        weights_report: which weights were inflated, copied, resized or are new.
+        folded_std: for each first convolution that took an input std into its kernel, that std.
+        image_size: (height, width) it was built for, where it is bound to one; else None.
+    """
+
+    network: nn.Module
+    input_mean: Tensor | None
+    input_scale: Tensor | None
+
+    def __init__(self, network: nn.Module, plan: DepthPlan, info: SourceInfo, in_channels: int) -> None:
+        super().__init__()
+        self.network = network
+        self.plan = plan
+        self.info = info
+        self.in_channels = in_channels
+        self.channels: tuple[int, ...] = ()
+        self.strides: tuple[tuple[int, int, int], ...] = ()
+        self.certificate: Certificate | None = None
+        self.weights_report = WeightsReport()
+        self.image_size: tuple[int, int] | None = None
+        self.folded_std: dict[str, Tensor] = {}
+        self.head: SliceHead | None = None
+        self.register_buffer("input_mean", None)
+        self.register_buffer("input_scale", None)
+
+    @property
+    def source(self) -> str | None:
+        """Name of the 2D network; None for a live module."""
+        return self.info.name
+
+    @property
+    def licence(self) -> str | None:
+        """Licence of the weights, where the source states it."""
+        return self.info.licence
+
+    def forward(
+        self, volume: Float[Tensor, "batch channel depth height width"]
+    ) -> list[Float[Tensor, "batch channel2 depth2 height2 width2"]] | Float[Tensor, "batch classes"]:
+        """Maps (B, C, D, H, W), or logits (B, classes), of volumes.
+
+        Raises:
+            ShapeError: if the volume has other axes or channels, or no voxels.
+        """
+        self._check(volume)
+        if self.input_mean is not None:
+            volume = volume - self.input_mean.to(volume.dtype)
+        if self.input_scale is not None:
+            volume = volume * self.input_scale.to(volume.dtype)
+        batch, depth = volume.shape[0], volume.shape[2]
+        with folded_as(Fold(batch, depth)):
+            out = self.network(fold(volume))
+        return self._unfolded(out, batch)
+
+    def _unfolded(self, out: Any, batch: int) -> Any:
+        if isinstance(out, dict):
+            out = list(out.values())
+        if isinstance(out, list | tuple):
+            return [self._map(part, batch) for part in out]
+        if out.ndim == 4:
+            return self._map(out, batch)
+        if out.ndim == 2:
+            logits = out.unflatten(0, (batch, -1))
+            return logits.mean(1) if self.head is None else self.head(logits)
+        return out.unflatten(0, (batch, -1))  # tokens: (B, D, tokens, C)
+
+    def _map(self, slices: Tensor, batch: int) -> Tensor:
+        layout = getattr(self.network, "output_fmt", None)
+        if str(getattr(layout, "value", layout)) == "NHWC":
+            slices = slices.permute(0, 3, 1, 2)
+        return unfold(slices, batch)
+
+    def _check(self, volume: Tensor) -> None:
+        if volume.ndim != 5:
+            raise ShapeError(
+                f"a volume is (batch, channel, depth, height, width), got {tuple(volume.shape)}; "
+                "add the axes that are missing with volume[None]"
+            )
+        if volume.shape[1] != self.in_channels:
+            raise ShapeError(
+                f"this network was lifted for {self.in_channels} channels, the volume has {volume.shape[1]}; "
+                f"lift it with in_channels={volume.shape[1]}"
+            )
+        if 0 in volume.shape:
+            raise ShapeError(f"the volume {tuple(volume.shape)} has no voxels; crop it less")
+        if self.image_size is not None and tuple(volume.shape[-2:]) != self.image_size:
+            raise ShapeError(
+                f"this network reads slices of {self.image_size[0]} x {self.image_size[1]}, the volume's are "
+                f"{volume.shape[-2]} x {volume.shape[-1]}; lift it with image_size={tuple(volume.shape[-2:])}"
+            )
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in training, as the 2D network does it itself.
+
+        Raises:
+            AttributeError: if the 2D network has no gradient checkpointing of its own.
+        """
+        keep_fold_through_checkpoints()
+        inner: Any = self.network
+        while not hasattr(inner, "set_grad_checkpointing") and hasattr(inner, "model"):
+            inner = inner.model
+        inner.set_grad_checkpointing(enable)
+
+    def depth_parameters(self) -> list[nn.Parameter]:
+        """Parameters that are new to depth: profiles, positions, heads. They may want a rate of their own."""
+        inherited = set(self.weights_report.inflated) | set(self.weights_report.copied)
+        return [p for name, p in self.named_parameters() if name.removeprefix("network.") not in inherited]
+
+    def talking_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the layers that gained a depth axis, and what is new to depth."""
+        inflated = self.weights_report.inflated
+        found = [p for name, p in self.named_parameters() if name.removeprefix("network.") in inflated]
+        return found + self.depth_parameters()
+
+    def extra_repr(self) -> str:
+        """Source and plan."""
+        return f"source={self.source}, in_channels={self.in_channels}, plan={self.plan}"
+
+
+def first_tensor(out: Any) -> Tensor:
+    """The first map of a list, or the tensor itself."""
+    return out[0] if isinstance(out, list | tuple) else next(iter(out.values())) if isinstance(out, dict) else out
+
+
+def on_meta(lifted: Lifted, shape: tuple[int, ...]) -> Any:
+    """Run a lifted network on nothing but shapes: no arithmetic, no memory."""
+    tensors = {**dict(lifted.named_parameters()), **dict(lifted.named_buffers())}
+    hollow = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    dtype = next((p.dtype for p in lifted.parameters()), torch.float32)
+    with torch.no_grad():
+        return torch.func.functional_call(lifted, hollow, (torch.empty(shape, device="meta", dtype=dtype),))

@@ -1,0 +1,93 @@
+"""Decide, before any weight is touched, which convolutions talk and how."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from dimlift.errors import PlanError, UnknownName
+from dimlift.lifting.plan import DepthPlan
+from dimlift.lifting.stages import Stage
+
+
+@dataclass(frozen=True)
+class Place:
+    """One convolution that will talk."""
+
+    name: str
+    k: int
+    axes: tuple[str, ...]
+    tubelets: bool
+    factorised: bool
+
+
+def place_convolutions(network: nn.Module, plan: DepthPlan, stages: list[Stage]) -> list[Place]:
+    """Every convolution that gains a depth axis under this plan.
+
+    Raises:
+        PlanError: if several axes are asked for and no kernel could be cubic.
+        UnknownName: if the plan names a layer or stage the network does not have.
+    """
+    convolutions = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    sizes = _sizes(network, convolutions, plan, stages)
+    places = []
+    for name, conv in convolutions.items():
+        k = sizes.get(name, 1)
+        if k == 1:
+            continue
+        cubic = conv.kernel_size == (k, k)
+        tubelets = plan.stride == "kernel" and _patchifies(conv) and not _inside_attention(network, name)
+        places.append(Place(name, k, plan.axes if cubic else ("depth",), tubelets, plan.factorised))
+    if plan.axes != ("depth",) and not any(place.axes == plan.axes for place in places):
+        found = sorted({f"{p.k}x{convolutions[p.name].kernel_size[0]}" for p in places})
+        raise PlanError(
+            f"axes {plan.axes} need cubic kernels and this network would have none (depth x height: "
+            f"{', '.join(found) or 'no kernel above 1'}); use kernel='cubic' or axes=('depth',)"
+        )
+    return places
+
+
+def _sizes(
+    network: nn.Module, convolutions: Mapping[str, nn.Conv2d], plan: DepthPlan, stages: list[Stage]
+) -> dict[str, int]:
+    if plan.kernel == "cubic":
+        return {name: max(conv.kernel_size) for name, conv in convolutions.items()}
+    if isinstance(plan.kernel, int):
+        return {name: plan.kernel for name, conv in convolutions.items() if max(conv.kernel_size) > 1}
+    asked: Mapping[str, int] = plan.kernel
+    modules = [name for name, _ in network.named_modules() if name]
+    order = {name: index for index, name in enumerate(modules)}
+    known = set(modules) | {f"stage{index}" for index in range(len(stages))}
+    for name in asked:
+        if name not in known and not (name.startswith("stage") and name[5:].isdigit() and not stages):
+            raise UnknownName("layer or stage", name, known)
+    sizes = {}
+    for name, conv in convolutions.items():
+        fitting = [key for key in asked if name == key or name.startswith(f"{key}.")]
+        if fitting:
+            longest = max(fitting, key=len)
+            if longest == name or max(conv.kernel_size) > 1:
+                sizes[name] = asked[longest]
+        elif max(conv.kernel_size) > 1:
+            sizes[name] = asked.get(f"stage{_stage_of(name, order, stages)}", 1)
+    return sizes
+
+
+def _stage_of(name: str, order: Mapping[str, int], stages: list[Stage]) -> int:
+    """Modules come in the order they are used: a layer belongs to the first stage that has not ended before it."""
+    for index, stage in enumerate(stages):
+        inside = name == stage.module or name.startswith(f"{stage.module}.")
+        if inside or order[name] < order.get(stage.module, -1):
+            return index
+    return max(len(stages) - 1, 0)
+
+
+def _patchifies(conv: nn.Conv2d) -> bool:
+    return max(conv.kernel_size) > 1 and tuple(conv.kernel_size) == tuple(conv.stride)
+
+
+def _inside_attention(network: nn.Module, name: str) -> bool:
+    """Keys and values may be patchified inside attention (PVT); queries are not, so depth must stay."""
+    parts = name.split(".")
+    owners = (network.get_submodule(".".join(parts[:n])) for n in range(1, len(parts)))
+    return any("attn" in type(m).__name__.lower() or "attention" in type(m).__name__.lower() for m in owners)

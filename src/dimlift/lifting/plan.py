@@ -1,0 +1,140 @@
+"""DepthPlan: everything about how slices talk, as one value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from dimlift.errors import PlanError, UnknownName
+from dimlift.kernels.inflate import AXES
+from dimlift.kernels.profiles import Profile, shares_of
+from dimlift.lifting.spacing import depth_by_stage
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "stride": ("none", "kernel"),
+    "pool": ("slice", "joint"),
+    "norm": ("slice", "joint"),
+    "head": ("mean", "max", "attention", "none"),
+}
+
+
+@dataclass(frozen=True)
+class DepthPlan:
+    """How a 2D network gets its depth.
+
+    Attributes:
+        kernel: slices a convolution looks at, for every convolution whose spatial kernel exceeds 1, patch embeddings
+            included. "cubic" takes the spatial size. A mapping names layers, or everything below a name
+            ("layer4"), or everything up to the end of a stage ("stage0", "stage1", ...); what it leaves out stays 2D,
+            and the longest name that fits counts.
+        profile: "average" | "centre" | "gaussian" | a function of k that gives k shares summing to one.
+        axes: axes the profile is laid along. More than depth needs cubic kernels; other layers then use depth only.
+        stride: "kernel" lets patchifying convolutions (kernel == stride) take tubelets: depth shrinks there.
+        reduce: averaging over so many slices (the last group may be smaller) after each stage, before its map is
+            handed out. Stages are the entries of feature_info; stages not named keep their depth.
+        attention: "slice" | "joint" | int: tokens of one slice, of all slices, of windows of so many slices.
+        pool: "joint" lets squeeze-and-excite and global pools inside the network span all slices.
+        norm: "joint" lets instance, group and layer statistics that span positions span all slices.
+        head: how the answers of slices become one, where a network answers with logits.
+        factorised: keep 2D kernels and give each output channel a depth profile: same function at the start, at about
+            the cost of the 2D network.
+    """
+
+    kernel: int | Literal["cubic"] | Mapping[str, int] = 3
+    profile: str | Profile = "centre"
+    axes: tuple[str, ...] = ("depth",)
+    stride: Literal["none", "kernel"] = "none"
+    reduce: tuple[int, ...] = (1, 1, 1, 1)
+    attention: Literal["slice", "joint"] | int = "slice"
+    pool: Literal["slice", "joint"] = "slice"
+    norm: Literal["slice", "joint"] = "slice"
+    head: Literal["mean", "max", "attention", "none"] = "mean"
+    factorised: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "axes", tuple(self.axes))
+        object.__setattr__(self, "reduce", tuple(self.reduce))
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UnknownName(name, str(getattr(self, name)), choices)
+        self._check_kernel()
+        for axis in self.axes:
+            if axis not in AXES:
+                raise UnknownName("axis", str(axis), AXES)
+        if not self.axes or len(set(self.axes)) < len(self.axes):
+            raise PlanError(f"axes must name each axis once and at least 'depth', got {self.axes}")
+        if self.axes != ("depth",) and self.factorised:
+            raise PlanError(f"a factorised kernel has its profile along depth only, got axes {self.axes}")
+        if any(not _positive(factor) for factor in self.reduce):
+            raise PlanError(f"reduce must hold whole numbers from 1 upwards, got {self.reduce}")
+        if isinstance(self.attention, str):
+            if self.attention not in ("slice", "joint"):
+                raise UnknownName("attention", self.attention, ("slice", "joint", "or a number of slices"))
+        elif not _positive(self.attention):
+            raise PlanError(f"attention must be 'slice', 'joint' or a number of slices from 1, got {self.attention!r}")
+
+    def _check_kernel(self) -> None:
+        if isinstance(self.kernel, str):
+            if self.kernel != "cubic":
+                raise UnknownName("kernel", self.kernel, ("cubic", "or a number of slices"))
+            sizes = [3]
+        elif isinstance(self.kernel, Mapping):
+            object.__setattr__(self, "kernel", dict(self.kernel))
+            sizes = list(self.kernel.values())
+        else:
+            sizes = [self.kernel]
+        for size in sizes:
+            if not _positive(size):
+                raise PlanError(f"a depth kernel is a whole number from 1 upwards, got {size!r}")
+            shares_of(self.profile, size)
+
+    @classmethod
+    def from_spacing(
+        cls,
+        spacing: tuple[float, float, float],
+        *,
+        kernel: int = 3,
+        strides: tuple[int, ...] = (4, 8, 16, 32),
+        **others: Any,
+    ) -> "DepthPlan":
+        """The plan nnU-Net's rule gives for volumes of this spacing (Isensee et al. 2021, planned per stage).
+
+        Args:
+            spacing: (z, y, x) in millimetres; z is the through-plane axis.
+            kernel: depth kernel where slices talk.
+            strides: in-plane stride of each stage's map (ResNet, ConvNeXt and Swin: the default).
+            others: further fields of the plan.
+
+        Raises:
+            PlanError: for a spacing that is not three positive numbers.
+        """
+        kernels, reduce = depth_by_stage(spacing, strides, kernel)
+        return cls(kernel={f"stage{i}": size for i, size in enumerate(kernels)}, reduce=reduce, **others)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain JSON.
+
+        Raises:
+            PlanError: if the profile is a function of the caller's own, which JSON cannot hold.
+        """
+        if not isinstance(self.profile, str):
+            raise PlanError("a profile of your own cannot be written to JSON; use 'average', 'centre' or 'gaussian'")
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in content.items()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "DepthPlan":
+        """The plan again.
+
+        Raises:
+            UnknownName: for a key that is no field of a plan.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in content:
+            if name not in known:
+                raise UnknownName("field of a depth plan", name, known)
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+        return cls(**values)
+
+
+def _positive(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1

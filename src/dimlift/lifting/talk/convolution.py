@@ -1,0 +1,189 @@
+"""A 2D convolution whose kernel has gained a depth axis. It stays an nn.Conv2d, for code that reads its attributes."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dimlift.errors import CannotLift
+from dimlift.kernels.channels import adapt_channels
+from dimlift.kernels.inflate import inflate
+from dimlift.kernels.profiles import Profile, shares_of
+from dimlift.lifting.talk import mixing
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a subclass of nn.Conv2d does beside convolving.
+
+    Attributes:
+        same: whether a layer pads as TensorFlow's 'same' does, from the size at hand.
+        gain: for weight-standardised kernels, the factor (O,) on the standardised kernel; None for plain kernels.
+    """
+
+    same: Callable[[Any], bool] = lambda conv: False
+    gain: Callable[[Any], Tensor | float] | None = None
+
+
+KINDS: dict[str, Kind] = {"Conv2d": Kind()}
+"""By class name, so that no library need be imported to know its layers."""
+
+
+def register_convolution(name: str, kind: Kind) -> None:
+    """Teach dimlift a subclass of nn.Conv2d with a forward of its own."""
+    KINDS[name] = kind
+
+
+def _scaled(conv: Any) -> Tensor:
+    return (conv.gain * conv.scale).flatten()
+
+
+register_convolution("Conv2dSame", Kind(same=lambda conv: True))
+register_convolution("StdConv2d", Kind(gain=lambda conv: 1.0))
+register_convolution("StdConv2dSame", Kind(same=lambda conv: conv.same_pad, gain=lambda conv: 1.0))
+register_convolution("ScaledStdConv2d", Kind(gain=_scaled))
+register_convolution("ScaledStdConv2dSame", Kind(same=lambda conv: conv.same_pad, gain=_scaled))
+
+
+def kind_of(conv: nn.Conv2d, name: str) -> Kind:
+    """What is known of this layer's class.
+
+    Raises:
+        CannotLift: if it has a forward of its own that nobody described.
+    """
+    for cls in type(conv).__mro__:
+        if cls.__name__ in KINDS:
+            return KINDS[cls.__name__]
+        if "forward" in cls.__dict__:
+            break
+    raise CannotLift(
+        f"{name} is a {type(conv).__name__}, a convolution with a forward of its own; describe it once with "
+        f"dimlift.lifting.talk.convolution.register_convolution('{type(conv).__name__}', Kind(...)), "
+        "or leave it out of the plan with kernel={name: size}"
+    )
+
+
+class TalkingConvolution(nn.Conv2d):
+    """Mixed into the class of the layer it lifts; see `lift_convolution`.
+
+    The weight is (O, I, k, kh, kw), or (O, I, kh, kw) beside `depth_profile` (O, k) when factorised.
+    A standardised kernel takes its statistics from the 2D kernel, the sum over depth; its mean is taken away slice by
+    slice in the profile's shares, so that inflating and standardising may change places.
+    """
+
+    kind: Kind
+    depth_size: int
+    tubelets: bool
+    axes: tuple[str, ...]
+    adapted: int | None
+    depth_shares: Tensor
+    depth_profile: nn.Parameter | None
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n2 o h2 w2"]:
+        """Convolve folded slices; depth comes from the forward under way."""
+        if self.kind.same(self):
+            x = mixing.same_padding(x, _pair(self.kernel_size), _pair(self.stride), _pair(self.dilation))
+        kernel = self._kernel()
+        if kernel.ndim == 5:
+            work = mixing.convolve_tubelets if self.tubelets else mixing.convolve_full
+            x = work(x, kernel, self.groups, self._convolve)
+        else:
+            x = self._convolve(x, kernel, self.groups)
+            if self.depth_profile is not None:
+                x = (mixing.mix_tubelets if self.tubelets else mixing.mix)(x, self.depth_profile.to(x.dtype))
+        return x if self.bias is None else x + self.bias.to(x.dtype)[:, None, None]
+
+    def _convolve(self, x: Tensor, kernel: Tensor, groups: int) -> Tensor:
+        if self.padding_mode != "zeros":
+            x = F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            return F.conv2d(x, kernel, None, self.stride, 0, self.dilation, groups)
+        return F.conv2d(x, kernel, None, self.stride, self.padding, self.dilation, groups)
+
+    def _kernel(self) -> Tensor:
+        kernel = self.weight
+        if self.kind.gain is not None:
+            flat = kernel.sum(2) if kernel.ndim == 5 else kernel
+            variance, mean = torch.var_mean(flat, dim=(1, 2, 3), keepdim=True, correction=0)
+            gain = self.kind.gain(self)
+            gain = gain.view(-1, 1, 1, 1) if isinstance(gain, Tensor) else gain
+            scale = gain * torch.rsqrt(variance + self.eps)  # type: ignore[operator]  # every standardised kind has it
+            if kernel.ndim == 5:
+                shares = self.depth_shares.to(kernel).view(-1, 1, 1)
+                kernel = (kernel - mean[:, :, None] * shares) * scale[:, :, None]
+            else:
+                kernel = (kernel - mean) * scale
+        return kernel if self.adapted is None else adapt_channels(kernel, self.adapted)
+
+    def extra_repr(self) -> str:
+        """The 2D layer's description, and its depth."""
+        how = "tubelets" if self.tubelets else "factorised" if self.weight.ndim == 4 else "full"
+        return f"{super().extra_repr()}, depth={self.depth_size}, {how}"
+
+
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    return sizes[0], sizes[1]
+
+
+@functools.cache
+def _talking(cls: type[nn.Conv2d]) -> type[TalkingConvolution]:
+    if cls is nn.Conv2d:
+        return TalkingConvolution
+    return type(f"Talking{cls.__name__}", (TalkingConvolution, cls), {})
+
+
+def lift_convolution(
+    conv: nn.Conv2d,
+    name: str,
+    k: int,
+    *,
+    profile: str | Profile = "centre",
+    axes: tuple[str, ...] = ("depth",),
+    tubelets: bool = False,
+    factorised: bool = False,
+    channels: int | None = None,
+) -> None:
+    """Turn a convolution into a talking one, in place: hooks, names and further parameters stay.
+
+    Args:
+        conv: the layer; its weight is replaced.
+        name: what messages call it.
+        k: slices its kernel looks at; 1 only makes sense with `channels`.
+        tubelets: stride k in depth as well.
+        channels: number of inputs to answer, if it differs; a plain kernel is adapted here, a standardised one after
+            standardising, since its statistics are those of all three colours.
+
+    Raises:
+        CannotLift: see `kind_of`.
+    """
+    kind = kind_of(conv, name)
+    adapted = None
+    weight = conv.weight.detach()
+    if channels is not None and channels != conv.in_channels:
+        if conv.groups != 1:
+            raise CannotLift(
+                f"{name} reads the image with {conv.groups} groups; lift with in_channels={conv.in_channels}"
+            )
+        if kind.gain is None:
+            weight = adapt_channels(weight, channels)
+        else:
+            adapted = channels
+        conv.in_channels = channels
+    shares = shares_of(profile, k).to(weight)
+    profiles = None
+    if k > 1 and factorised:
+        profiles = nn.Parameter(shares.repeat(conv.out_channels, 1))
+    elif k > 1:
+        weight = inflate(weight, k, profile, axes)
+    trained = conv.weight.requires_grad
+    if weight is not conv.weight:
+        conv.weight = nn.Parameter(weight.contiguous(), requires_grad=trained)
+    conv.__class__ = _talking(type(conv))  # type: ignore[arg-type]  # a class hashes by identity
+    conv.axes = axes if k > 1 else ("depth",)  # type: ignore[assignment]
+    conv.kind, conv.depth_size, conv.tubelets, conv.adapted = kind, k, tubelets and k > 1, adapted  # type: ignore[assignment]
+    conv.register_buffer("depth_shares", shares, persistent=False)
+    conv.register_parameter("depth_profile", profiles)
