@@ -15,7 +15,7 @@ from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.train import open_checked
 from dimlift.records import study as plan
-from dimlift.records.record import Record
+from dimlift.records.record import Record, load_records
 from dimlift.records.weights import read_card
 
 
@@ -38,6 +38,7 @@ def compare(config: StudyConfig, out: Path | str, progress: Progress = silent) -
     dataset = open_checked(config, progress)
     cells = planned(config)
     with claimed(out, "compare", _identity(config, dataset), config.model_dump(mode="json")):
+        _set_aside(config, dataset, out / "records")
         _describe(config, dataset, cells, out)
         records = []
         for number, cell in enumerate(cells, start=1):
@@ -95,6 +96,20 @@ def _identity(config: StudyConfig, dataset: Dataset) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _set_aside(config: StudyConfig, dataset: Dataset, records: Path) -> None:
+    """Move records out of the way that an arm left before its options were changed: they are not of this study."""
+    manifest = dataset.manifest_hash()
+    for path in sorted(records.glob("*.json")):
+        record = Record.load(path)
+        if record.arm not in config.arms:
+            continue  # the report leaves them out, and the arm may come back
+        now = config.run(record.arm, fraction=record.fraction, fold=record.fold, seed=record.seed)
+        if now.cell(manifest) != record.cell:
+            aside = records / "superseded"
+            aside.mkdir(exist_ok=True)
+            path.rename(aside / path.name)
+
+
 def _describe(config: StudyConfig, dataset: Dataset, cells: list[TrainConfig], out: Path) -> None:
     """Write study.json: what is planned, and what is known of the arms so far."""
     known: dict[str, plan.Arm] = {}
@@ -117,12 +132,14 @@ def _describe(config: StudyConfig, dataset: Dataset, cells: list[TrainConfig], o
         )
         for name, case in tested.items()
     }
+    names = {cell.cell(manifest) for cell in cells}
+    names |= {r.cell for r in load_records(out / "records") if r.arm in config.arms and r.status == "finished"}
     plan.Study(
         title=config.title or dataset.name,
         task=config.task,
         reference=config.reference or next(iter(config.arms)),
         arms=known,
-        planned=len(cells),
+        planned=len(names),
         notes=list(config.notes),
         dataset=plan.Dataset(dataset.name, len(dataset.cases), dict(dataset.labels)),
         budget=config.budget.model_dump(exclude_none=True),
