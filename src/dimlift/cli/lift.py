@@ -97,7 +97,9 @@ def lift(
             download=download,
             certify=certify,
         )
-    if as_json:
+    if lifted.certificate is None:
+        err.print(f"lifted {network} without testing it (--no-certify)", soft_wrap=True, markup=False)
+    elif as_json:
         typer.echo(json.dumps(lifted.certificate.to_json(), indent=1))
     else:
         out.print(str(lifted.certificate), soft_wrap=True, markup=False)

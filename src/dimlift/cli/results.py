@@ -4,6 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -39,33 +40,27 @@ def _mean(values: list[float | None]) -> str:
 
 def show_results(summary: "Summary", page: Path) -> None:
     """Print one line for each arm, the verdict, what must be known before believing it, and where the page is."""
-    from dimlift.report.wording import duration, interval, memory, number, signed
+    from dimlift.report.wording import duration, interval, number, signed
 
     digits, measure = summary.measure.digits, summary.measure.title
-    columns = [("arm", "left"), (measure, "right"), ("difference", "right"), ("95 % interval", "right")]
-    columns += [("verdict", "left"), ("steps", "right"), ("time", "right"), ("memory", "right")]
-    table = Table(title=summary.title, title_justify="left")
-    for name, side in columns:
-        table.add_column(name, justify=side)  # type: ignore[arg-type]  # rich knows both words
+    table = Table("arm", measure, "difference", "verdict", "time", title=summary.title, box=SIMPLE_HEAD)
     for row in summary.rows:
         name = f"{row.title} ({row.fraction:g})" if summary.several_fractions else row.title
-        cells = [escape(name), "-" if row.mean is None else number(row.mean, digits)]
-        if row.comparison is None:
-            cells += ["", "", "reference" if row.is_reference else "nothing to compare yet"]
-        else:
+        difference, verdict = "", "reference" if row.is_reference else "nothing to compare yet"
+        if row.comparison is not None:
             found, verdict = row.comparison.estimate, row.comparison.verdict
-            cells += [signed(found.mean, digits), interval(found, digits), f"[{_COLOURS[verdict]}]{verdict}[/]"]
-        cells += ["-" if row.steps is None else f"{row.steps:.0f}"]
-        cells += ["-" if row.seconds is None else duration(row.seconds)]
-        cells += ["-" if row.peak_bytes is None else memory(row.peak_bytes)]
-        table.add_row(*cells)
+            difference = f"{signed(found.mean, digits)}\n[dim]{interval(found, digits)}[/]"
+        mean = "-" if row.mean is None else number(row.mean, digits)
+        time = "-" if row.seconds is None else duration(row.seconds)
+        table.add_row(escape(name), mean, difference, f"[{_COLOURS.get(verdict, 'default')}]{verdict}[/]", time)
     out.print(table)
     for failure in summary.failures:
         out.print(
             f"[red]failed[/] {escape(failure.title)}, seed {failure.seed}: {escape(failure.reason)}", soft_wrap=True
         )
-    for sentence in (summary.sentence, *summary.notes):
-        out.print(sentence, markup=False)
+    out.print(summary.sentence, markup=False, style="bold")
+    for note in summary.notes:
+        out.print(f"- {note}", markup=False)
     out.print(
         f"\n{summary.finished} of {summary.planned} runs finished. The page: {page}", soft_wrap=True, markup=False
     )
