@@ -72,7 +72,7 @@ def test_every_parameter_is_in_one_group_with_the_rate_of_its_depth():
     ("names", "layers"),
     [
         (["conv1", "bn1", "layer1.0", "layer1.1", "layer2.0", "norm"], ["stem", "layer1", "layer2"]),
-        (["network.conv_stem", "network.blocks.0.0", "network.blocks.1.0"], ["stem", "network.blocks.0", "network.blocks.1"]),
+        (["net.conv_stem", "net.blocks.0.0", "net.blocks.1.0"], ["stem", "net.blocks.0", "net.blocks.1"]),
         (["stem_0", "stages_0.blocks.0", "stages_0.blocks.1", "stages_1.downsample"],
          ["stem", "stages_0.blocks.0", "stages_0.blocks.1", "stages_1"]),
     ],

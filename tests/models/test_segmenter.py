@@ -41,10 +41,10 @@ def test_recomputing_activations_changes_no_gradient(small_encoder, build):
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_timm_networks_recompute_stage_by_stage(small_encoder):
+def test_networks_with_a_switch_of_their_own_recompute_stage_by_stage(small_encoder):
     encoder = small_encoder()
     asked: list[bool] = []
-    encoder.layer1.set_grad_checkpointing = lambda enable: asked.append(enable)
+    encoder.set_grad_checkpointing = lambda enable: asked.append(enable)
     assert not Segmenter(encoder, 2, gradient_checkpointing=True).recompute_whole
     assert asked == [True]
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dimlift.errors import CannotLift
-from dimlift.models.encoder import MapEncoder, recompute_stages, recomputed
+from dimlift.models.encoder import MapEncoder, gives_maps, recompute_stages, recomputed
 
 
 class Classifier(nn.Module):
@@ -36,15 +36,15 @@ class Classifier(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        channels = getattr(encoder, "channels", None)
-        if not channels:
+        if not gives_maps(encoder):
             raise CannotLift(
                 f"a classifier needs an encoder that gives maps, {type(encoder).__name__} gives none; "
                 "lift the network with features_only=True, or train the lifted network as it is"
             )
         self.encoder = encoder
+        channels = cast(MapEncoder, encoder).channels
         self.last = min(last, len(channels))
-        width = sum(cast(MapEncoder, encoder).channels[-self.last :])
+        width = sum(channels[-self.last :])
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, classes))
         self.recompute_whole = gradient_checkpointing and not recompute_stages(encoder)
 

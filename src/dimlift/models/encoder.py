@@ -25,21 +25,25 @@ class MapEncoder(Protocol):
         ...
 
 
+def gives_maps(encoder: nn.Module) -> bool:
+    """Whether the encoder hands out maps: one that answers with logits has no strides."""
+    return bool(getattr(encoder, "strides", ()))
+
+
 def recompute_stages(encoder: nn.Module) -> bool:
-    """Ask the 2D network inside to recompute each of its stages in the backward pass (timm's own switch).
+    """Ask the encoder to recompute each of its stages in the backward pass, with the 2D network's own switch.
 
     Returns:
         whether there was such a switch. If not, `recomputed` does it for the encoder as a whole.
     """
-    for module in encoder.modules():
-        switch = getattr(module, "set_grad_checkpointing", None)
-        if callable(switch):
-            try:
-                switch(True)
-            except (AssertionError, NotImplementedError, AttributeError):
-                continue  # timm's way of saying that this architecture has none
-            return True
-    return False
+    switch = getattr(encoder, "set_grad_checkpointing", None)
+    if not callable(switch):
+        return False
+    try:
+        switch(True)
+    except (AssertionError, NotImplementedError, AttributeError):
+        return False  # how a network says that it has none
+    return True
 
 
 def recomputed(encoder: nn.Module, volume: Tensor) -> Sequence[Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dimlift.decoders.light import LightDecoder
 from dimlift.errors import CannotLift, ShapeError
-from dimlift.models.encoder import MapEncoder, recompute_stages, recomputed
+from dimlift.models.encoder import MapEncoder, gives_maps, recompute_stages, recomputed
 
 
 class Segmenter(nn.Module):
@@ -39,7 +39,7 @@ class Segmenter(nn.Module):
     ) -> None:
         super().__init__()
         maps = cast(MapEncoder, encoder)
-        if not getattr(encoder, "channels", None):
+        if not gives_maps(encoder):
             raise CannotLift(
                 f"a segmenter needs an encoder that gives maps, {type(encoder).__name__} gives none; "
                 "lift the network with features_only=True"

@@ -1,0 +1,117 @@
+"""The frozen 2D network features are borrowed from: a trained one, its random twin, or a bank of filters."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dimlift.errors import CannotLift
+from dimlift.methods.borrowed.filters import FilterBank
+from dimlift.methods.borrowed.settings import BorrowSettings
+from dimlift.methods.frozen import Frozen
+
+DEFAULT_NETWORK = "packaged:efficientnet_lite0"
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class SliceNetwork:
+    """A frozen network over pictures with values in [0, 1].
+
+    Attributes:
+        frozen: (B, 3, H, W) -> list of maps, finest first.
+        mean: of each input channel, subtracted first.
+        deviation: of each input channel, divided by.
+        licence: of the weights, where known.
+    """
+
+    frozen: Frozen
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    licence: str | None = None
+
+    def first_stage(self, maps: int) -> int:
+        """Index of the first map that is taken where nobody chose."""
+        return 0 if isinstance(self.frozen.network, FilterBank) or maps == 1 else 1
+
+    def __call__(self, pictures: Float[Tensor, "batch channels height width"]) -> list[Float[Tensor, "batch _ _ _"]]:
+        """Maps of `pictures`, grey ones copied to every channel."""
+        mean = torch.tensor(self.mean, device=pictures.device).view(1, -1, 1, 1)
+        deviation = torch.tensor(self.deviation, device=pictures.device).view(1, -1, 1, 1)
+        maps = self.frozen((pictures - mean) / deviation)
+        if isinstance(maps, Tensor) or any(m.dim() != 4 for m in maps):
+            raise CannotLift(
+                f"{type(self.frozen.network).__name__} must give a list of maps (B, C, h, w); open it features_only"
+            )
+        wanted = _map_channels(self.frozen.network)
+        return [_channels_first(m, wanted[i] if wanted else None) for i, m in enumerate(maps)]
+
+
+def open_slice_network(settings: BorrowSettings) -> SliceNetwork:
+    """The network the settings name.
+
+    Raises:
+        UnknownName: if there is no such network.
+    """
+    if settings.network == "filters":
+        return SliceNetwork(Frozen(FilterBank()), (0.0,), (1.0,))
+    from dimlift.lifting.sources import open_network  # timm is heavy, and a filter bank does without
+
+    kind, _, rest = settings.network.partition(":")
+    name = settings.network if kind != "random" else rest or DEFAULT_NETWORK
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        pretrained = kind != "random" and settings.weights is None
+        options: dict[str, Any] = {"pretrained": pretrained, "features_only": True, "weights": settings.weights}
+        try:
+            network, info = open_network(name, dynamic_img_size=True, **options)  # transformers: slices of any size
+        except TypeError as fault:
+            if "dynamic_img_size" not in str(fault):
+                raise
+            network, info = open_network(name, **options)
+    if kind == "random":
+        randomise(network, settings.seed)
+    mean, deviation = info.mean or IMAGENET_MEAN, info.std or IMAGENET_DEVIATION
+    return SliceNetwork(Frozen(network), tuple(mean), tuple(deviation), info.licence)
+
+
+def wrap_network(
+    network: nn.Module,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    deviation: tuple[float, ...] = IMAGENET_DEVIATION,
+) -> SliceNetwork:
+    """A network of one's own that maps pictures to a list of maps; it is copied, the original stays awake."""
+    return SliceNetwork(Frozen(copy.deepcopy(network)), mean, deviation)
+
+
+def randomise(network: nn.Module, seed: int) -> None:
+    """Draw every weight anew, for networks that come with theirs and cannot be built without.
+
+    Convolutions and linear layers get variance-keeping normal weights (He et al., 2015,
+    https://arxiv.org/abs/1502.01852), biases zero, norms their neutral values.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            spread = (2.0 / module.weight[0].numel()) ** 0.5
+            with torch.no_grad():
+                module.weight.copy_(torch.randn(module.weight.shape, generator=draw) * spread)
+                if module.bias is not None:
+                    module.bias.zero_()
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm):
+            module.reset_parameters()
+
+
+def _map_channels(network: nn.Module) -> list[int] | None:
+    information = getattr(network, "feature_info", None)
+    return list(information.channels()) if callable(getattr(information, "channels", None)) else None
+
+
+def _channels_first(maps: Tensor, channels: int | None) -> Tensor:
+    """Swin and its kin hand out (B, h, w, C)."""
+    if channels is None or maps.shape[1] == channels or maps.shape[-1] != channels:
+        return maps
+    return maps.permute(0, 3, 1, 2)
