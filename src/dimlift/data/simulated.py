@@ -77,14 +77,11 @@ def subject(
     """
     t1, grey, white, low, high = _template()
     count = np.array(size[::-1])
-    spacing = float((np.subtract(high, low) * _TEMPLATE_MM / count).max() * rng.uniform(1.0, 1.06))
+    spacing = float((np.subtract(high, low) * _TEMPLATE_MM / count).max() * rng.uniform(1.06, 1.14))
     offsets = (np.indices(tuple(count)).reshape(3, -1).T - (count - 1) / 2) * spacing  # millimetres from the centre
     turned = offsets @ _placement(rng).T
     moved = (turned + _deformation(rng, tuple(count), spacing)) / _TEMPLATE_MM + (np.add(low, high) / 2)
-    maps = [
-        ndimage.map_coordinates(one, moved.T, order=1, mode="constant").reshape(tuple(count))
-        for one in (t1, grey, white)
-    ]
+    maps = [_read(one, moved).reshape(tuple(count)) for one in (t1, grey, white)]
     brain = maps[0] > 0.1
     label = np.zeros(tuple(count), dtype=np.uint8)
     label[brain] = 3
@@ -123,10 +120,12 @@ def _deformation(rng: np.random.Generator, count: tuple[int, ...], spacing: floa
     points = [max(4, round(size * spacing / _CONTROL_MM) + 1) for size in count]
     moves = rng.normal(0, 4.0, size=(3, *points))
     ratio = [(n - 1) / (size - 1) for n, size in zip(points, count, strict=True)]
-    return np.stack(
-        [ndimage.affine_transform(one, ratio, output_shape=count, order=3, mode="nearest").ravel() for one in moves],
-        axis=1,
-    )
+    smooth = [ndimage.affine_transform(one, ratio, output_shape=count, order=3, mode="nearest") for one in moves]
+    return np.stack([one.ravel() for one in smooth], axis=1)
+
+
+def _read(volume: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
+    return ndimage.map_coordinates(volume, places.T, order=1, mode="constant")
 
 
 def _scan(

@@ -1,0 +1,159 @@
+"""`check` names every fault with its file and a remedy, and nothing on a clean set."""
+
+import gzip
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_files import make_image, make_mask, save
+
+from dimlift.data.check import check_dataset, raise_on_errors
+from dimlift.data.dataset import open_dataset
+from dimlift.errors import DataError
+
+
+def found(root: Path, **options) -> list[tuple[str, str, str]]:
+    """(file name, level, finding) of a folder."""
+    findings = check_dataset(open_dataset(root), **options)
+    assert all(finding.remedy for finding in findings)
+    return [(Path(finding.file).name, finding.level, finding.finding) for finding in findings]
+
+
+def test_a_clean_set_has_no_findings(plain_folder, nnunet_folder):
+    assert found(plain_folder()) == []
+    assert found(nnunet_folder(channels=("T1", "T2"))) == []
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+
+
+def put_nan(path: Path) -> None:
+    image = make_image(1)
+    image[0, 0, :2] = np.nan
+    save(path, image)
+
+
+@pytest.mark.parametrize(
+    ("folder", "fault", "finding"),
+    [
+        ("images", truncate, "is cut off|gzip stream is broken"),
+        ("labels", truncate, "is cut off|gzip stream is broken"),
+        ("images", flip, "CRC"),
+        ("images", put_nan, "2 NaN"),
+        ("labels", Path.unlink, "no such file"),
+        ("labels", lambda path: save(path, make_mask(1), np.diag([1, 1, 2.0, 1])), "voxels .* mm"),
+        ("labels", lambda path: save(path, make_mask(1, (6, 7, 6))), "6 x 7 x 6 voxels"),
+        ("labels", lambda path: save(path, make_mask(1) * 0.5), "no whole numbers"),
+        ("images", lambda path: save(path, make_image(1, (6, 7, 5, 2))), "2 channels, 1 wanted"),
+        ("images", lambda path: path.write_bytes(gzip.compress(b"nonsense" * 100)), "no NIfTI"),
+    ],
+)
+def test_one_fault_gives_one_error_that_names_the_file(plain_folder, folder, fault, finding):
+    root = plain_folder()
+    fault(root / folder / "case_1.nii.gz")
+    errors = [entry for entry in found(root) if entry[1] == "error"]
+    assert len(errors) == 1, errors
+    assert errors[0][0] == "case_1.nii.gz"
+    assert re.search(finding, errors[0][2]), errors
+
+
+def test_labels_outside_the_list(nnunet_folder):
+    root = nnunet_folder()
+    mask = make_mask(0)
+    mask[0, 0, 0] = 9
+    save(root / "labelsTr" / "case_0.nii.gz", mask)
+    assert found(root) == [("case_0.nii.gz", "error", "holds labels outside the list [0, 1, 2]: 9 in 1 voxels")]
+
+
+def test_a_label_nobody_shows_and_one_only_one_case_shows(nnunet_folder):
+    root = nnunet_folder(labels={"background": 0, "a": 1, "b": 2, "c": 3})
+    for index in (1, 2):
+        save(root / "labelsTr" / f"case_{index}.nii.gz", np.minimum(make_mask(index), 1))
+    findings = found(root)
+    assert findings[0][1:] == ("error", "the label 'c' (3) is in no training case")
+    assert findings[1][1:] == ("warning", "the label 'b' (2) is in one case only")
+
+
+def test_the_same_image_under_two_names_even_if_packed_anew(plain_folder):
+    root = plain_folder()
+    content = gzip.decompress((root / "images" / "case_0.nii.gz").read_bytes())
+    (root / "images" / "case_3.nii.gz").write_bytes(gzip.compress(content, compresslevel=1))
+    (finding,) = found(root)
+    assert finding[:2] == ("case_3.nii.gz", "error")
+    assert "same voxels as" in finding[2]
+    assert "case_0.nii.gz" in finding[2]
+
+
+def test_two_rows_of_one_patient_are_fine_and_a_doubled_image_only_warns(tmp_path: Path):
+    for index in range(4):
+        save(tmp_path / f"{index}.nii.gz", make_image(index))
+    table = tmp_path / "cases.csv"
+    rows = [f"{index}.nii.gz,{index % 2},p{index // 2}" for index in range(4)]
+    table.write_text("\n".join(["image,label,group", *rows]))
+    assert found(table) == []
+    save(tmp_path / "1.nii.gz", make_image(0))
+    assert [entry[:2] for entry in found(table)] == [("1.nii.gz", "warning")]
+
+
+def test_one_case_only(plain_folder):
+    errors = [entry for entry in found(plain_folder(cases=1)) if entry[1] == "error"]
+    assert len(errors) == 1
+    assert "one case only" in errors[0][2]
+
+
+def test_files_without_partner(nnunet_folder):
+    root = nnunet_folder(channels=("T1", "T2"))
+    (root / "imagesTr" / "case_1_0001.nii.gz").unlink()
+    save(root / "labelsTr" / "stray.nii.gz", make_mask(0))
+    assert {(name, level) for name, level, _ in found(root)} == {
+        ("case_1_0001.nii.gz", "error"),
+        ("stray.nii.gz", "warning"),
+    }
+
+
+def test_nan_is_a_warning_where_a_policy_takes_care_of_it(plain_folder):
+    root = plain_folder()
+    put_nan(root / "images" / "case_1.nii.gz")
+    for policy in ("replace", "mask"):
+        assert [entry[1] for entry in found(root, nan_policy=policy)] == ["warning"]
+
+
+def test_empty_masks_and_constant_images_are_warnings(plain_folder):
+    root = plain_folder()
+    save(root / "labels" / "case_1.nii.gz", np.zeros((6, 7, 5), np.uint8))
+    save(root / "images" / "case_2.nii.gz", np.full((6, 7, 5), 4.0, np.float32))
+    assert [(name, level) for name, level, _ in found(root)] == [
+        ("case_1.nii.gz", "warning"),
+        ("case_2.nii.gz", "warning"),
+    ]
+
+
+def test_progress_and_workers_change_nothing(plain_folder):
+    root = plain_folder(cases=5)
+    truncate(root / "images" / "case_1.nii.gz")
+    truncate(root / "images" / "case_4.nii.gz")
+    steps = []
+    alone = check_dataset(open_dataset(root), workers=1, progress=lambda done, of: steps.append((done, of)))
+    assert steps == [(index, 5) for index in range(1, 6)]
+    assert check_dataset(open_dataset(root), workers=4) == alone
+    assert [Path(finding.file).name for finding in alone] == ["case_1.nii.gz", "case_4.nii.gz"]
+
+
+def test_errors_stop_and_warnings_do_not(plain_folder):
+    root = plain_folder(cases=14)
+    dataset = open_dataset(root)
+    raise_on_errors(check_dataset(dataset))
+    for index in range(12):
+        truncate(root / "images" / f"case_{index}.nii.gz")
+    with pytest.raises(DataError, match="12 errors") as caught:
+        raise_on_errors(check_dataset(dataset))
+    assert "and 2 more; `dimlift check`" in str(caught.value)
+    assert "copy it again" in str(caught.value)

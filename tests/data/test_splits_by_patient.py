@@ -1,0 +1,107 @@
+"""No patient on both sides, every case tested once, the same seed the same split."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dimlift.data.cases import Case, Dataset
+from dimlift.data.orientation import Turn
+from dimlift.data.sample import Geometry, Sample
+from dimlift.data.splits import folds, fraction, require_classes
+from dimlift.errors import DataError
+
+
+def make_dataset(groups: list[int], task: str = "segmentation") -> Dataset:
+    cases = tuple(
+        Case(f"c{index}", (Path(f"{index}.nii.gz"),), group % 2 if task == "classification" else None, f"p{group}")
+        for index, group in enumerate(groups)
+    )
+    return Dataset("set", Path(), cases, ("T1",), {"no": 0, "yes": 1}, task)  # type: ignore[arg-type]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    groups=st.lists(st.integers(0, 12), min_size=6, max_size=40).filter(lambda groups: len(set(groups)) >= 5),
+    k=st.integers(2, 5),
+    seed=st.integers(0, 99),
+)
+def test_folds_part_the_cases_by_patient(groups, k, seed):
+    dataset = make_dataset(groups)
+    parts = folds(dataset, k, seed)
+    assert parts == folds(dataset, k, seed)
+    tested = [case.name for _, test in parts for case in test]
+    assert sorted(tested) == sorted(case.name for case in dataset.cases)
+    for train, test in parts:
+        assert train
+        assert test
+        assert not {case.group for case in train} & {case.group for case in test}
+        assert len(train) + len(test) == len(dataset.cases)
+
+
+def test_another_seed_gives_another_split():
+    dataset = make_dataset(list(range(20)))
+    assert folds(dataset, 4, 0) != folds(dataset, 4, 1)
+
+
+def test_classes_are_spread_over_folds():
+    dataset = make_dataset(list(range(20)), task="classification")
+    for _, test in folds(dataset, 5, 0):
+        assert sorted(case.label for case in test) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("groups", "k", "message"),
+    [
+        ([0], 2, "one case cannot be split into training and test"),
+        ([0, 0, 0], 2, "1 patient .*add patients"),
+        ([0, 1, 2], 5, "at most 3 folds"),
+        ([0, 1, 2], 1, "at least 2"),
+    ],
+)
+def test_splits_that_cannot_be(groups, k, message):
+    with pytest.raises(DataError, match=message):
+        folds(make_dataset(groups), k)
+
+
+@settings(max_examples=50, deadline=None)
+@given(groups=st.lists(st.integers(0, 12), min_size=2, max_size=30), seed=st.integers(0, 99), data=st.data())
+def test_a_smaller_fraction_lies_inside_a_larger_one(groups, seed, data):
+    cases = make_dataset(groups).cases
+    few = data.draw(st.integers(1, len(cases)))
+    many = data.draw(st.integers(few, len(cases)))
+    small, large = fraction(cases, few, seed), fraction(cases, many, seed)
+    assert set(small) <= set(large)
+    assert len(small) >= few
+    for part in (small, large):
+        kept = {case.group for case in part}
+        assert all((case.group in kept) == (case in part) for case in cases)
+
+
+def test_shares_and_counts():
+    cases = make_dataset(list(range(10))).cases
+    assert len(fraction(cases, 0.3)) == 3
+    assert fraction(cases, 1.0) == cases
+    assert len(fraction(cases, 1)) == 1
+    assert len(fraction(cases, 0.001)) == 1
+    for wrong in (0, -1, 11, 1.5, 0.0):
+        with pytest.raises(DataError, match="whole number from 1 to 10"):
+            fraction(cases, wrong)
+
+
+def make_sample(label: object) -> Sample:
+    turn = Turn(((0, 1), (1, 1), (2, 1)), "z")
+    geometry = Geometry(turn, (1, 1, 2), (1, 1, 2), (1.0, 1.0, 1.0), np.eye(4))
+    return Sample("a", np.zeros((1, 1, 1, 2), np.float32), label, geometry)  # type: ignore[arg-type]
+
+
+def test_a_class_nobody_shows_is_named():
+    samples = [make_sample(np.array([[[0, 1]]], np.int16)), make_sample(np.array([[[-1, 1]]], np.int16))]
+    require_classes(samples, {"liver": 1})
+    with pytest.raises(DataError, match=r"the class 'tumour' never occurs in the 2 training cases; .*more folds"):
+        require_classes(samples, {"liver": 1, "tumour": 2})
+    require_classes([make_sample(0), make_sample(1)], {"no": 0, "yes": 1})
+    with pytest.raises(DataError, match="'yes'"):
+        require_classes([make_sample(0)], {"no": 0, "yes": 1})
