@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from dimlift.decoders.norm import InstanceNorm
 
-Grid = tuple[int, int, int]
+Grid = tuple[int, ...]
+"""(z, y, x)"""
 
 
 class ConvNormGelu(nn.Sequential):
@@ -25,8 +26,10 @@ class ConvNormGelu(nn.Sequential):
         self, in_channels: int, out_channels: int, depth_kernel: int = 3, kernel: int = 3, stride: Grid = (1, 1, 1)
     ) -> None:
         size = (depth_kernel, kernel, kernel)
+        padding = (depth_kernel // 2, kernel // 2, kernel // 2)
+        step = (stride[0], stride[1], stride[2])
         super().__init__(
-            nn.Conv3d(in_channels, out_channels, size, stride, tuple(k // 2 for k in size), bias=False),
+            nn.Conv3d(in_channels, out_channels, size, step, padding, bias=False),
             InstanceNorm(out_channels, per_slice=depth_kernel == 1),
             nn.GELU(),
         )

@@ -109,7 +109,8 @@ def _image_levels(
     levels: list[tuple[int, Grid]], image_channels: int, width: int, depth_kernel: int
 ) -> tuple[list[nn.Module], list[tuple[int, Grid]]]:
     """Blocks that read the volume at full and, where the encoder does not, at half resolution; and all levels."""
-    full, finest = (1, 1, 1), levels[0][1]
+    full: Grid = (1, 1, 1)
+    finest = levels[0][1]
     half = tuple(min(2, step) for step in finest)
     count = _level_width(width, full)
     blocks: list[nn.Module] = [ConvNormGelu(image_channels, count, depth_kernel)]

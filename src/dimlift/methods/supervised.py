@@ -1,6 +1,6 @@
 """Plain supervised learning of any network: a class for every voxel, or one class or number for every volume."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,9 @@ class Supervised(nn.Module):
         UnknownName: for a task there is none of.
         ConfigError: if the encoder of a model without one is to be frozen.
     """
+
+    target_mean: Tensor
+    target_deviation: Tensor
 
     def __init__(
         self,
@@ -93,13 +96,16 @@ class Supervised(nn.Module):
         if freeze == self.frozen:
             return
         self.frozen = freeze
-        encoder = self.model.encoder
-        encoder.requires_grad_(not freeze)
-        encoder.train(self.training and not freeze)
+        self._encoder.requires_grad_(not freeze)
+        self._encoder.train(self.training and not freeze)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for everything but a frozen encoder, whose batch norm would otherwise move."""
         super().train(mode)
         if self.frozen:
-            self.model.encoder.eval()
+            self._encoder.eval()
         return self
+
+    @property
+    def _encoder(self) -> nn.Module:
+        return cast(nn.Module, self.model.encoder)

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Grid = tuple[int, int, int]
+Grid = tuple[int, ...]
+"""(z, y, x)"""
 
 
 class AnySize(nn.Module):

@@ -1,6 +1,7 @@
 """A U-Net that takes extra features at its deeper levels: cheaper than at full resolution, where voxels are many."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,12 +37,9 @@ class InjectedUNet(nn.Module):
     ) -> None:
         super().__init__()
         padded = plain_unet(in_channels, classes, widths=widths, residual_units=residual_units)
-        self.unet = padded.network
+        self.unet: Any = padded.network  # MONAI's own parts are walked one by one
         self.multiple = padded.multiple
-        self.inject = nn.ModuleList(nn.Conv3d(features, width, 1) for width in widths)
-        for layer in self.inject:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.inject = nn.ModuleList(_silent(features, width) for width in widths)
 
     def forward(
         self, image: Float[Tensor, "batch channels *grid"], features: Float[Tensor, "batch features *grid"]
@@ -49,7 +47,7 @@ class InjectedUNet(nn.Module):
         """Answer for every voxel; sizes must be multiples of the strides (`injected_unet` takes any)."""
         return self._level(self.unet.model, image, features, 0)
 
-    def _level(self, block: nn.Module, state: Tensor, features: Tensor, level: int) -> Tensor:
+    def _level(self, block: Any, state: Tensor, features: Tensor, level: int) -> Tensor:
         # MONAI nests a level as (down, skip around the next level, up), and ends in a single block.
         if not isinstance(block, nn.Sequential):
             return self._add(block(state), features, level)
@@ -59,7 +57,14 @@ class InjectedUNet(nn.Module):
         return up(torch.cat([state, deeper], dim=1))
 
     def _add(self, state: Tensor, features: Tensor, level: int) -> Tensor:
-        return state + self.inject[level](F.adaptive_avg_pool3d(features, state.shape[2:]))
+        return state + self.inject[level](F.interpolate(features, tuple(state.shape[2:]), mode="area"))
+
+
+def _silent(features: int, width: int) -> nn.Conv3d:
+    layer = nn.Conv3d(features, width, 1)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
 
 
 def injected_unet(

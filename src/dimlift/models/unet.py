@@ -31,13 +31,13 @@ def plain_unet(
         strides: (z, y, x) step between levels, one fewer than `widths`; 2 everywhere if None.
         dropout: share of channels dropped inside the blocks.
     """
-    steps = [(2, 2, 2)] * (len(widths) - 1) if strides is None else [tuple(step) for step in strides]
+    steps: list[Grid] = [(2, 2, 2)] * (len(widths) - 1) if strides is None else [tuple(step) for step in strides]
     network = UNet(
         spatial_dims=3,
         in_channels=in_channels,
         out_channels=classes,
         channels=tuple(widths),
-        strides=steps,
+        strides=steps,  # type: ignore[arg-type]  # MONAI takes a step for each axis, its annotation does not say so
         num_res_units=residual_units,
         dropout=dropout,
     )

@@ -37,7 +37,8 @@ class FeatureCache:
 
     def key(self, image: Float[Tensor, "channels depth height width"], spacing: Spacing = (1.0, 1.0, 1.0)) -> str:
         """sha256 of weights, settings, spacing and every voxel."""
-        facts = {"format": FORMAT, "settings": self.extractor.settings.to_json(), "weights": self.extractor.digest}
+        facts = {"format": FORMAT, "settings": self.extractor.settings.decisive(), "weights": self.extractor.digest}
+        facts |= {"mean": self.extractor.network.mean, "deviation": self.extractor.network.deviation}
         facts |= {"spacing": [float(s) for s in spacing], "shape": list(image.shape)}
         found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         found.update(np.ascontiguousarray(image.detach().cpu().float().numpy()).data)

@@ -58,7 +58,7 @@ class Extractor:
         kept = [min(fact.channels, self.settings.cache_channels) for fact in self.facts]
         return tuple(kept * len(self.settings.planes))
 
-    def grids(self, size: Sequence[int], spacing: Spacing = (1.0, 1.0, 1.0)) -> list[tuple[int, int, int]]:
+    def grids(self, size: Sequence[int], spacing: Spacing = (1.0, 1.0, 1.0)) -> list[tuple[int, ...]]:
         """(depth, height, width) of each map of a volume of `size` voxels."""
         found = []
         for plane in self.settings.planes:

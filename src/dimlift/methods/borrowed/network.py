@@ -65,7 +65,8 @@ def open_slice_network(settings: BorrowSettings) -> SliceNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         pretrained = kind != "random" and settings.weights is None
-        options: dict[str, Any] = {"pretrained": pretrained, "features_only": True, "weights": settings.weights}
+        options: dict[str, Any] = {"pretrained": pretrained, "download": settings.download, "features_only": True}
+        options |= {"weights": settings.weights}
         try:
             network, info = open_network(name, dynamic_img_size=True, **options)  # transformers: slices of any size
         except TypeError as fault:
@@ -106,8 +107,8 @@ def randomise(network: nn.Module, seed: int) -> None:
 
 
 def _map_channels(network: nn.Module) -> list[int] | None:
-    information = getattr(network, "feature_info", None)
-    return list(information.channels()) if callable(getattr(information, "channels", None)) else None
+    told = getattr(getattr(network, "feature_info", None), "channels", None)
+    return list(told()) if callable(told) else None
 
 
 def _channels_first(maps: Tensor, channels: int | None) -> Tensor:

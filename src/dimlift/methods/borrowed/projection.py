@@ -48,6 +48,7 @@ class FeatureProjection(nn.Module):
         self.channels = tuple(channels)
         self.kept = tuple(min(count, share + (index < left)) for index, count in enumerate(channels))
         self.floor = floor
+        self.fitted: Tensor
         self.register_buffer("fitted", torch.tensor(False))
         for index, (count, kept) in enumerate(zip(self.channels, self.kept, strict=True)):
             self.register_buffer(f"weight{index}", torch.zeros(kept, count))
@@ -80,9 +81,10 @@ class FeatureProjection(nn.Module):
         for index, count in enumerate(voxels):
             mean = sums[index] / count
             covariance = squares[index] / count - mean[:, None] * mean
-            weight = _whitening(covariance, self.kept[index], self.floor)
-            getattr(self, f"weight{index}").copy_(weight)
-            getattr(self, f"bias{index}").copy_(-weight @ mean)
+            fitted = _whitening(covariance, self.kept[index], self.floor)
+            weight, bias = self._map(index)
+            weight.copy_(fitted)
+            bias.copy_(-fitted @ mean)
         self.fitted.fill_(True)
 
     def forward(self, maps: Sequence[Float[Tensor, "_ _ _ _"]]) -> list[Float[Tensor, "_ _ _ _"]]:
@@ -96,10 +98,13 @@ class FeatureProjection(nn.Module):
         self._check(maps)
         found = []
         for index, each in enumerate(maps):
-            weight, bias = getattr(self, f"weight{index}"), getattr(self, f"bias{index}")
+            weight, bias = self._map(index)
             projected = torch.einsum("kc,cdhw->kdhw", weight, each.to(weight)) + bias.view(-1, 1, 1, 1)
             found.append(projected)
         return found
+
+    def _map(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.get_buffer(f"weight{index}"), self.get_buffer(f"bias{index}")
 
     def _check(self, maps: Sequence[Tensor]) -> None:
         found = tuple(len(each) for each in maps)

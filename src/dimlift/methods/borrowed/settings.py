@@ -28,6 +28,7 @@ class BorrowSettings:
         percentiles: intensities of each volume are scaled so that these percentiles become 0 and 1.
         seed: of the random network's weights and of the fixed projection.
         weights: a weights file for the network, instead of those its source brings.
+        download: allow the source to fetch its weights if they are not on this machine.
     """
 
     network: str = "packaged:efficientnet_lite0"
@@ -39,6 +40,7 @@ class BorrowSettings:
     percentiles: tuple[float, float] = (0.5, 99.5)
     seed: int = 0
     weights: str | None = None
+    download: bool = False
 
     def __post_init__(self) -> None:
         for plane in self.planes:
@@ -61,7 +63,12 @@ class BorrowSettings:
         """As plain JSON values."""
         return json.loads(json.dumps(asdict(self)))
 
+    def decisive(self) -> dict[str, Any]:
+        """What features depend on: all but where weights come from, which are known by their values."""
+        return {name: value for name, value in self.to_json().items() if name not in ("weights", "download", "network")}
+
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "BorrowSettings":
         """Read back what `to_json` gave."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        found: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**found)
