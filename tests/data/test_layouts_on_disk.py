@@ -1,4 +1,4 @@
-"""Every layout gives the same kind of dataset; what is missing is named by `check`, what cannot be understood is refused."""
+"""Every layout gives the same kind of dataset; what cannot be understood is refused, with the way out."""
 
 import json
 import subprocess

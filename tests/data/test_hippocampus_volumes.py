@@ -1,0 +1,53 @@
+"""Real volumes, where they are at hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dimlift.data.check import check_dataset
+from dimlift.data.dataset import open_dataset
+from dimlift.data.formats import read_file
+from dimlift.data.patches import PatchSampler
+from dimlift.data.preprocessing import Preprocessing
+from dimlift.data.splits import folds, require_classes
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+HIPPOCAMPUS = SHARED / "hippocampus"
+CT = SHARED / "totalsegmentator_ct" / "example_ct.nii.gz"
+
+needs_hippocampus = pytest.mark.skipif(
+    not HIPPOCAMPUS.is_dir(), reason="the hippocampus volumes are not beside the project"
+)
+needs_ct = pytest.mark.skipif(not CT.is_file(), reason="the CT volumes are not beside the project")
+
+
+@needs_hippocampus
+def test_the_folder_opens_is_clean_and_comes_back_exactly():
+    dataset = open_dataset(HIPPOCAMPUS)
+    assert len(dataset.cases) == 130
+    assert dataset.labels == {"1": 1, "2": 2}
+    assert check_dataset(dataset) == []
+    train, test = folds(dataset, 5, 0)[0]
+    fitted = Preprocessing.fit(dataset, train)
+    samples = [fitted.read(case) for case in test[:6]]
+    require_classes(samples, fitted.class_indices)
+    for case, sample in zip(test[:6], samples, strict=True):
+        truth = read_file(case.label)  # type: ignore[arg-type]
+        assert np.array_equal(fitted.restore(sample.label, sample.geometry), truth.array)
+    batch = PatchSampler(samples, (32, 64, 48)).batch(0, 2)
+    assert batch.image.shape == (2, 1, 32, 64, 48)
+    assert (batch.label > 0).any()
+
+
+@needs_ct
+def test_a_real_ct_goes_there_and_back(tmp_path: Path):
+    volume = read_file(CT)
+    table = tmp_path / "cases.csv"
+    table.write_text(f"image,label\n{CT},body")
+    dataset = open_dataset(table)
+    fitted = Preprocessing.fit(dataset, dataset.cases, spacing=(6.0, 4.0, 4.0), modality="ct")
+    sample = fitted.read(dataset.cases[0])
+    assert np.isfinite(sample.image).all()
+    bone = fitted.restore(np.zeros(sample.geometry.shape, int), sample.geometry)
+    assert bone.shape == volume.shape

@@ -1,0 +1,223 @@
+"""Patches: the same item for the same (seed, step, index), labels that stay on their image, rare classes seen often."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dimlift.batches import IGNORE
+from dimlift.data.augmentation import Augmentation, IntensityAugmentation
+from dimlift.data.foreground import ForegroundIndex
+from dimlift.data.orientation import Turn
+from dimlift.data.patches import PatchSampler
+from dimlift.data.sample import Geometry, Sample
+from dimlift.data.warp import WarpSettings
+from dimlift.errors import DataError, ShapeError, UnknownName
+
+ALWAYS = WarpSettings(rotation_probability=1, scale_probability=1, elastic_probability=1)
+NEVER = WarpSettings(rotation_probability=0, scale_probability=0, elastic_probability=0)
+
+
+def make_sample(seed: int = 0, shape=(14, 18, 16), label: object = None, through_plane="z") -> Sample:
+    """Intensity is the class number, plus a whisper of noise."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros(shape, np.int16)
+    mask[3:9, 4:12, 5:11] = 1
+    mask[10, 13, 12] = 2
+    image = (mask + rng.normal(0, 0.01, shape)).astype(np.float32)[None]
+    geometry = Geometry(Turn(((0, 1), (1, 1), (2, 1)), through_plane), shape, shape, (1.0, 1.0, 1.0), np.eye(4))
+    return Sample(f"case_{seed}", image, mask if label is None else label, geometry)  # type: ignore[arg-type]
+
+
+def equal(one, two) -> bool:
+    return (
+        torch.equal(one.image, two.image)
+        and torch.equal(one.label, two.label)
+        and one.cases == two.cases
+        and (one.features is None) == (two.features is None)
+        and (one.features is None or torch.equal(one.features, two.features))
+    )
+
+
+def test_an_item_depends_on_seed_step_and_index_alone():
+    samples = [make_sample(seed) for seed in range(3)]
+    features = [[torch.randn(2, 7, 6, 4)] for _ in samples]
+    options = {"augment": Augmentation(ALWAYS, ("z", "y", "x")), "companions": features}
+    one, two = (PatchSampler(samples, (8, 8, 8), seed=4, **options) for _ in range(2))
+    for step in (5, 1, 3):
+        two.batch(step, 3)
+    for step in range(6):
+        long, short = two.batch(step, 4), one.batch(step, 2)
+        assert torch.equal(long.image[:2], short.image)
+        assert equal(one.batch(step, 2), short)
+    assert not equal(one.batch(0, 2), one.batch(1, 2))
+    assert not equal(one.batch(0, 2), PatchSampler(samples, (8, 8, 8), seed=5, **options).batch(0, 2))
+
+
+def test_features_do_not_change_what_is_drawn():
+    samples = [make_sample(seed) for seed in range(2)]
+    alone = PatchSampler(samples, (8, 8, 8)).batch(3, 4)
+    beside = PatchSampler(samples, (8, 8, 8), companions=[[torch.randn(2, 3, 3, 3)] for _ in samples]).batch(3, 4)
+    assert torch.equal(alone.image, beside.image)
+    assert alone.features is None
+    assert beside.features is not None
+    assert beside.features.shape == (4, 2, 8, 8, 8)
+
+
+def test_shapes_and_types():
+    batch = PatchSampler([make_sample()], (8, 9, 10), augment=True).batch(0, 3)
+    assert batch.image.shape == (3, 1, 8, 9, 10)
+    assert batch.image.dtype == torch.float32
+    assert batch.label.shape == (3, 8, 9, 10)
+    assert batch.label.dtype == torch.int64
+    assert batch.cases == ("case_0",) * 3
+    assert type(batch.image) is torch.Tensor
+
+
+@pytest.mark.parametrize("mirror", [(), ("z", "y", "x")])
+def test_label_and_features_stay_on_the_image(mirror):
+    """The image shows its own label, and the features are the image: they must still agree after any warp."""
+    sample = make_sample()
+    settings = Augmentation(ALWAYS, mirror, intensity=0)
+    sampler = PatchSampler(
+        [sample], (12, 12, 12), augment=settings, companions=[[torch.from_numpy(sample.image)]], foreground_share=1
+    )
+    for step in range(6):
+        batch = sampler.batch(step, 2)
+        agree = (batch.image[:, 0].round().long() == batch.label).float().mean()
+        assert agree > 0.97  # a border voxel may be nearer to the one and half the other
+        assert batch.features is not None
+        seen = batch.features[:, 0] != 0
+        assert (batch.features[:, 0][seen] - batch.image[:, 0][seen]).abs().mean() < 0.03
+
+
+def test_without_warp_a_patch_is_a_part_of_the_volume():
+    sample = make_sample()
+    batch = PatchSampler([sample], (8, 8, 8), augment=Augmentation(NEVER, intensity=0)).batch(0, 4)
+    windows = torch.from_numpy(sample.image[0]).unfold(0, 8, 1).unfold(1, 8, 1).unfold(2, 8, 1)
+    for patch in batch.image[:, 0]:
+        assert ((windows - patch).abs().amax(dim=(-1, -2, -3)) == 0).sum() == 1
+
+
+def test_mirroring_flips_the_axis_it_names_and_no_other():
+    """Where x runs along depth, mirroring x flips depth."""
+    sample = make_sample(through_plane="x")
+    settings = Augmentation(NEVER, ("x",), intensity=0)
+    sampler = PatchSampler([sample], sample.image.shape[1:], augment=settings)
+    plain = torch.from_numpy(sample.image)
+    seen = {
+        "as it is" if torch.equal(image, plain) else "flipped" if torch.equal(image, plain.flip(1)) else "wrong"
+        for step in range(12)
+        for image in sampler.batch(step, 1).image
+    }
+    assert seen == {"as it is", "flipped"}
+
+
+def test_nothing_is_mirrored_unless_asked():
+    assert Augmentation().mirror_axes == ()
+    with pytest.raises(UnknownName, match="z"):
+        Augmentation(mirror_axes=("left",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("warp", [NEVER, ALWAYS])
+def test_small_volumes_are_padded(warp):
+    sample = make_sample(shape=(14, 18, 16))
+    features = [[torch.ones(1, 14, 18, 16)]]
+    sampler = PatchSampler([sample], (40, 40, 40), augment=Augmentation(warp, intensity=0), companions=features)
+    batch = sampler.batch(0, 2)
+    assert batch.features is not None
+    for corner in ((0, 0, 0), (-1, -1, -1), (0, -1, 0)):
+        assert torch.allclose(batch.image[:, 0][:, corner[0], corner[1], corner[2]], torch.tensor(sample.image.min()))
+        assert (batch.label[:, corner[0], corner[1], corner[2]] == 0).all()
+        assert (batch.features[:, 0][:, corner[0], corner[1], corner[2]] == 0).all()
+    assert (batch.label == 1).any()
+
+
+def test_rare_classes_are_seen_as_often_as_large_ones():
+    """Class 2 is one voxel of one case in five."""
+    samples = [make_sample(seed) for seed in range(5)]
+    for sample in samples[1:]:
+        sample.label[sample.label == 2] = 0
+    index = ForegroundIndex(samples)
+    rng = np.random.default_rng(0)
+    drawn = [index.draw(rng) for _ in range(400)]
+    rare = sum(samples[number].label[voxel] == 2 for number, voxel in drawn)
+    assert 160 < rare < 240
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_share_of_foreground_patches(share: float):
+    sample = make_sample(shape=(60, 60, 60))
+    sampler = PatchSampler([sample], (3, 3, 3), augment=False, foreground_share=share)
+    hits = sum(bool((sampler.batch(step, 1).label[0, 1, 1, 1] > 0).item()) for step in range(200))
+    assert share * 200 - 25 <= hits <= share * 200 + 25
+
+
+def test_ignored_voxels_stay_ignored():
+    sample = make_sample()
+    sample.label[:, :, :8] = IGNORE
+    for settings in (False, Augmentation(ALWAYS)):
+        label = PatchSampler([sample], (14, 18, 16), augment=settings).batch(0, 2).label
+        assert set(label.unique().tolist()) <= {IGNORE, 0, 1, 2}
+        assert (label == IGNORE).any()
+
+
+def test_one_answer_per_volume():
+    classes = PatchSampler([make_sample(0, label=1)], (8, 8, 8), task="classification").batch(0, 3)
+    assert classes.label.tolist() == [1, 1, 1]
+    assert classes.label.dtype == torch.int64
+    numbers = PatchSampler([make_sample(0, label=1.5)], (8, 8, 8), task="regression").batch(0, 3)
+    assert numbers.label.tolist() == [1.5, 1.5, 1.5]
+    plain = PatchSampler([make_sample(0, label=1)], (8, 8, 8), task="classification", augment=False).batch(0, 1)
+    assert torch.equal(plain.image[0], torch.from_numpy(make_sample(0).image[:, 3:11, 5:13, 4:12]))
+
+
+def test_samples_are_not_changed():
+    sample = make_sample()
+    before = sample.image.copy(), sample.label.copy()
+    sampler = PatchSampler([sample], (14, 18, 16), augment=Augmentation(NEVER))
+    for step in range(10):
+        sampler.batch(step, 2)
+    assert np.array_equal(sample.image, before[0])
+    assert np.array_equal(sample.label, before[1])
+
+
+def test_every_kind_of_intensity_change_happens_and_none_without_strength():
+    image = torch.randn(1, 8, 8, 8)
+    off, on = IntensityAugmentation(0.0), IntensityAugmentation(1.0)
+    assert torch.equal(off(image, np.random.default_rng(0)), image)
+    changed = [not torch.equal(on(image, np.random.default_rng(seed)), image) for seed in range(60)]
+    assert 30 < sum(changed) < 60
+    for transform in on._transforms:
+        transform.prob = 1.0
+    for transform in on._transforms:
+        transform.set_random_state(seed=0)
+        out = transform(image)
+        assert out.shape == image.shape
+        assert not torch.equal(torch.as_tensor(out), image), type(transform).__name__
+        assert torch.isfinite(torch.as_tensor(out)).all()
+
+
+def test_constant_patches_survive_every_intensity_change():
+    on = IntensityAugmentation(1.0)
+    for transform in on._transforms:
+        transform.prob = 1.0
+    assert torch.isfinite(on(torch.zeros(1, 6, 6, 6), np.random.default_rng(0))).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"samples": []}, DataError, "check the split"),
+        ({"patch_size": (8, 8)}, ShapeError, "three positive"),
+        ({"patch_size": (8, 0, 8)}, ShapeError, "three positive"),
+        ({"companions": []}, DataError, "0 cases, but there are 1"),
+        ({"task": "classification"}, DataError, "'case_0' has no label fit for classification"),
+        ({"samples": [replace(make_sample(), label=None)]}, DataError, "'case_0' has no label"),
+    ],
+)
+def test_bad_input(change, kind, message):
+    options = {"samples": [make_sample()], "patch_size": (8, 8, 8), **change}
+    with pytest.raises(kind, match=message):
+        PatchSampler(options.pop("samples"), options.pop("patch_size"), **options)
