@@ -170,7 +170,7 @@ def train_cell(
         torch.manual_seed(config.seed)
         method = config.arm.build(task)
     trained = Trained(config.arm, task, material.preprocessing, method, training.overlap, training.precision == "bf16")
-    spent = config.arm.prepare(method, material.samples, places.cache, progress)
+    spent, companions = config.arm.prepare(method, material.samples, places.cache, progress)
     sampler = PatchSampler(
         material.samples,
         task.patch_size,
@@ -178,7 +178,7 @@ def train_cell(
         augment=Augmentation(mirror_axes=training.mirror_axes) if training.augment else False,
         foreground_share=training.foreground_share,
         task=task.kind,
-        companions=config.arm.companions(method, material.samples),
+        companions=companions,
     )
     result = fit(
         method,

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from dimlift.errors import UnknownName
 from dimlift.experiments.arms.arm import Arm
+from dimlift.experiments.arms.borrowed import BorrowedArm
 from dimlift.experiments.arms.lifted import LiftedArm, SlicesArm
 from dimlift.experiments.arms.unet import NNUNetArm, UNetArm
 
@@ -15,6 +16,7 @@ METHODS: dict[str, type[Arm]] = {
     "nnunet": NNUNetArm,
     "slices": SlicesArm,
     "lifted": LiftedArm,
+    "borrowed": BorrowedArm,
 }
 
 

@@ -40,13 +40,12 @@ class Trained:
         """Class index of every voxel (D, H, W); for a task about whole volumes the logits (classes,)."""
         image = torch.from_numpy(sample.image)
         if self.task.kind == "segmentation":
-            features = self.arm.companions(self.method, [sample])
             logits = segment(
                 self.method,
                 image,
                 window=self.task.patch_size,
                 overlap=self.overlap,
-                features=None if features is None else features[0],
+                features=self.arm.companions(self.method, sample),
                 bfloat16=self.bfloat16,
             )
             return logits.argmax(dim=0).numpy().astype(np.int16)

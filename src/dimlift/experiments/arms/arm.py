@@ -111,19 +111,20 @@ class Arm(Section):
 
     def prepare(
         self, method: "nn.Module", samples: "Sequence[Sample]", cache: "Path", progress: Progress = silent
-    ) -> float:
+    ) -> "tuple[float, list[list[Tensor]] | None]":
         """Whatever has to be computed from the training samples before the first step.
 
         Args:
             cache: folder for what other cells of the study can use again.
 
         Returns:
-            the seconds it takes without any cache; they count as training time.
+            the seconds it takes without any cache, which count as training time; and for each sample the coarse
+            feature maps that go with its image, or None for methods without.
         """
-        return 0.0
+        return 0.0, None
 
-    def companions(self, method: "nn.Module", samples: "Sequence[Sample]") -> "list[list[Tensor]] | None":
-        """For each sample the coarse feature maps that go with its image; None for methods without."""
+    def companions(self, method: "nn.Module", sample: "Sample") -> "list[Tensor] | None":
+        """The coarse feature maps that go with a new volume; None for methods without."""
         return None
 
     def without_names(self) -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""A 3D U-Net that is given, beside the image, what a frozen 2D network sees in its slices."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from dimlift.experiments.arms.arm import Arm, Task
+from dimlift.experiments.arms.unet import require_segmentation
+from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.sections import PositiveFloat
+from dimlift.records.record import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor, nn
+
+    from dimlift.data.sample import Sample
+    from dimlift.methods.borrowed.cache import FeatureCache
+
+TIMES = "seconds.json"
+"""In the cache: how long each volume took, so that a hit costs an arm as much of its budget as a miss."""
+
+
+class BorrowedArm(Arm):
+    """3D U-Net with the features of a frozen 2D network as extra channels."""
+
+    method: Literal["borrowed"] = Field(default="borrowed", description="3D U-Net with borrowed 2D features.")
+    network: str = Field(
+        default="packaged:efficientnet_lite0",
+        description="2D network, `SOURCE:NAME`; `random` or `random:SOURCE:NAME` for one with random weights, "
+        "`filters` for a bank of Gaussian derivatives.",
+    )
+    weights: str | None = Field(default=None, description="File with weights of the 2D network, instead of its own.")
+    stages: tuple[int, ...] | None = Field(
+        default=(1, 2, 3, 4), description="Maps of the network that are used, 0 is the finest; null takes all."
+    )
+    planes: tuple[Literal["depth", "height", "width"], ...] = Field(
+        default=("depth",), description="Axes across which slices are cut."
+    )
+    enlarge: PositiveFloat = Field(default=3.0, description="Slices are made isotropic and enlarged by this factor.")
+    cache_channels: int = Field(default=32, ge=1, description="Channels of each map that are kept in the cache.")
+    shown: tuple[int, ...] | None = Field(
+        default=None, description="Channels of the volume the 2D network is shown, one or three; null shows all."
+    )
+    components: int = Field(default=24, ge=1, description="Feature channels the U-Net is given, all maps together.")
+    inject: Literal["input", "levels"] = Field(
+        default="input", description="Features enter beside the image, or behind the blocks of the U-Net."
+    )
+    widths: tuple[int, ...] = Field(
+        default=(16, 32, 64, 128), min_length=2, description="Channels of the levels, finest first."
+    )
+    residual_units: int = Field(default=2, ge=0, description="Convolutions in each residual block; 0 for plain ones.")
+    channel_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.1, description="Share of the feature channels set to zero in each training patch."
+    )
+
+    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+        """A U-Net and the frozen network it borrows from; a random one is drawn by the seed of the run."""
+        from dimlift.methods.borrowed.extraction import Extractor
+        from dimlift.methods.borrowed.method import BorrowedUnet
+        from dimlift.methods.borrowed.settings import BorrowSettings
+
+        require_segmentation(self.method, task)
+        settings = BorrowSettings(
+            network=self.network,
+            stages=None if self.network == "filters" else self.stages,
+            planes=self.planes,
+            enlarge=self.enlarge,
+            cache_channels=self.cache_channels,
+            channels=self.shown,
+            seed=task.seed if self.network.startswith("random") else 0,
+            weights=self.weights,
+        )
+        return BorrowedUnet(
+            Extractor(settings),
+            task.in_channels,
+            task.classes,
+            components=self.components,
+            inject=self.inject,
+            widths=self.widths,
+            residual_units=self.residual_units,
+            channel_dropout=self.channel_dropout,
+        )
+
+    def prepare(
+        self, method: Any, samples: "Sequence[Sample]", cache: "Path", progress: Progress = silent
+    ) -> "tuple[float, list[list[Tensor]] | None]":
+        """Extract the features of the training samples, or find them in the cache, and fit their projection."""
+        from dimlift.methods.borrowed.cache import FeatureCache
+        from dimlift.methods.borrowed.estimate import estimate
+
+        cost = estimate(method.extractor, ((s.image.shape[1:], s.geometry.spacing) for s in samples))
+        progress(Event("features", message=str(cost)))
+        store = FeatureCache(cache, method.extractor)
+        maps, seconds = [], 0.0
+        for number, sample in enumerate(samples):
+            found, took = _timed(store, _tensor(sample), sample.geometry.spacing)
+            maps.append(found)
+            seconds += took
+            progress(Event("features", share=(number + 1) / len(samples)))
+        began = time.perf_counter()
+        method.fit(maps)
+        coarse = [method.project(each) for each in maps]
+        return seconds + time.perf_counter() - began, coarse
+
+    def companions(self, method: Any, sample: "Sample") -> "list[Tensor] | None":
+        """The features of one volume."""
+        return method.coarse_features(_tensor(sample), sample.geometry.spacing)
+
+
+def _tensor(sample: "Sample") -> "torch.Tensor":
+    import torch
+
+    return torch.from_numpy(sample.image)
+
+
+def _timed(store: "FeatureCache", image: "Tensor", spacing: tuple[float, float, float]) -> "tuple[list[Tensor], float]":
+    """Maps of a volume, and the seconds their extraction takes, now or when they came into the cache."""
+    key, record = store.key(image, spacing), store.folder / TIMES
+    before = store.seconds
+    maps = store(image, spacing)
+    took = store.seconds - before
+    times = _read(record)
+    if not took and key not in times:  # somebody else filled the cache
+        began = time.perf_counter()
+        store.extractor(image, spacing)
+        took = time.perf_counter() - began
+    if took:
+        write_json(record, {**times, key: took})
+    return maps, took or times[key]
+
+
+def _read(path: "Path") -> dict[str, float]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
