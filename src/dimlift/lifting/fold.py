@@ -6,7 +6,7 @@ look alike), nor is it always B*D (a layer may have folded heads or windows into
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -17,16 +17,26 @@ from dimlift.errors import ShapeError
 
 
 class Fold(NamedTuple):
-    """How the leading axis of every tensor inside the network is made up: batch * depth (* anything)."""
+    """How the leading axis of every tensor inside the network is made up: batch * depth (* anything).
+
+    Attributes:
+        batch: volumes.
+        depth: slices of each, here and now.
+        begun: leading size the network was given; smaller by now if depth was reduced.
+        attended: attention calls so far, for windows that move from layer to layer.
+    """
 
     batch: int
     depth: int
+    begun: int
+    attended: int = 0
 
 
 class _Forward(threading.local):
     """The fold of the forward under way in this thread."""
 
     fold: Fold | None = None
+    listener: AbstractContextManager[Any] | None = None
 
 
 _forward = _Forward()
@@ -49,18 +59,33 @@ def current_fold() -> Fold:
 
 def set_depth(depth: int) -> None:
     """Say that from here on a volume has `depth` slices (after a tubelet or a reduction)."""
-    _forward.fold = Fold(current_fold().batch, depth)
+    _forward.fold = current_fold()._replace(depth=depth)
+
+
+def count_attention() -> None:
+    """Say that one more attention call was made."""
+    fold = current_fold()
+    _forward.fold = fold._replace(attended=fold.attended + 1)
 
 
 @contextmanager
-def folded_as(fold: Fold) -> Iterator[None]:
-    """Run a network, or a checkpointed part of one, on tensors folded so. The fold before is put back after."""
-    before = _forward.fold
-    _forward.fold = fold
+def folded_as(fold: Fold, listener: AbstractContextManager[Any] | None = None) -> Iterator[None]:
+    """Run a network, or a checkpointed part of one, on tensors folded so. What was before is put back after.
+
+    Args:
+        fold: how the tensors are folded when it starts.
+        listener: entered as well: what sees the calls made inside.
+    """
+    before, heard = _forward.fold, _forward.listener
+    _forward.fold, _forward.listener = fold, listener
     try:
-        yield
+        if listener is None:
+            yield
+        else:
+            with listener:
+                yield
     finally:
-        _forward.fold = before
+        _forward.fold, _forward.listener = before, heard
 
 
 def remember_fold(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,7 +93,7 @@ def remember_fold(function: Callable[..., Any]) -> Callable[..., Any]:
 
     The first call is the forward's own, and leaves a changed depth behind as the plain function would.
     """
-    fold = _forward.fold
+    fold, listener = _forward.fold, _forward.listener
     if fold is None:
         return function
     first = True
@@ -78,7 +103,7 @@ def remember_fold(function: Callable[..., Any]) -> Callable[..., Any]:
         if first:
             first = False
             return function(*args, **kwargs)
-        with folded_as(fold):
+        with folded_as(fold, listener):
             return function(*args, **kwargs)
 
     return again
@@ -107,7 +132,7 @@ def by_depth(x: Shaped[Tensor, "leading *rest"]) -> Shaped[Tensor, "batch depth 
     Raises:
         ShapeError: if the leading size is not a multiple of batch * depth.
     """
-    batch, depth = current_fold()
+    batch, depth = current_fold()[:2]
     if x.shape[0] % (batch * depth):
         raise ShapeError(
             f"a tensor with leading size {x.shape[0]} cannot hold {batch} volumes of {depth} slices; "

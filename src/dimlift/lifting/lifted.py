@@ -13,6 +13,7 @@ from dimlift.lifting.fold import Fold, fold, folded_as, unfold
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.sources.source import SourceInfo
 from dimlift.lifting.talk.heads import SliceHead
+from dimlift.lifting.talk.spanning import Spanning
 from dimlift.lifting.weights import WeightsReport
 
 
@@ -29,6 +30,8 @@ class Lifted(nn.Module):
         licence: of the weights, where the source states it.
         certificate: what was checked when it was lifted; None if nothing was.
         weights_report: which weights were inflated, copied, resized or are new.
+        tubelet: slices that the first convolution takes together, where it strides in depth.
+        listener: lets calls inside the forward span slices, where the plan asks for it.
         folded_std: for each first convolution that took an input std into its kernel, that std.
         image_size: (height, width) it was built for, where it is bound to one; else None.
     """
@@ -50,6 +53,8 @@ class Lifted(nn.Module):
         self.image_size: tuple[int, int] | None = None
         self.folded_std: dict[str, Tensor] = {}
         self.head: SliceHead | None = None
+        self.tubelet = 1
+        self.listener: Spanning | None = None
         self.register_buffer("input_mean", None)
         self.register_buffer("input_scale", None)
 
@@ -77,7 +82,13 @@ class Lifted(nn.Module):
         if self.input_scale is not None:
             volume = volume * self.input_scale.to(volume.dtype)
         batch, depth = volume.shape[0], volume.shape[2]
-        with folded_as(Fold(batch, depth)):
+        if self.tubelet > 1:
+            missing = -depth % self.tubelet
+            volume = torch.cat([volume, volume[:, :, -1:].expand(-1, -1, missing, -1, -1)], 2) if missing else volume
+            depth = volume.shape[2] // self.tubelet
+            # (B, C, D, H, W) to (B, k * C, D / k, H, W): slices of a tubelet become channels
+            volume = volume.unflatten(2, (depth, self.tubelet)).permute(0, 3, 1, 2, 4, 5).flatten(1, 2)
+        with folded_as(Fold(batch, depth, batch * depth), self.listener):
             out = self.network(fold(volume))
         return self._unfolded(out, batch)
 

@@ -20,6 +20,13 @@ class Place:
     tubelets: bool
     factorised: bool
 
+    @property
+    def how(self) -> str:
+        """In words, for the certificate."""
+        what = "factorised kernel" if self.factorised and not self.tubelets else "kernel"
+        where = "" if self.axes == ("depth",) else f" along {', '.join(self.axes)}"
+        return f"{what} over {self.k} slices{where}{', as tubelets' if self.tubelets else ''}"
+
 
 def place_convolutions(network: nn.Module, plan: DepthPlan, stages: list[Stage]) -> list[Place]:
     """Every convolution that gains a depth axis under this plan.

@@ -74,11 +74,13 @@ class TalkingConvolution(nn.Conv2d):
     The weight is (O, I, k, kh, kw), or (O, I, kh, kw) beside `depth_profile` (O, k) when factorised.
     A standardised kernel takes its statistics from the 2D kernel, the sum over depth; its mean is taken away slice by
     slice in the profile's shares, so that inflating and standardising may change places.
+    `stacked`: this layer reads the image, and the slices of its tubelets already come as channels.
     """
 
     kind: Kind
     depth_size: int
     tubelets: bool
+    stacked: bool = False
     axes: tuple[str, ...]
     adapted: int | None
     depth_shares: Tensor
@@ -90,8 +92,11 @@ class TalkingConvolution(nn.Conv2d):
             x = mixing.same_padding(x, _pair(self.kernel_size), _pair(self.stride), _pair(self.dilation))
         kernel = self._kernel()
         if kernel.ndim == 5:
-            work = mixing.convolve_tubelets if self.tubelets else mixing.convolve_full
-            x = work(x, kernel, self.groups, self._convolve)
+            if self.stacked:
+                x = self._convolve(x, kernel.transpose(1, 2).flatten(1, 2), self.groups)
+            else:
+                work = mixing.convolve_tubelets if self.tubelets else mixing.convolve_full
+                x = work(x, kernel, self.groups, self._convolve)
         else:
             x = self._convolve(x, kernel, self.groups)
             if self.depth_profile is not None:

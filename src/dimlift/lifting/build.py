@@ -1,0 +1,190 @@
+"""Turn a 2D network that is ours to change into a lifted one, in place."""
+
+import time
+from typing import cast
+
+import torch
+from torch import nn
+
+from dimlift.errors import CannotLift, PlanError
+from dimlift.lifting.certificate import Certificate, Layer
+from dimlift.lifting.claims import unclaimed
+from dimlift.lifting.intake import Normalisation, image_readers, refine_stem
+from dimlift.lifting.lifted import Lifted
+from dimlift.lifting.placing import Place, place_convolutions
+from dimlift.lifting.plan import DepthPlan
+from dimlift.lifting.sizes import bound_size, describe_maps
+from dimlift.lifting.sources import SourceInfo
+from dimlift.lifting.stages import check_reduction, stages_of
+from dimlift.lifting.talk.convolution import TalkingConvolution, lift_convolution
+from dimlift.lifting.talk.position import add_depth_position
+from dimlift.lifting.talk.reduction import Reduction
+from dimlift.lifting.talk.spanning import prefer_fused_attention, spanning_for
+from dimlift.lifting.trial import Trial, measure, try_flat
+from dimlift.lifting.weights import Shape, WeightsReport, compare_shapes, shapes_of
+
+Readers = dict[str, nn.Conv2d]
+
+
+def plan_fits(network: nn.Module, plan: DepthPlan) -> list[Place]:
+    """The convolutions that will talk.
+
+    Raises:
+        PlanError: if the plan does not fit this network. Nothing was touched.
+    """
+    stages = stages_of(network)
+    check_reduction(stages, plan.reduce)
+    places = place_convolutions(network, plan, stages)
+    tubelets = {place.name: place.k for place in places if place.tubelets}
+    readers = image_readers(network)
+    if any(name in tubelets for name in readers) and len({tubelets.get(name) for name in readers}) > 1:
+        raise PlanError(
+            f"the image is read by {', '.join(readers)}, and not all of them in tubelets of one depth; use stride='none'"
+        )
+    return places
+
+
+def build(
+    flat: nn.Module,
+    info: SourceInfo,
+    plan: DepthPlan,
+    *,
+    in_channels: int | None,
+    certify: bool,
+    normalisation: Normalisation,
+    stem_stride: int | None,
+) -> Lifted:
+    """Lift `flat` itself. Its modes (train, eval) are as they were when it returns.
+
+    Raises:
+        CannotLift: if a layer is not known, or a law the plan promises does not hold.
+    """
+    started = time.perf_counter()
+    training = {name: module.training for name, module in flat.named_modules()}
+    flat.eval()
+    readers = image_readers(flat)
+    before = shapes_of(flat)
+    image_channels = next(iter(readers.values())).in_channels
+    if stem_stride is not None:
+        refine_stem(readers, stem_stride)
+    bound = bound_size(flat)
+    lifted = Lifted(flat, plan, info, image_channels if in_channels is None else in_channels)
+    lifted.image_size = bound
+    trial = try_flat(flat, lifted.in_channels, bound, normalisation) if certify else None
+
+    places = plan_fits(flat, plan)
+    _normalise(lifted, normalisation, readers)
+    layers = _let_convolutions_talk(lifted, places, readers)
+    layers += _reduce(lifted)
+    _let_calls_span(lifted, places, readers)
+    tried = (trial.slices.shape[-2], trial.slices.shape[-1]) if trial else info.size
+    describe_maps(lifted, bound or tried or (224, 224))
+    lifted.weights_report = _report(lifted, before)
+    if trial is not None:
+        lifted.certificate = _certify(lifted, trial, places, layers, started)
+    for name, module in flat.named_modules():
+        module.training = training.get(name, module.training)
+    lifted.training = flat.training
+    return lifted
+
+
+def _let_convolutions_talk(lifted: Lifted, places: list[Place], readers: Readers) -> list[Layer]:
+    adapt = lifted.in_channels != next(iter(readers.values())).in_channels
+    if adapt:
+        talking = {place.name for place in places}
+        for name, reader in readers.items():
+            if name not in talking:
+                lift_convolution(reader, name, 1, channels=lifted.in_channels)
+    for place in places:
+        conv = cast(nn.Conv2d, lifted.network.get_submodule(place.name))
+        lift_convolution(
+            conv,
+            place.name,
+            place.k,
+            profile=lifted.plan.profile,
+            axes=place.axes,
+            tubelets=place.tubelets,
+            factorised=place.factorised and not place.tubelets,
+            channels=lifted.in_channels if place.name in readers else None,
+        )
+        if place.tubelets and place.name in readers:
+            lifted.tubelet = place.k
+            cast(TalkingConvolution, conv).stacked = True
+    return [Layer(place.name, place.how) for place in places]
+
+
+def _reduce(lifted: Lifted) -> list[Layer]:
+    layers = []
+    for index, (stage, factor) in enumerate(zip(stages_of(lifted.network), lifted.plan.reduce, strict=False)):
+        if factor > 1:
+            module = lifted.network.get_submodule(stage.module)
+            module.register_forward_hook(Reduction(factor), prepend=True)
+            layers.append(Layer(f"stage {index} ({stage.module})", f"depth averaged by {factor}"))
+    return layers
+
+
+def _let_calls_span(lifted: Lifted, places: list[Place], readers: Readers) -> None:
+    plan = lifted.plan
+    changes_depth = any(factor > 1 for factor in plan.reduce) or any(
+        place.tubelets and place.name not in readers for place in places
+    )
+    lifted.listener = spanning_for(plan, changes_depth)
+    if plan.attention != "slice":
+        prefer_fused_attention(lifted.network)
+        add_depth_position(next(iter(readers.values())))
+
+
+def _report(lifted: Lifted, before: dict[str, Shape]) -> WeightsReport:
+    report = compare_shapes(before, shapes_of(lifted.network))
+    report.new |= {name: shape for name, shape in shapes_of(lifted).items() if not name.startswith("network.")}
+    return report
+
+
+def _certify(lifted: Lifted, trial: Trial, places: list[Place], layers: list[Layer], started: float) -> Certificate:
+    plan = lifted.plan
+    spanning: dict[str, None] = {}
+    if lifted.listener is not None:
+        lifted.listener.seen = lambda kind: spanning.setdefault(kind)
+    claims = measure(lifted, trial, plan, unclaimed(plan, places))
+    if lifted.listener is not None:
+        lifted.listener.seen = None
+    if plan.attention != "slice" and not any("attention" in kind for kind in spanning):
+        raise PlanError(
+            f"attention={plan.attention!r}, but no attention of this network goes through "
+            "scaled_dot_product_attention between the tokens of a slice; use attention='slice'"
+        )
+    certificate = Certificate(
+        lifted.source,
+        (*layers, *(Layer("inside the forward", kind) for kind in spanning)),
+        lifted.weights_report,
+        claims,
+        tuple(trial.volume(False).shape),
+        time.perf_counter() - started,
+    )
+    for claim in claims:
+        if not claim.holds:
+            raise CannotLift(
+                f"{lifted.source or type(lifted.network).__name__}: the law of {claim.law} should hold under this plan, "
+                f"but its error is {claim.error} (allowed {claim.tolerance}); a layer mixes slices in a way that is not "
+                "known here. certify=False lifts it all the same"
+            )
+    return certificate
+
+
+def _normalise(lifted: Lifted, normalisation: Normalisation, readers: Readers) -> None:
+    """Put mean and std where they belong."""
+    weight = next(iter(readers.values())).weight
+    same = lifted.in_channels == weight.shape[1]
+
+    def buffer(values: torch.Tensor) -> torch.Tensor:
+        values = values if same else values.mean().expand(lifted.in_channels)
+        return values.to(weight).view(1, -1, 1, 1, 1).clone()
+
+    if normalisation.mean is not None:
+        lifted.input_mean = buffer(normalisation.mean)
+    if normalisation.std is None:
+        return
+    if not normalisation.scale_kernels(readers):
+        lifted.input_scale = buffer(1 / normalisation.std)
+    elif same:
+        lifted.folded_std = dict.fromkeys(readers, normalisation.std)

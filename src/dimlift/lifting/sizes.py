@@ -1,0 +1,59 @@
+"""Image sizes: what a network insists on, what it can be given, and what its maps come out as."""
+
+import torch
+from torch import nn
+
+from dimlift.errors import PlanError
+from dimlift.lifting.lifted import Lifted, on_meta
+from dimlift.lifting.talk.heads import SliceHead
+
+
+def bound_size(network: nn.Module) -> tuple[int, int] | None:
+    """The image size a network insists on; None if it takes others."""
+    for module in network.modules():
+        size = getattr(module, "img_size", None)
+        strict = getattr(module, "strict_img_size", False) and not getattr(module, "dynamic_img_pad", False)
+        if strict and size is not None and hasattr(module, "patch_size"):
+            return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    return None
+
+
+def resize(network: nn.Module, image_size: int | tuple[int, int]) -> None:
+    """Fit a live network to another image size, by the means it has itself; position tables are interpolated.
+
+    Raises:
+        PlanError: if it is bound to its size and has no means.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    owners = [m for m in network.modules() if hasattr(m, "set_input_size") and hasattr(m, "patch_embed")]
+    if owners:
+        owners[0].set_input_size(img_size=size)  # type: ignore[operator]
+    elif bound_size(network) not in (None, size):
+        raise PlanError(f"this network is bound to {bound_size(network)} and cannot be resized; build it for {size}")
+
+
+def describe_maps(lifted: Lifted, size: tuple[int, int]) -> None:
+    """Fill in channels and strides of the maps, or make the head of the logits, from a run on shapes alone."""
+    depth = 1
+    for factor in lifted.plan.reduce:
+        depth *= factor
+    for module in lifted.modules():
+        if getattr(module, "tubelets", False) is True:
+            depth *= int(module.depth_size)  # type: ignore[arg-type]
+    shape = (1, lifted.in_channels, depth, int(size[0]), int(size[1]))
+    try:
+        out = on_meta(lifted, shape)
+    except (RuntimeError, NotImplementedError, TypeError):  # not every operator knows how to run on shapes
+        weight = next(lifted.parameters())
+        with torch.no_grad():
+            out = lifted(torch.zeros(shape, dtype=weight.dtype, device=weight.device))
+    maps = out if isinstance(out, list) else [out]
+    if maps[0].ndim == 5:
+        lifted.channels = tuple(m.shape[1] for m in maps)
+        lifted.strides = tuple(
+            (max(1, round(depth / m.shape[2])), round(size[0] / m.shape[3]), round(size[1] / m.shape[4])) for m in maps
+        )
+    else:
+        lifted.channels = (maps[0].shape[-1],)
+        if maps[0].ndim == 2 or lifted.plan.head == "none":
+            lifted.head = SliceHead(lifted.plan.head, maps[0].shape[-1]).to(next(lifted.parameters()))

@@ -1,0 +1,101 @@
+"""Reach what a network computes inside its forward: attention, pools and norms that should span slices.
+
+These have no module to replace; they are calls. While the forward runs, the calls named here are seen and made to span
+slices, and every other call passes as it is.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from dimlift.lifting.fold import count_attention, current_fold
+from dimlift.lifting.plan import DepthPlan
+from dimlift.lifting.talk.attention import attend_across_slices, spans
+from dimlift.lifting.talk.norms import measures_positions, over_slices
+from dimlift.lifting.talk.pooling import across_slices, pools_globally
+
+RESHAPES = (torch.Tensor.reshape, torch.Tensor.view, torch.reshape)
+
+
+class Spanning(TorchFunctionMode):
+    """Active during a lifted forward whose plan lets attention, pools or norms span slices.
+
+    Args:
+        plan: what spans slices.
+        changes_depth: whether depth shrinks on the way. Then a reshape to the batch size that the network read from its
+            input means the batch size of today.
+    """
+
+    def __init__(self, plan: DepthPlan, changes_depth: bool) -> None:
+        super().__init__()
+        self.plan = plan
+        self.changes_depth = changes_depth
+        self.seen: Callable[[str], None] | None = None
+        """Told the kind of each call that was made to span slices (the certificate listens)."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one call of torch, across slices if the plan says so."""
+        kwargs = kwargs or {}
+        plan = self.plan
+        if func is F.scaled_dot_product_attention and plan.attention != "slice":
+            return self._attend(args, kwargs)
+        if plan.pool == "joint" and (how := pools_globally(func, args, kwargs)):
+            self._tell("global pool over all slices")
+            return across_slices(func(*args, **kwargs), how)
+        if plan.norm == "joint" and measures_positions(func, args, kwargs):
+            self._tell("statistics over all slices")
+            return over_slices(func, args, kwargs)
+        if self.changes_depth and func in RESHAPES:
+            args = _todays_size(args)
+        return func(*args, **kwargs)
+
+    def _attend(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        fold = current_fold()
+        if given.get("is_causal") or not spans(given["query"], given["key"], given["value"], fold):
+            return F.scaled_dot_product_attention(**given)
+        count_attention()
+        window = self.plan.attention
+        self._tell("joint attention" if window == "joint" else f"attention over windows of {window} slices")
+        return attend_across_slices(F.scaled_dot_product_attention, fold, window, **given)  # type: ignore[arg-type]
+
+    def _tell(self, kind: str) -> None:
+        if self.seen is not None:
+            self.seen(kind)
+
+
+def _todays_size(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    fold = current_fold()
+    x, *shape = args
+    now = fold.batch * fold.depth
+    packed = len(shape) == 1 and isinstance(shape[0], tuple | list)
+    sizes = list(shape[0]) if packed else shape
+    if not sizes or not isinstance(sizes[0], int) or sizes[0] != fold.begun or x.shape[0] != now or now == fold.begun:
+        return args
+    sizes[0] = now
+    return (x, tuple(sizes)) if packed else (x, *sizes)
+
+
+def spanning_for(plan: DepthPlan, changes_depth: bool) -> Spanning | None:
+    """What has to listen during the forward under this plan; None if nothing."""
+    if changes_depth or plan.attention != "slice" or "joint" in (plan.pool, plan.norm):
+        return Spanning(plan, changes_depth)
+    return None
+
+
+def prefer_fused_attention(network: nn.Module) -> None:
+    """Have timm's attention take its scaled_dot_product_attention branch, the one that can be seen from outside."""
+    for module in network.modules():
+        if getattr(module, "fused_attn", None) is False:
+            module.fused_attn = True
