@@ -170,7 +170,9 @@ def train_cell(
         torch.manual_seed(config.seed)
         method = config.arm.build(task)
     trained = Trained(config.arm, task, material.preprocessing, method, training.overlap, training.precision == "bf16")
-    spent, companions = config.arm.prepare(method, material.samples, places.cache, progress)
+    spent, companions = config.arm.prepare(
+        method, material.samples, places.cache, lambda event: progress(replace(event, arm=config.name))
+    )
     sampler = PatchSampler(
         material.samples,
         task.patch_size,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -19,7 +20,9 @@ from dimlift.records.record import Record, load_records
 from dimlift.records.weights import read_card
 
 
-def compare(config: StudyConfig, out: Path | str, progress: Progress = silent) -> list[Record]:
+def compare(
+    config: StudyConfig, out: Path | str, progress: Progress = silent, only: Collection[str] | None = None
+) -> list[Record]:
     """Run every cell of a study that has no finished record yet.
 
     Arms take turns within each seed, so that whatever a machine does over the hours falls on all of them alike, and an
@@ -27,8 +30,11 @@ def compare(config: StudyConfig, out: Path | str, progress: Progress = silent) -
 
     Leaves in `out`: study.json, config.yaml, records/, weights/<cell>/, predictions/<cell>/.
 
+    Args:
+        only: run the cells of these arms now; the study and its plan stay whole.
+
     Returns:
-        one record for each cell.
+        one record for each cell that was wanted.
 
     Raises:
         DataError: if the data does not pass its checks.
@@ -41,10 +47,11 @@ def compare(config: StudyConfig, out: Path | str, progress: Progress = silent) -
         _set_aside(config, dataset, out / "records")
         _describe(config, dataset, cells, out)
         records = []
-        for number, cell in enumerate(cells, start=1):
+        wanted = [cell for cell in cells if only is None or cell.name in only]
+        for number, cell in enumerate(wanted, start=1):
 
             def heard(event: Event, number: int = number) -> None:
-                progress(replace(event, cell=number, cells=len(cells)))
+                progress(replace(event, cell=number, cells=len(wanted)))
 
             records.append(_attempt(cell, dataset, out, heard))
         _describe(config, dataset, cells, out)
