@@ -98,8 +98,8 @@ def write_study(
             if volumes and s == 0:
                 prediction = worsen(truth, error, rng)
                 save_volume(folder / "predictions" / f"{name}-{s}" / f"{case}.nii.gz", prediction, affine)
-                scores += score_segmentation(case, prediction, truth, LABELS, (1, 1, 2.5))
-                scores = [score for score in scores if score.metric != "dice"]
+                measured = score_segmentation(case, prediction, truth, LABELS, (1, 1, 2.5))
+                scores += [score for score in measured if score.metric != "dice"]
             for label, value in (("anterior", 1 - error), ("posterior", 0.95 - error)):
                 scores.append(Score(case, label, "dice", float(np.clip(value, 0, 1))))
         record(name, s, scores).save(folder / "records")

@@ -26,7 +26,7 @@ def test_verdicts_and_means_of_a_whole_study(tmp_path):
     assert [c.name for c in row(found, "unet").classes] == ["anterior", "posterior"]
     assert (found.finished, found.planned, row(found, "unet").planned) == (15, 15, 3)
     assert "U-Net + borrowed features (Dice +0.0" in found.sentence
-    assert "8 cases, 3 seeds" in found.sentence
+    assert "over 8 cases and 3 seeds" in found.sentence
     assert found.notes == tuple(study.notes)
 
 

@@ -92,11 +92,19 @@ def load_records(folder: Path) -> list[Record]:
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """Write JSON to a temporary file beside `path`, flush it to disk, and rename it into place."""
+    """Write JSON to `path` in one piece, see `write_text`; NaN and infinity are refused."""
+    return write_text(path, json.dumps(content, indent=1, allow_nan=False))
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write to a temporary file beside `path`, flush it to disk, and rename it into place."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with scratch.open("w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=1, allow_nan=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, path)
+    try:
+        with scratch.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
     return path

@@ -59,7 +59,7 @@ def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
 
 def _judge(found: Estimate, p: float | None, better: int) -> Comparison:
     if found.n_seeds < 2:
-        why = "trained with one seed: one run cannot tell an arm from its luck"
+        why = "trained with one seed only"
     elif found.n_cases < 2:
         why = "tested on one case"
     elif p is None or p >= 1 - LEVEL:

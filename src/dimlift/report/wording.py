@@ -79,14 +79,24 @@ def verdict_sentence(study: Study, measure: Measure, rows: "Sequence[Row]", fini
     fractions = len({row.fraction for row in rows}) > 1
     if not helps and not hurts:
         return _no_evidence(reference, measure, compared, fractions)
+    common = _common_size(compared)
     parts = []
     for found_rows, verb in ((helps, "help"), (hurts, "hurt")):
         if found_rows:
-            named = listed([_with_numbers(row, measure, fractions) for row in found_rows])
+            named = listed([_with_numbers(row, measure, fractions, brief=bool(common)) for row in found_rows])
             parts.append(f"{named} {verb}{'s' if len(found_rows) == 1 else ''}")
     if open_:
-        parts.append(f"for {listed([_name(row, fractions) for row in open_])} there is no evidence yet")
-    return f"Compared with {reference}, {'; '.join(parts)}."
+        parts.append(f"no evidence yet for {listed([_name(row, fractions) for row in open_])}")
+    return f"Compared with {reference}{common}: {'; '.join(parts)}."
+
+
+def _common_size(rows: "Sequence[Row]") -> str:
+    """Over how many cases and seeds, if that is the same for all; said once it need not be said for each."""
+    sizes = {(row.comparison.estimate.n_cases, row.comparison.estimate.n_seeds) for row in rows if row.comparison}
+    if len(sizes) != 1:
+        return ""
+    cases, seeds = sizes.pop()
+    return f" over {counted(cases, 'case')} and {counted(seeds, 'seed')}"
 
 
 def _no_evidence(reference: str, measure: Measure, compared: "Sequence[Row]", fractions: bool) -> str:
@@ -97,15 +107,15 @@ def _no_evidence(reference: str, measure: Measure, compared: "Sequence[Row]", fr
         start = f"No evidence yet that {_name(largest, fractions)} is better or worse than {reference}"
     else:
         start = f"No evidence yet that any of {len(compared)} arms is better or worse than {reference}"
-    which = "the difference is" if len(compared) == 1 else "the largest difference is"
-    return f"{start}; {which} that of {_with_numbers(largest, measure, fractions)}."
+    which = "the difference" if len(compared) == 1 else "the largest difference"
+    return f"{start}; {which} is that of {_with_numbers(largest, measure, fractions)}."
 
 
 def _name(row: "Row", fractions: bool) -> str:
     return f"{row.title} at {row.fraction:g} of the labels" if fractions else row.title
 
 
-def _with_numbers(row: "Row", measure: Measure, fractions: bool) -> str:
+def _with_numbers(row: "Row", measure: Measure, fractions: bool, brief: bool = False) -> str:
     if row.comparison is None:
         return _name(row, fractions)
     found = row.comparison.estimate
@@ -113,7 +123,6 @@ def _with_numbers(row: "Row", measure: Measure, fractions: bool) -> str:
     numbers = [f"{measure.title} {signed(found.mean, measure.digits)}"]
     if found.low is not None:
         numbers.append(f"95 % interval{covers} {interval(found, measure.digits)}")
-    numbers.append(f"{counted(found.n_cases, 'case')}, {counted(found.n_seeds, 'seed')}")
-    if row.comparison.p_adjusted is not None:
-        numbers.append(chance(row.comparison.p_adjusted))
-    return f"{_name(row, fractions)} ({'; '.join(numbers)})"
+    if not brief:
+        numbers.append(f"{counted(found.n_cases, 'case')}, {counted(found.n_seeds, 'seed')}")
+    return f"{_name(row, fractions)} ({', '.join(numbers)})"

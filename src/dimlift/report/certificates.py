@@ -1,0 +1,77 @@
+"""The certificates of lifted arms, as a sentence, the claims, and the whole text."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dimlift.records.study import Study
+
+
+@dataclass(frozen=True)
+class CertificateView:
+    """What the page shows of one certificate.
+
+    Attributes:
+        holds: whether every claim was measured to hold; None if the certificate does not say.
+        summary: one sentence.
+        text: everything, for whoever opens it.
+    """
+
+    title: str
+    holds: bool | None
+    summary: str
+    text: str
+
+
+def certificates(study: Study) -> list[CertificateView]:
+    """One view for each arm with a certificate, in the order of the study."""
+    return [
+        CertificateView(arm.title or name, _holds(arm.certificate), _summary(arm.certificate), _text(arm.certificate))
+        for name, arm in study.arms.items()
+        if arm.certificate
+    ]
+
+
+def _holds(content: Mapping[str, Any]) -> bool | None:
+    found = content.get("holds")
+    return found if isinstance(found, bool) else None
+
+
+def _summary(content: Mapping[str, Any]) -> str:
+    if isinstance(content.get("summary"), str):
+        return str(content["summary"])
+    parts = []
+    if isinstance(content.get("layers"), list):
+        parts.append(f"slices talk in {len(content['layers'])} places")
+    if isinstance(content.get("weights"), Mapping):
+        counts = [f"{len(keys)} {kind}" for kind, keys in content["weights"].items() if hasattr(keys, "__len__")]
+        parts.append(f"weights: {', '.join(counts)}")
+    parts += [_claim(claim) for claim in content.get("claims") or () if isinstance(claim, Mapping)]
+    return "; ".join(parts) if parts else "no summary was written; the whole certificate is below"
+
+
+def _claim(claim: Mapping[str, Any]) -> str:
+    error = claim.get("error")
+    measured = f"measured error {error:.1e}" if isinstance(error, int | float) else "not measured"
+    if not claim.get("claimed"):
+        return f"law of {claim.get('law')}: not claimed ({measured})"
+    return f"law of {claim.get('law')}: {'holds' if claim.get('holds') else 'BROKEN'} ({measured})"
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    if isinstance(content.get("text"), str):
+        return str(content["text"])
+    lines = []
+    rest = dict(content)
+    layers = rest.pop("layers", None)
+    if isinstance(layers, list) and all(isinstance(layer, Mapping) for layer in layers):
+        ways: dict[str, list[str]] = defaultdict(list)
+        for layer in layers:
+            ways[str(layer.get("how"))].append(str(layer.get("name")))
+        for way, names in ways.items():
+            lines += [f"{way} ({len(names)}):", *(f"  {name}" for name in names)]
+    else:
+        rest = dict(content)
+    return "\n".join([*lines, json.dumps(rest, indent=1, ensure_ascii=False)])

@@ -1,0 +1,108 @@
+"""One offline HTML page about a study: the verdict first, then what it rests on."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from dimlift.records.record import Record, load_records, write_text
+from dimlift.records.study import Study
+from dimlift.report import wording
+from dimlift.report.certificates import certificates
+from dimlift.report.figures import forest_plot, learning_curves
+from dimlift.report.measures import MEASURES
+from dimlift.report.overlays import case_views, label_legend
+from dimlift.report.summary import Summary, summarise_records
+
+PAGE_NAME = "report.html"
+
+
+def write_page(folder: Path, out: Path | None = None) -> Path:
+    """Write the page of a study, finished or not, and return where it is.
+
+    Args:
+        folder: what `dimlift compare` wrote.
+        out: where the page goes; `folder/report.html` if not given.
+
+    Raises:
+        DataError: if the folder holds no study, or a record in it cannot be read.
+    """
+    study, records = Study.load(folder), load_records(folder / "records")
+    out = folder / PAGE_NAME if out is None else out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return write_text(out, render(folder, study, records))
+
+
+def render(folder: Path, study: Study, records: Sequence[Record]) -> str:
+    """The page as text. Nothing in it points outside the page."""
+    summary = summarise_records(study, records)
+    records = [record for record in records if record.arm in study.arms]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dimlift.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters |= {
+        name: getattr(wording, name)
+        for name in ("number", "signed", "chance", "counted", "interval", "duration", "memory")
+    }
+    environment.filters["lighter_numbers"] = _lighter_numbers
+    return environment.get_template("page.html.j2").render(
+        study=study,
+        summary=summary,
+        reference=next(row.title for row in summary.rows if row.is_reference),
+        multiple=len(study.arms) > 1,
+        only_cases=_only_cases(summary),
+        class_names=[result.name for result in summary.rows[0].classes],
+        other_measures=_other_measures(summary),
+        forest=forest_plot(summary),
+        curves=learning_curves(summary, records, over_seconds="seconds" in study.budget),
+        cost=_cost(summary),
+        cases=case_views(folder, study, summary, records),
+        legend=label_legend(study),
+        certificates=certificates(study),
+        versions=_versions(records),
+        budget=_budget(study),
+    )
+
+
+def _only_cases(summary: Summary) -> bool:
+    """Whether some interval covers less than cases and seeds, so that the page must say so."""
+    return any(row.comparison and row.comparison.estimate.covers != "cases and seeds" for row in summary.rows)
+
+
+def _other_measures(summary: Summary) -> list[tuple[str, str, int]]:
+    found = {name for row in summary.rows for name, value in row.others.items() if value is not None}
+    return [(name, measure.title, measure.digits) for name, measure in MEASURES.items() if name in found]
+
+
+def _cost(summary: Summary) -> dict[str, float]:
+    """Largest time and memory, against which the bars are drawn."""
+    return {
+        "seconds": max((row.seconds or 0.0 for row in summary.rows), default=0.0) or 1.0,
+        "peak_bytes": max((row.peak_bytes or 0 for row in summary.rows), default=0) or 1,
+    }
+
+
+def _versions(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Every version met, so that a study that ran across an upgrade shows it."""
+    met: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, version in record.versions.items():
+            met.setdefault(name, {})[version] = None
+    return [(name, ", ".join(versions)) for name, versions in sorted(met.items())]
+
+
+def _budget(study: Study) -> str:
+    parts: list[Any] = []
+    for name, value in study.budget.items():
+        parts.append(f"{wording.duration(value)} of training" if name == "seconds" else f"{value} {name}")
+    return ", ".join(parts) or "not stated"
+
+
+def _lighter_numbers(sentence: str, measure: str) -> Markup:
+    """The verdict with its brackets of numbers in lighter type, so that the words stand out."""
+    brackets = re.compile(rf"\({re.escape(str(escape(measure)))} [^()]*\)")
+    return Markup(brackets.sub(lambda found: f'<span class="figures">{found[0]}</span>', str(escape(sentence))))

@@ -1,0 +1,249 @@
+"""The page: offline, escaped, accessible, and there for any state a study can be in."""
+
+import base64
+import io
+import itertools
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import matplotlib.image
+import numpy as np
+import pytest
+from synthetic_study import LABELS, arms, record, save_volume, write_study
+
+from dimlift.errors import DataError
+from dimlift.records.record import Score
+from dimlift.records.study import Arm, CasePaths, Dataset
+from dimlift.report.page import write_page
+
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+class Outline(HTMLParser):
+    """Tags with their attributes, text, and whether every tag was closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.stack, self.faults, self.words = [], [], [], []
+        self.feed(text)
+        self.faults += self.stack
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if not self.stack or self.stack.pop() != tag:
+            self.faults.append(tag)
+
+    def handle_data(self, data):
+        if "style" not in self.stack:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def page_of(folder):
+    text = write_page(folder).read_text(encoding="utf-8")
+    return text, Outline(text)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    write_study(folder)
+    return (folder, *page_of(folder))
+
+
+def test_verdict_comes_first_and_everything_is_there(whole):
+    _, _, page = whole
+    assert page.text.index("Compared with Plain 3D U-Net") < page.text.index("The arms")
+    headings = (
+        "The arms|Differences to|Class by class|What each arm is for|3 cases|Time and memory|Learning curves|Certif"
+    )
+    for heading in headings.split("|"):
+        assert heading in page.text
+    assert "The subjects are simulated" in page.text
+    assert "▲ helps" in page.text
+    assert "▼ hurts" in page.text
+    assert "148 weights inflated" in page.text
+    assert "torch 2.13.0" in page.text
+    assert "1 min 00 s of training" in page.text
+
+
+def test_nothing_leaves_the_page(whole):
+    _, text, page = whole
+    assert not re.search(r"(https?:)?//[a-z]", re.sub(r"base64,[A-Za-z0-9+/=]+", "", text))
+    assert "script" not in {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:image/png;base64,")), (tag, name)
+    assert "default-src 'none'" in next(
+        m["content"] for m in page.all("meta") if "content" in m and "src" in m["content"]
+    )
+
+
+def test_accessible(whole):
+    _, _, page = whole
+    assert page.faults == []
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    ids = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)
+    assert all(count == 1 for count in ids.values())
+    assert all(attributes["href"][1:] in ids for attributes in page.all("a"))
+    assert all(attributes.get("alt") for attributes in page.all("img"))
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("title")) == 1 + len(page.all("svg")) == 3
+    assert all(attributes.get("scope") for attributes in page.all("th"))
+
+
+def test_pictures_show_image_truth_and_each_arm(whole):
+    _, _, page = whole
+    pictures = page.all("img")
+    assert len(pictures) == 3 * (2 + 5)
+    assert re.search(
+        r"head_\d\d, axial slice \d+ of 20: prediction of Slice by slice, Dice 0\.\d\d", pictures[4]["alt"]
+    )
+    image, truth = (
+        matplotlib.image.imread(io.BytesIO(base64.b64decode(picture["src"].split(",")[1])))[..., :3]
+        for picture in pictures[:2]
+    )
+    assert np.ptp(image, axis=-1).max() == 0  # grey
+    assert np.ptp(truth, axis=-1).max() > 0.5
+    assert truth.shape[0] > truth.shape[1]  # 44 mm from front to back, 36 mm across
+
+
+def test_front_is_up_and_the_left_of_the_person_is_left_whatever_the_file_says(tmp_path):
+    """The same body stored on other axes gives the same picture."""
+    pictures = []
+    for number, (axes, signs) in enumerate((((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1)))):
+        folder = tmp_path / str(number)
+        truth = np.zeros((30, 24, 5), np.int16)
+        truth[20:26, 16:20, 2] = 1  # right and front
+        affine = np.diag([1.0, 1.0, 3.0, 1.0])
+        stored, stored_affine = truth.transpose(axes), affine[:, [*axes, 3]].copy()
+        for axis, sign in enumerate(signs):
+            if sign < 0:
+                stored = np.flip(stored, axis)
+                stored_affine[:3, 3] += stored_affine[:3, axis] * (stored.shape[axis] - 1)
+                stored_affine[:3, axis] *= -1
+        for name in ("image", "truth"):
+            save_volume(folder / f"{name}.nii.gz", np.ascontiguousarray(stored), stored_affine)
+        cases = {"a": CasePaths("image.nii.gz", "truth.nii.gz")}
+        write_study(folder, names=("unet",), n_cases=0, finished=0, cases=cases)
+        record("unet", 0, [Score("a", "anterior", "dice", 0.5)]).save(folder / "records")
+        pictures.append(page_of(folder)[1].all("img")[0]["src"])
+    assert pictures[0] == pictures[1]
+    shown = matplotlib.image.imread(io.BytesIO(base64.b64decode(pictures[0].split(",")[1])))[..., 0]
+    rows, columns = np.nonzero(shown > 0.5)
+    assert rows.mean() < shown.shape[0] / 2
+    assert columns.mean() > shown.shape[1] / 2
+
+
+def test_names_are_text_not_markup(tmp_path):
+    evil = "<script>alert('x')</script> & $\\frac{1}{0}$"
+    named = arms(("unet", "lifted")) | {"lifted": Arm(evil, evil, {"summary": evil, "text": evil})}
+    write_study(
+        tmp_path,
+        names=("unet", "lifted"),
+        title=evil,
+        notes=[evil],
+        arms=named,
+        dataset=Dataset(evil, 8, LABELS | {evil: 3}),
+    )
+    record("lifted", 0, [], "failed", extra={"error": evil}, cell="zz", versions={evil: evil}).save(
+        tmp_path / "records"
+    )
+    text, page = page_of(tmp_path)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "<script" not in text
+    assert page.text.count("alert('x')") >= 12
+    assert page.faults == []
+
+
+@pytest.mark.parametrize("finished", [0, 0.2, 0.5])
+def test_a_half_finished_study_has_a_page(tmp_path, finished):
+    write_study(tmp_path, finished=finished, n_cases=3)
+    reason = "the loss is not finite at step 31; lower the learning rate"
+    record("lifted", 1, status="failed", extra={"reason": reason}).save(tmp_path / "records")
+    _, page = page_of(tmp_path)
+    assert page.faults == []
+    assert reason in page.text
+    assert "1 failed" in page.text
+    assert f"{round(finished * 15)} of 15 planned cells finished" in page.text
+    if finished == 0.2:  # three arms of one seed
+        assert "no finished cell yet" in page.text
+        assert "only one seed" in page.text
+
+
+def test_a_study_of_one_arm_has_no_comparisons(tmp_path):
+    write_study(tmp_path, names=("lifted",), n_cases=2)
+    _, page = page_of(tmp_path)
+    assert "Nothing to compare" in page.text
+    assert "Differences to" not in page.text
+    assert "verdict" not in page.text
+    assert len(page.all("img")) == 2 * 3
+
+
+def test_missing_or_damaged_volumes_are_said_in_their_place(tmp_path):
+    write_study(tmp_path, names=("unet", "lifted"), n_cases=3)
+    files = sorted((tmp_path / "predictions" / "lifted-0").iterdir())
+    files[0].write_bytes(files[0].read_bytes()[:200])
+    files[1].unlink()
+    for path in (tmp_path / "data").glob("head_02.nii.gz"):
+        path.unlink()
+    _, page = page_of(tmp_path)
+    assert page.faults == []
+    assert "head_00.nii.gz" in page.text
+    assert "no prediction of this case is stored" in page.text
+    assert "head_02.nii.gz" in page.text
+
+
+def test_a_page_that_cannot_be_made_leaves_the_old_one(tmp_path):
+    write_study(tmp_path, names=("unet",), volumes=False)
+    before = write_page(tmp_path).read_text()
+    (tmp_path / "records" / "zz.json").write_text("{")
+    with pytest.raises(DataError, match=r"zz\.json"):
+        write_page(tmp_path)
+    assert (tmp_path / "report.html").read_text() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_page_goes_where_asked_and_is_the_same_each_time(tmp_path):
+    write_study(tmp_path / "study", names=("unet", "lifted"), n_cases=2)
+    one = write_page(tmp_path / "study", tmp_path / "elsewhere" / "page.html")
+    assert one == tmp_path / "elsewhere" / "page.html"
+    assert one.read_bytes() == write_page(tmp_path / "study").read_bytes()
+
+
+def test_a_real_certificate_without_prose_is_put_into_words(tmp_path):
+    certificate = {
+        "source": "timm:resnet18",
+        "holds": True,
+        "layers": [{"name": "conv1", "how": "kernel 3"}, {"name": "pool", "how": "joint"}],
+        "weights": {"inflated": {"conv1.weight": [[1], [2]]}, "copied": ["a", "b"], "resized": {}, "new": {}},
+        "claims": [
+            {"law": "slices", "claimed": True, "reason": "", "error": 3e-7, "tolerance": 1e-4, "holds": True},
+            {"law": "constancy", "claimed": False, "reason": "2G", "error": None, "tolerance": 1e-4, "holds": True},
+        ],
+    }
+    write_study(
+        tmp_path, names=("unet", "lifted"), volumes=False, arms=arms(("unet",)) | {"lifted": Arm("L", "", certificate)}
+    )
+    _, page = page_of(tmp_path)
+    assert "slices talk in 2 places; weights: 1 inflated, 2 copied" in page.text
+    assert "law of slices: holds (measured error 3.0e-07)" in page.text
+    assert "law of constancy: not claimed" in page.text
+    assert "claims hold" in page.text
