@@ -69,7 +69,7 @@ def test_coarse_features_show_the_place_they_were_made_at():
         low = torch.tensor([float(axis[0]) for axis in axes])
         clear = low + 3  # beyond the outermost features their edge repeats, and knots there touch their neighbours
         inside = ((grid >= clear) & (grid <= full - 1 - clear)).all(dim=-1)
-        assert inside.sum() > 50
+        assert inside.sum() > 20
         read = read_features(places, SHAPE, grid).permute(1, 2, 3, 0)
         assert (read[inside] - grid[inside]).abs().max() < 0.12  # bending is read at every second voxel
 

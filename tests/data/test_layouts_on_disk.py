@@ -184,3 +184,18 @@ def test_nothing_heavy_is_imported(tmp_path: Path):
         "sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_listed_files_win_over_numbers_in_their_names(tmp_path: Path):
+    """scan_0001.nii.gz is a case of its own where dataset.json lists it, not the second channel of a case `scan`."""
+    for index in range(2):
+        save(tmp_path / "imagesTr" / f"scan_{index:04d}.nii.gz", make_image(index))
+        save(tmp_path / "labelsTr" / f"scan_{index:04d}.nii.gz", make_mask(index))
+    names = [f"scan_{index:04d}.nii.gz" for index in range(2)]
+    description = {
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background", "1": "a", "2": "b"},
+        "training": [{"image": f"imagesTr/{name}", "label": f"labelsTr/{name}"} for name in names],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    assert [case.name for case in open_dataset(tmp_path).cases] == ["scan_0000", "scan_0001"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.data.cases import Case
-from dimlift.data.formats import read_file
+from dimlift.data.formats import read_file, read_grid
 from dimlift.data.volume import require_same_grid
 from dimlift.data.voxels import read_integers
 from dimlift.errors import DataError
@@ -32,7 +32,7 @@ class Survey:
 
 
 def survey(cases: Sequence[Case], intensities: Sequence[int] = ()) -> Survey:
-    """Read the cases once.
+    """Look at the cases once; without intensities only at their headers.
 
     Args:
         intensities: channels whose foreground intensities are wanted.
@@ -40,10 +40,11 @@ def survey(cases: Sequence[Case], intensities: Sequence[int] = ()) -> Survey:
     affines = []
     foreground: dict[int, list[NDArray[Any]]] = {index: [] for index in intensities}
     for case in cases:
+        if not intensities:
+            affines.append(read_grid(case.images[0]).affine)
+            continue
         first = read_file(case.images[0])
         affines.append(first.affine)
-        if not intensities:
-            continue
         inside = None
         if isinstance(case.label, Path):
             mask = read_file(case.label)

@@ -1,13 +1,25 @@
-"""File formats by suffix. A new format is one module with a `read_volume` and one line here."""
+"""File formats by suffix. A new format is one module with `read_volume` and `read_grid`, and one line here."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from dimlift.data import nifti
 from dimlift.data.findings import Finding
-from dimlift.data.volume import Volume
+from dimlift.data.volume import Grid, Volume
+from dimlift.errors import DataError
 
-READERS: dict[str, Callable[[str | Path], Volume]] = {".nii.gz": nifti.read_volume, ".nii": nifti.read_volume}
+
+class Format(NamedTuple):
+    """How files of one suffix are read."""
+
+    read_volume: Callable[[str | Path], Volume]
+    read_grid: Callable[[str | Path], Grid]
+
+
+_NIFTI = Format(nifti.read_volume, nifti.read_grid)
+
+READERS: dict[str, Format] = {".nii.gz": _NIFTI, ".nii": _NIFTI}
 
 
 def suffix_of(path: str | Path) -> str | None:
@@ -27,11 +39,33 @@ def read_file(path: str | Path) -> Volume:
     Raises:
         DataError: if the suffix is unknown; or what the format's reader raises.
     """
+    return _format_of(path).read_volume(path)
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Shape and affine of a file, from its header alone."""
+    return _format_of(path).read_grid(path)
+
+
+def channel_names(path: Path) -> tuple[str, ...]:
+    """Names for the channels of a file whose dataset gives none: "image", or "image1", "image2", ... on a fourth axis.
+
+    A file whose header cannot be read counts as one channel; `check` names it.
+    """
+    try:
+        shape = read_grid(path).shape
+    except DataError:
+        return ("image",)
+    count = shape[3] if len(shape) == 4 else 1
+    return ("image",) if count == 1 else tuple(f"image{index}" for index in range(1, count + 1))
+
+
+def _format_of(path: str | Path) -> Format:
     suffix = suffix_of(path)
     if suffix is None:
         found = f"is no file dimlift can read ({', '.join(READERS)})"
         raise Finding(str(path), "error", found, "convert it to .nii.gz").as_error()
-    return READERS[suffix](path)
+    return READERS[suffix]
 
 
 def volumes_in(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from dimlift.data.findings import Finding
-from dimlift.data.volume import Volume
+from dimlift.data.volume import Grid, Volume
 from dimlift.errors import DamagedFile, DataError
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -43,23 +43,26 @@ def read_volume(path: str | Path) -> Volume:
         DataError: a NIfTI of a kind that is no volume (complex or RGB voxels, five axes, a flat affine).
     """
     path = Path(path)
-    if not path.is_file():
-        raise Finding(str(path), "error", "there is no such file", "restore it, or take its case out").as_error()
-    try:
-        with _open(path) as stream:
-            header = _read_header(path, stream)
-            payload = _read_payload(path, stream, header)
-    except (EOFError, OSError, zlib.error) as fault:
-        if isinstance(fault, OSError) and fault.errno is not None:
-            raise Finding(
-                str(path), "error", f"cannot be read: {fault.strerror}", "check disk and rights"
-            ).as_error() from fault
-        raise _damaged(path, f"the gzip stream is broken ({fault}), {path.stat().st_size} bytes on disk") from fault
+    with _faults_named(path), _open(path) as stream:
+        header = _read_header(path, stream)
+        payload = _read_payload(path, stream, header)
     shape = tuple(int(size) for size in header.get_data_shape())
     array = np.frombuffer(payload, header.get_data_dtype()).reshape(shape, order="F")
     slope, intercept = header.get_slope_inter()
     array = apply_read_scaling(array, slope, intercept)
     return Volume(_as_volume(path, array), _read_affine(path, header), path, header)
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Shape and affine of a file, from its header alone: quick, and no word on whether the voxels are whole.
+
+    Raises:
+        DamagedFile, DataError: as `read_volume`, for faults of the header.
+    """
+    path = Path(path)
+    with _faults_named(path), _open(path) as stream:
+        header = _read_header(path, stream)
+    return Grid(tuple(int(size) for size in header.get_data_shape()), _read_affine(path, header))
 
 
 def write_labels(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
@@ -109,6 +112,21 @@ def write_volume(path: str | Path, array: NDArray[Any], affine: NDArray[np.float
         scratch.unlink(missing_ok=True)
         raise
     return path
+
+
+@contextlib.contextmanager
+def _faults_named(path: Path) -> Iterator[None]:
+    """Turn the faults of reading a file into ones that name it."""
+    if not path.is_file():
+        raise Finding(str(path), "error", "there is no such file", "restore it, or take its case out").as_error()
+    try:
+        yield
+    except (EOFError, OSError, zlib.error) as fault:
+        if isinstance(fault, OSError) and fault.errno is not None:
+            why = f"cannot be read: {fault.strerror}"
+            raise Finding(str(path), "error", why, "check the disk and your rights").as_error() from fault
+        size = path.stat().st_size
+        raise _damaged(path, f"the gzip stream is broken ({fault}), {size} bytes on disk") from fault
 
 
 @contextlib.contextmanager

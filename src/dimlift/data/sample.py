@@ -32,7 +32,7 @@ class Geometry:
     turned_shape: Shape
     shape: Shape
     spacing: tuple[float, float, float]
-    affine: NDArray[np.float64] = field(repr=False)
+    affine: NDArray[np.float64] = field(repr=False, compare=False)
     header: Any = field(default=None, repr=False, compare=False)
     path: Path = Path()
 
@@ -42,7 +42,7 @@ class Geometry:
         return axes_of(self.turn.through_plane)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """A preprocessed case.
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ CORNER_TOLERANCE = 0.1
 """Largest distance, in voxels, between corresponding corners of an image and its label that counts as the same grid."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Volume:
     """What a file holds.
 
@@ -29,13 +29,20 @@ class Volume:
     array: NDArray[Any]
     affine: NDArray[np.float64]
     path: Path
-    header: Any = field(default=None, repr=False, compare=False)
+    header: Any = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """The three spatial sizes, in the order of the file."""
         i, j, k = self.array.shape[:3]
         return i, j, k
+
+
+class Grid(NamedTuple):
+    """What a file's header says of its grid: all axes (channels last), and the affine of `Volume`."""
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
 
 
 def voxel_sizes(affine: NDArray[np.float64]) -> NDArray[np.float64]:

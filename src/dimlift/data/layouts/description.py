@@ -64,5 +64,14 @@ def labels_of(folder: Path, description: dict[str, Any]) -> tuple[dict[str, int]
     return {name: value for name, value in labels.items() if value != 0}, ignore
 
 
+def lists_files(folder: Path, description: dict[str, Any]) -> bool:
+    """Whether the cases it lists are there under the very names listed (Decathlon, but not nnU-Net 1)."""
+    listed = description.get("training")
+    if not isinstance(listed, list) or not listed:
+        return False
+    image = listed[0].get("image") if isinstance(listed[0], dict) else listed[0]
+    return isinstance(image, str) and (folder / image).is_file()
+
+
 def _wrong(path: Path, finding: str, remedy: str = "correct it by hand") -> DataError:
     return Finding(str(path), "error", finding, remedy).as_error()

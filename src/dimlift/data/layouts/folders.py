@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dimlift.data.cases import Case, Dataset, Task
-from dimlift.data.formats import read_file, stem_of, volumes_in
+from dimlift.data.formats import channel_names, read_file, stem_of, volumes_in
 from dimlift.data.layouts.description import FILE, channels_of, labels_of, read_description
 from dimlift.data.voxels import read_integers
 from dimlift.errors import DataError
@@ -26,7 +26,7 @@ def read(path: Path, task: Task) -> Dataset:
         Case(name, (file,), masks.get(name, path / "labels" / file.name), group=name) for name, file in images.items()
     )
     unmatched = tuple(masks[name] for name in masks if name not in images)
-    channels: tuple[str, ...] = ("image",)
+    channels = channel_names(next(iter(images.values()))) if images else ("image",)
     ignore = None
     if (path / FILE).is_file():
         description = read_description(path)

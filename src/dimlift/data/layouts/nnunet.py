@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dimlift.data.cases import Case, Dataset, Task
 from dimlift.data.formats import stem_of, suffix_of, volumes_in
-from dimlift.data.layouts.description import FILE, channels_of, labels_of, read_description
+from dimlift.data.layouts.description import FILE, channels_of, labels_of, lists_files, read_description
 
 WANTED = "nnU-Net (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json)"
 
@@ -16,8 +16,10 @@ _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
 def matches(path: Path) -> bool:
-    """A dataset.json beside image files with channel numbers."""
-    return (path / FILE).is_file() and any(_CHANNEL.match(stem_of(file)) for file in volumes_in(path / "imagesTr"))
+    """A dataset.json beside image files with channel numbers, unless it lists those very files as cases."""
+    if not (path / FILE).is_file() or lists_files(path, read_description(path)):
+        return False
+    return any(_CHANNEL.match(stem_of(file)) for file in volumes_in(path / "imagesTr"))
 
 
 def read(path: Path, task: Task) -> Dataset:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dimlift.data.cases import Case, Dataset, Task
 from dimlift.data.findings import Finding
-from dimlift.data.formats import stem_of, suffix_of
+from dimlift.data.formats import channel_names, stem_of, suffix_of
 from dimlift.data.layouts.folders import label_values
 from dimlift.errors import DataError
 
@@ -56,7 +56,7 @@ def read(path: Path, task: Task) -> Dataset:
     if masks:
         files_with_labels = [case.label for case in cases if isinstance(case.label, Path)]
         labels = {str(value): value for value in label_values(files_with_labels)}
-    channels = tuple(images)
+    channels = tuple(images) if len(images) > 1 else channel_names(cases[0].images[0])
     return Dataset(path.stem, root, tuple(cases), channels, labels, task)
 
 
