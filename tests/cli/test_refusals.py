@@ -197,14 +197,17 @@ class TestWithARun:
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
         told = refused("train", run.parent / "data", *QUICK, "seed=1", "--out", run)
         assert str(run.name) in told
-        assert "--out" in told
+        assert "seed" in told
+        assert "another folder" in told
         assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
     def test_an_output_folder_full_of_something_else(self, run, tmp_path):
-        (tmp_path / "thesis.txt").write_text("chapter one")
+        (tmp_path / "weights").mkdir()
+        (tmp_path / "weights" / "model.safetensors").write_text("somebody's")
         told = refused("train", run.parent / "data", *QUICK, "--out", tmp_path)
-        assert "--out" in told
-        assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+        assert "weights" in told
+        assert "another folder" in told
+        assert [path.name for path in tmp_path.rglob("*")] == ["weights", "model.safetensors"]
 
     def test_too_many_channels(self, run, tmp_path):
         image = write_image(tmp_path / "rgb.nii.gz", np.stack([head(0)[0]] * 3, axis=-1))
@@ -226,6 +229,19 @@ class TestWithARun:
         answer = ask("predict", run, image, tmp_path / "out.nii.gz")
         assert answer.code == 0, answer.err
         assert nibabel.load(tmp_path / "out.nii.gz").shape == (5, 6, 3)
+
+    def test_an_output_that_would_overwrite_its_image(self, run, tmp_path):
+        image = write_image(tmp_path / "scan.nii.gz", head(0)[0])
+        before = image.read_bytes()
+        for output in (image, tmp_path):
+            assert "overwrite" in refused("predict", run, image, output)
+        assert image.read_bytes() == before
+
+    def test_one_output_file_for_several_images(self, run, tmp_path):
+        told = refused("predict", run, run.parent / "data" / "images", tmp_path / "out.nii.gz")
+        assert "5 cases" in told
+        assert "folder" in told
+        assert not list(tmp_path.iterdir())
 
     def test_nothing_to_predict(self, run, tmp_path):
         told = refused("predict", run, tmp_path / "absent.nii.gz", tmp_path / "out.nii.gz")

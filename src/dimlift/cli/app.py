@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,  # a fault of ours: the plain traceback is what a report of it needs
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

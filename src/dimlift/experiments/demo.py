@@ -54,7 +54,7 @@ def study(subjects: Path, quick: bool = False) -> StudyConfig:
         "dataset": {"path": str(subjects), "layout": "nnunet"},
         "split": {"test_cases": TEST_SUBJECTS},
         "budget": {"seconds": round(seconds, 1)},
-        "training": {"checkpoint_every": 3600.0},
+        "training": {"batch_size": 1, "checkpoint_every": 3600.0},
         "arms": arms,
         "reference": "unet",
         "seeds": seeds,

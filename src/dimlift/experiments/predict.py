@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dimlift.data.formats import stem_of
@@ -25,28 +25,27 @@ def predict(
     Args:
         run: folder that `train` wrote, or any weights folder.
         inputs: NIfTI files and folders of them. Files named CASE_0000, CASE_0001, ... are the channels of one case.
-        output: folder; gets CASE.nii.gz for each case, or for tasks about whole volumes one predictions.json.
+        output: folder; gets CASE.nii.gz for each case, or for tasks about whole volumes one predictions.json. For a
+            single case also the NIfTI file itself.
 
     Returns:
         what was written.
 
     Raises:
-        RunError: if the run holds no weights.
+        RunError: if the run holds no weights, or the output would take the place of an input.
         DataError: if there is no input, or it has other channels than the run was trained on.
     """
     trained = Trained.load(weights_folder(Path(run)))
     cases = find_cases([Path(path) for path in inputs], len(trained.preprocessing.channels))
     output = Path(output)
-    if output.exists() and not output.is_dir():
-        raise RunError(f"{output} is a file; give a folder to write predictions into")
+    places = _places(cases, output)
     written: list[Path] = []
     answers: dict[str, object] = {}
     for number, (name, images) in enumerate(cases.items()):
         sample = trained.preprocessing.read_image(images)
         answer = trained.answer(sample)
-        output.mkdir(parents=True, exist_ok=True)
         if trained.task.kind == "segmentation":
-            written.append(trained.preprocessing.write(output / f"{name}.nii.gz", answer, sample.geometry))
+            written.append(trained.preprocessing.write(places[name], answer, sample.geometry))
         elif trained.task.kind == "classification":
             chances = softmax(answer)
             labels = list(trained.preprocessing.labels)
@@ -56,8 +55,28 @@ def predict(
             answers[name] = {"value": float(answer[0])}
         progress(Event("predict", share=(number + 1) / len(cases)))
     if answers:
+        output.mkdir(parents=True, exist_ok=True)
         written.append(write_json(output / "predictions.json", answers))
     return written
+
+
+def _places(cases: Mapping[str, Sequence[Path]], output: Path) -> dict[str, Path]:
+    """Where the segmentation of each case goes.
+
+    Raises:
+        RunError: if that is a file already that must not be lost, or no folder where one is wanted.
+    """
+    if output.name.endswith(SUFFIXES) and len(cases) == 1 and not output.is_dir():
+        places = dict.fromkeys(cases, output)
+    elif output.name.endswith(SUFFIXES) or (output.exists() and not output.is_dir()):
+        raise RunError(f"{output} is a file name, and there are {len(cases)} cases; give a folder to write them into")
+    else:
+        places = {name: output / f"{name}.nii.gz" for name in cases}
+    images = {image.resolve() for parts in cases.values() for image in parts}
+    for place in places.values():
+        if place.resolve() in images:
+            raise RunError(f"{place} is one of the images; its segmentation would overwrite it, give another output")
+    return places
 
 
 def weights_folder(run: Path) -> Path:
