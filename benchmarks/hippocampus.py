@@ -4,7 +4,8 @@
     python benchmarks/hippocampus.py --budget seconds:120 --arms unet,borrowed --seeds 0,1,2,3,4
 
 It may run for hours on one core and can be stopped at any time: started again with the same budget it goes on. Its
-table goes into docs/results.md, between the markers of its budget. `key.sub=value` pairs at the end override the YAML file.
+table goes into docs/results.md, between the markers of its budget. `key.sub=value` pairs at the end override the
+YAML file.
 """
 
 import argparse

@@ -115,14 +115,29 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         run(checkpoints=tmp_path)
 
 
-def test_a_budget_of_seconds_ends_soon_after_and_counts_what_was_spent_before():
-    budget = BudgetSection(seconds=0.3)
-    _, whole = run(budget=budget, training=TRAINING.model_copy(update={"validate_every": 0}))
-    assert 0.3 <= whole.seconds < 1.0
-    assert 50 <= len(whole.history) <= 101
-    _, rest = run(budget=budget, spent=0.25)
-    assert rest.history[0]["seconds"] > 0.25
-    assert rest.steps < whole.steps
+class FakeClock:
+    """Every look at it takes a hundredth of a second."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("dimlift.experiments.loop.time", self)
+
+    def perf_counter(self):
+        self.now += 0.01
+        return self.now
+
+
+def test_a_budget_of_seconds_ends_with_the_step_that_spends_it(monkeypatch):
+    FakeClock(monkeypatch)
+    training = TRAINING.model_copy(update={"validate_every": 0})
+    _, whole = run(budget=BudgetSection(seconds=2), training=training)
+    assert whole.steps in (200, 201)  # a step is one look at its beginning and one at its end
+    assert whole.seconds == pytest.approx(2, abs=0.011)
+    assert 95 <= len(whole.history) <= 101
+    method, rest = run(budget=BudgetSection(seconds=2), training=training, spent=1.5)
+    assert rest.steps in (50, 51)
+    assert rest.seconds == pytest.approx(2, abs=0.011)
+    assert method.heard[0] == 0  # the rate's course begins with training, not with extraction
 
 
 def test_extraction_that_eats_the_budget_is_refused():
@@ -130,16 +145,16 @@ def test_extraction_that_eats_the_budget_is_refused():
         run(budget=BudgetSection(seconds=1), spent=2)
 
 
-def test_validation_goes_into_the_history_and_not_into_the_time():
-    import time
+def test_validation_goes_into_the_history_and_not_into_the_time(monkeypatch):
+    clock = FakeClock(monkeypatch)
 
     def slow(_method):
-        time.sleep(0.5)
+        clock.now += 1000
         return {"dice": 0.7}
 
     _, found = run(validate=slow)
     assert [p["step"] for p in found.history if "dice" in p] == [5, 10]
-    assert found.seconds < 0.9
+    assert found.seconds == pytest.approx(0.1)
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_step_and_cases():
@@ -156,7 +171,7 @@ def test_memory_that_runs_out_names_the_batch():
         def loss(self, batch):
             raise torch.OutOfMemoryError("no")
 
-    with pytest.raises(RunError, match="batch of 2 patches of 6 x 6 x 6 voxels; set training.batch_size=1"):
+    with pytest.raises(RunError, match=r"batch of 2 patches of 6 x 6 x 6 voxels; set training\.batch_size=1"):
         run(Hungry())
 
 

@@ -1,5 +1,7 @@
 """The rate's course over the budget, which weights decay, and the moving average."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ def test_the_rate_rises_then_falls_without_a_jump():
     assert course[0] > 0
     assert course[100] == pytest.approx(1)
     assert course[-1] == pytest.approx(0.02)
-    assert max(abs(a - b) for a, b in zip(course, course[1:], strict=False)) < 0.011
+    assert max(abs(a - b) for a, b in pairwise(course)) < 0.011
 
 
 @pytest.mark.parametrize("warm_up", [0.0, 1.0])

@@ -202,7 +202,8 @@ def _fabric(training: TrainingSection) -> Any:
     if training.device == "cuda" and not torch.cuda.is_available():
         raise RunError("training.device is 'cuda', but torch sees no GPU; set training.device=cpu or auto")
     use_gpu = training.device != "cpu" and torch.cuda.is_available()
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces its precision at every start
+    for name in ("lightning.fabric", "lightning.pytorch"):  # either may announce the precision at every start
+        logging.getLogger(name).setLevel(logging.WARNING)
     return Fabric(
         accelerator="cuda" if use_gpu else "cpu",
         devices=1,

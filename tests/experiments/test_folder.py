@@ -1,0 +1,48 @@
+"""A folder belongs to one run."""
+
+import pytest
+
+from dimlift.errors import RunError
+from dimlift.experiments.folder import claimed
+
+
+def test_the_same_run_comes_back_and_another_is_turned_away(tmp_path):
+    out = tmp_path / "run"
+    for _ in range(2):
+        with claimed(out, "train", "one", {"seed": 1, "training": {"rate": 0.1}}):
+            pass
+    with (
+        pytest.raises(RunError, match=r"another run \(it differs in training.rate\); choose another folder"),
+        claimed(out, "train", "two", {"seed": 1, "training": {"rate": 0.2}}),
+    ):
+        pass
+    with pytest.raises(RunError, match="another run"), claimed(out, "compare", "one", {}):
+        pass
+
+
+def test_two_at_once_are_refused(tmp_path):
+    with (
+        claimed(tmp_path, "train", "one", {}),
+        pytest.raises(RunError, match="another process is at work"),
+        claimed(tmp_path, "train", "one", {}),
+    ):
+        pass
+    with claimed(tmp_path, "train", "one", {}):
+        pass
+
+
+def test_results_of_unknown_origin_are_not_written_over(tmp_path):
+    (tmp_path / "records").mkdir()
+    with (
+        pytest.raises(RunError, match="records that no run of dimlift put there"),
+        claimed(tmp_path, "train", "one", {}),
+    ):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["records"]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(RunError, match="is a file"), claimed(path, "train", "one", {}):
+        pass

@@ -1,0 +1,73 @@
+"""Windows over a volume give what the whole volume gives, and every window the features of its own place."""
+
+import pytest
+import torch
+from torch import nn
+
+from dimlift.data.grid_reading import features_of_box
+from dimlift.experiments.inference import classify, sample_features, segment
+
+
+class Copy(nn.Module):
+    """Gives the image (and features) back as its logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.sizes: list[tuple[int, ...]] = []
+
+    def forward(self, image, features=None):
+        self.sizes.append(tuple(image.shape[2:]))
+        return image if features is None else torch.cat([image, features], dim=1)
+
+
+@pytest.mark.parametrize("size", [(5, 6, 7), (8, 8, 8), (20, 9, 8), (3, 19, 8)])
+def test_what_the_network_says_of_a_voxel_comes_out_at_that_voxel(size):
+    image = torch.randn(2, *size)
+    network = Copy()
+    torch.testing.assert_close(segment(network, image, window=(8, 8, 8)), image)
+    assert {s for s in network.sizes} == {(8, 8, 8)}
+
+
+@pytest.mark.parametrize("size", [(5, 6, 7), (8, 8, 8), (20, 9, 11)])
+def test_windows_get_the_features_training_patches_get(size):
+    image = torch.randn(1, *size)
+    coarse = [torch.randn(3, 5, 2, 4), torch.randn(2, *size)]
+    found = segment(Copy(), image, window=(8, 8, 8), features=coarse)
+    torch.testing.assert_close(found[:1], image)
+    expected = features_of_box(coarse, size, (0, 0, 0), size)
+    torch.testing.assert_close(found[1:], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_features_end_where_the_volume_ends():
+    coordinates = torch.tensor([-1.2, -1.0, 0.0, 1.0, 1.2]).view(1, 1, 5, 1, 1).expand(1, 3, -1, -1, -1)
+    sampled = sample_features(torch.ones(1, 2, 2, 2), coordinates)
+    assert sampled.flatten().tolist() == [0, 1, 1, 1, 0]
+
+
+def test_padding_is_as_dark_as_the_image_gets():
+    class Darkest(Copy):
+        def forward(self, image, features=None):
+            return image.amin((2, 3, 4), keepdim=True).expand_as(image).clone()
+
+    image = torch.rand(1, 3, 3, 3) + 4
+    assert segment(Darkest(), image, window=(8, 8, 8)).min() >= 4
+
+
+def test_a_volume_is_classified_whole():
+    class Mean(Copy):
+        def forward(self, image, features=None):
+            return image.mean((2, 3, 4))
+
+    image = torch.randn(3, 9, 9, 9)
+    torch.testing.assert_close(classify(Mean(), image, smallest=(4, 4, 4)), image.mean((1, 2, 3)))
+
+
+def test_prediction_does_not_train():
+    class Drops(Copy):
+        def forward(self, image, features=None):
+            return nn.functional.dropout(image, 0.5, self.training)
+
+    network = Drops().train()
+    image = torch.randn(1, 8, 8, 8)
+    torch.testing.assert_close(segment(network, image, window=(8, 8, 8)), image)

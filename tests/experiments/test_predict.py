@@ -1,0 +1,126 @@
+"""From a trained run to label files: on the grid of the input, with the numbers of the training data."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from dimlift.errors import DataError, DimliftError, RunError, WeightsError
+from dimlift.experiments.predict import find_cases, predict, weights_folder
+from dimlift.experiments.train import train
+
+from .conftest import train_config
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """Trained long enough to find the bright blob."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    training = {"patch_size": [8, 8, 8], "batch_size": 2, "rate": 0.02, "augment": False, "threads": 1, "device": "cpu"}
+    arm = {"method": "unet", "widths": [8, 16], "residual_units": 1}
+    train(train_config(data, budget={"steps": 60}, training=training, arm=arm), out)
+    return out
+
+
+def test_predictions_lie_on_the_files_own_grid(run, data, tmp_path):
+    source = nib.load(data / "images" / "case_0.nii.gz")
+    turned = nib.as_closest_canonical(source).slicer[1:, ::-1, :]
+    turned = nib.Nifti1Image(np.asarray(turned.dataobj).transpose(2, 0, 1), turned.affine @ np.eye(4)[[1, 2, 0, 3]].T)
+    nib.save(turned, tmp_path / "turned.nii.gz")
+    (written,) = predict(run, [tmp_path / "turned.nii.gz"], tmp_path / "out")
+    found = nib.load(written)
+    assert found.shape == turned.shape
+    np.testing.assert_array_equal(found.affine, turned.affine)
+    assert set(np.unique(np.asarray(found.dataobj))) <= {0, 1, 2}
+
+
+def test_a_run_repeats_the_predictions_it_was_scored_with(run, data, tmp_path):
+    scored = sorted((run / "predictions").glob("*.nii.gz"))
+    inputs = [data / "images" / path.name for path in scored]
+    for path, again in zip(scored, predict(run, inputs, tmp_path), strict=True):
+        np.testing.assert_array_equal(nib.load(path).get_fdata(), nib.load(again).get_fdata())
+
+
+def test_it_has_learnt_something(run):
+    (record,) = [json.loads(path.read_text()) for path in (run / "records").glob("*.json")]
+    assert np.mean([s["value"] for s in record["scores"] if s["metric"] == "dice"]) > 0.5
+
+
+def test_a_folder_gives_one_file_for_each_volume(run, data, tmp_path):
+    written = predict(run, [data / "images"], tmp_path)
+    assert [path.name for path in written] == [f"case_{n}.nii.gz" for n in range(6)]
+
+
+def test_a_volume_smaller_than_the_window_is_padded(run, data, tmp_path):
+    small = nib.load(data / "images" / "case_0.nii.gz").slicer[:5, :4, :3]
+    nib.save(small, tmp_path / "small.nii.gz")
+    (written,) = predict(run, [tmp_path / "small.nii.gz"], tmp_path / "out")
+    assert nib.load(written).shape == (5, 4, 3)
+
+
+def test_a_wrong_number_of_channels_is_refused(run, data, tmp_path):
+    image = nib.load(data / "images" / "case_0.nii.gz")
+    two = nib.Nifti1Image(np.stack([image.get_fdata()] * 2, axis=-1).astype(np.float32), image.affine)
+    nib.save(two, tmp_path / "two.nii.gz")
+    with pytest.raises(DataError, match=r"two.nii.gz.*2 channels, 1"):
+        predict(run, [tmp_path / "two.nii.gz"], tmp_path / "out")
+    for channel in range(2):
+        nib.save(image, tmp_path / f"pair_{channel:04d}.nii.gz")
+    with pytest.raises(DataError, match="case pair has 2 channel"):
+        predict(run, [tmp_path / f"pair_{channel:04d}.nii.gz" for channel in range(2)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_channel_files_of_a_case_are_put_in_order(tmp_path):
+    for name in ("b_0001", "b_0000", "a_0000", "a_0001"):
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"")
+    found = find_cases([tmp_path], channels=2)
+    assert {case: [p.name[:6] for p in paths] for case, paths in found.items()} == {
+        "a": ["a_0000", "a_0001"],
+        "b": ["b_0000", "b_0001"],
+    }
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.nii.gz").write_bytes(b"")
+    with pytest.raises(DataError, match="would both be written to"):
+        find_cases([tmp_path / "one", tmp_path / "two"], channels=1)
+
+
+@pytest.mark.parametrize("inputs", [[], ["nowhere.nii.gz"], ["."]])
+def test_no_input_is_refused(inputs, tmp_path):
+    with pytest.raises(DataError, match=r"no input|there is no file|holds no"):
+        find_cases([tmp_path / name for name in inputs], channels=1)
+
+
+def test_a_missing_or_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="there is no run"):
+        weights_folder(tmp_path / "none")
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(RunError, match="training has not come to its end"):
+        weights_folder(tmp_path)
+
+
+def test_weights_that_do_not_fit_name_the_keys(run, data, tmp_path):
+    source = run / "weights"
+    (tmp_path / "model.json").write_text((source / "model.json").read_text())
+    state = load_file(source / "model.safetensors")
+    name = sorted(state)[0]
+    wrong = {**state, name: state[name].repeat(2, *[1] * (state[name].ndim - 1)), "stranger": state[name].clone()}
+    save_file(wrong, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"stranger is not wanted") as fault:
+        predict(tmp_path, [data / "images"], tmp_path / "out")
+    assert name in str(fault.value)
+
+
+def test_a_card_that_names_no_known_method_is_refused(run, data, tmp_path):
+    source = run / "weights"
+    (tmp_path / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes())
+    card = json.loads((source / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps({**card, "arm": {"method": "unett"}}))
+    with pytest.raises(DimliftError, match="unknown method 'unett'"):
+        predict(tmp_path, [data / "images"], tmp_path / "out")
