@@ -13,7 +13,7 @@ from dimlift.lifting.intake import Normalisation, image_readers, refine_stem
 from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.placing import Place, place_convolutions
 from dimlift.lifting.plan import DepthPlan
-from dimlift.lifting.sizes import bound_size, describe_maps
+from dimlift.lifting.sizes import bound_size, describe_maps, sizes_to_try
 from dimlift.lifting.sources import SourceInfo
 from dimlift.lifting.stages import check_reduction, stages_of
 from dimlift.lifting.talk.convolution import TalkingConvolution, lift_convolution
@@ -70,15 +70,15 @@ def build(
     bound = bound_size(flat)
     lifted = Lifted(flat, plan, info, image_channels if in_channels is None else in_channels)
     lifted.image_size = bound
-    trial = try_flat(flat, lifted.in_channels, bound, normalisation) if certify else None
+    sizes = sizes_to_try(flat, info.size)
+    trial = try_flat(flat, lifted.in_channels, sizes, normalisation) if certify else None
 
     places = plan_fits(flat, plan)
     _normalise(lifted, normalisation, readers)
     layers = _let_convolutions_talk(lifted, places, readers)
     layers += _reduce(lifted)
     _let_calls_span(lifted, places, readers)
-    tried = (trial.slices.shape[-2], trial.slices.shape[-1]) if trial else info.size
-    describe_maps(lifted, bound or tried or (224, 224))
+    describe_maps(lifted, sizes if trial is None else [trial.size])
     lifted.weights_report = _report(lifted, before)
     if trial is not None:
         lifted.certificate = _certify(lifted, trial, places, layers, started)

@@ -3,9 +3,15 @@
 import torch
 from torch import nn
 
-from dimlift.errors import PlanError
+from dimlift.errors import CannotLift, PlanError
 from dimlift.lifting.lifted import Lifted, on_meta
 from dimlift.lifting.talk.heads import SliceHead
+
+SIDES = (64, 96, 128, 224, 256, 384)
+"""In-plane sizes tried where a network says nothing of its own."""
+
+REFUSALS = (RuntimeError, AssertionError, ValueError, IndexError, TypeError)
+"""How networks say that an image has the wrong size."""
 
 
 def bound_size(network: nn.Module) -> tuple[int, int] | None:
@@ -32,8 +38,34 @@ def resize(network: nn.Module, image_size: int | tuple[int, int]) -> None:
         raise PlanError(f"this network is bound to {bound_size(network)} and cannot be resized; build it for {size}")
 
 
-def describe_maps(lifted: Lifted, size: tuple[int, int]) -> None:
-    """Fill in channels and strides of the maps, or make the head of the logits, from a run on shapes alone."""
+def sizes_to_try(network: nn.Module, trained_on: tuple[int, int] | None) -> list[tuple[int, int]]:
+    """Image sizes a network may answer at, small ones first; the one it is bound to where it says so."""
+    bound = bound_size(network)
+    if bound is not None:
+        return [bound]
+    sizes = [(side, side) for side in SIDES]
+    return sizes if trained_on is None or trained_on in sizes else [*sizes, trained_on]
+
+
+def describe_maps(lifted: Lifted, sizes: list[tuple[int, int]]) -> None:
+    """Fill in channels and strides of the maps, or make the head of the logits, from a run on shapes alone.
+
+    Raises:
+        CannotLift: if the network answers at none of the sizes.
+    """
+    fault: Exception | None = None
+    for hollow in (True, False):  # not every operator knows how to run on shapes
+        for size in sizes:
+            try:
+                _describe_maps(lifted, size, hollow)
+            except REFUSALS as refused:
+                fault = refused
+                continue
+            return
+    raise CannotLift(f"the lifted network answers at none of the sizes {sizes}: {fault}; give image_size=") from fault
+
+
+def _describe_maps(lifted: Lifted, size: tuple[int, int], hollow: bool) -> None:
     depth = 1
     for factor in lifted.plan.reduce:
         depth *= factor
@@ -41,12 +73,9 @@ def describe_maps(lifted: Lifted, size: tuple[int, int]) -> None:
         if getattr(module, "tubelets", False) is True:
             depth *= int(module.depth_size)  # type: ignore[arg-type]
     shape = (1, lifted.in_channels, depth, int(size[0]), int(size[1]))
-    try:
-        out = on_meta(lifted, shape)
-    except (RuntimeError, NotImplementedError, TypeError):  # not every operator knows how to run on shapes
-        weight = next(lifted.parameters())
-        with torch.no_grad():
-            out = lifted(torch.zeros(shape, dtype=weight.dtype, device=weight.device))
+    weight = next(lifted.parameters())
+    with torch.no_grad():
+        out = on_meta(lifted, shape) if hollow else lifted(torch.zeros(shape, dtype=weight.dtype, device=weight.device))
     maps = out if isinstance(out, list) else [out]
     if maps[0].ndim == 5:
         lifted.channels = tuple(m.shape[1] for m in maps)

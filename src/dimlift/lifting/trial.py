@@ -11,14 +11,12 @@ from torch import Tensor, nn
 from dimlift.errors import CannotLift
 from dimlift.lifting.certificate import Claim
 from dimlift.lifting.plan import DepthPlan
+from dimlift.lifting.sizes import REFUSALS
 
 SLICES = 3
 """Enough for a slice with two neighbours and two slices at the ends."""
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-
-SIZES = (64, 96, 128, 224, 256, 384)
-"""In-plane sizes tried where a network says nothing of its own."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,11 @@ class Trial:
     answers: list[Tensor]
     in_channels: int
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the slices."""
+        return self.slices.shape[-2], self.slices.shape[-1]
+
     def volume(self, repeated: bool) -> Float[Tensor, "1 c n h w"]:
         """The slices as one volume; the first one n times over if `repeated`."""
         slices = self.slices[:1].expand_as(self.slices) if repeated else self.slices
@@ -44,21 +47,20 @@ class Trial:
 
 
 def try_flat(
-    network: nn.Module, in_channels: int, size: tuple[int, int] | None, normalise: Callable[[Tensor], Tensor]
+    network: nn.Module, in_channels: int, sizes: list[tuple[int, int]], normalise: Callable[[Tensor], Tensor]
 ) -> Trial:
     """Ask the 2D network, in eval mode and without gradients.
 
     Args:
         network: the 2D network.
         in_channels: of the volumes.
-        size: (height, width) the network is bound to or built for, tried last where smaller ones do.
+        sizes: (height, width) to try until it answers.
         normalise: what the lifted network will do to its input by itself.
 
     Raises:
         CannotLift: if it answers at no size.
     """
     weight = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
-    sizes = [(s, s) for s in SIZES] if size is None else [size]
     channels = image_channels(network)
     fault: Exception | None = None
     for height, width in sizes:
@@ -68,7 +70,7 @@ def try_flat(
         try:
             with torch.no_grad():
                 answers = network(normalise(slices.contiguous(memory_format=torch.channels_last)))
-        except (RuntimeError, AssertionError, ValueError, IndexError) as refused:
+        except REFUSALS as refused:
             fault = refused
             continue
         return Trial(slices, _as_list(answers), in_channels)
