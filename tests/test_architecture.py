@@ -28,7 +28,11 @@ def python(code):
 
 def test_imports_go_down_only():
     done = subprocess.run(
-        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
 
@@ -44,6 +48,16 @@ def test_importing_dimlift_does_nothing():
         "print(json.dumps([heavy, threading.active_count(), *same]))"
     )
     assert seen == [[], 1, True, True]
+
+
+def test_public_names_stay_what_they_are_whatever_is_imported():
+    """A room of the same name would take the place of a function as soon as anything in it is imported."""
+    wrong = python(
+        "import dimlift, json, types\n"
+        "[getattr(dimlift, name) for name in dimlift.__all__]\n"
+        "print(json.dumps([n for n in dimlift.__all__ if isinstance(getattr(dimlift, n), types.ModuleType)]))"
+    )
+    assert wrong == []
 
 
 def test_rooms_that_need_no_torch_do_not_load_it():
