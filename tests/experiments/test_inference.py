@@ -39,6 +39,18 @@ def test_windows_get_the_features_training_patches_get(size):
     torch.testing.assert_close(found[1:], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_coarser_features_are_read_in_the_middle_of_each_block():
+    size, coarse = (16, 8, 8), [torch.randn(3, 4, 2, 3)]
+
+    class Spread(Copy):
+        def forward(self, image, features=None):
+            return nn.functional.interpolate(features, scale_factor=2)
+
+    found = segment(Spread(), torch.randn(1, *size), window=(8, 8, 8), features=coarse, feature_stride=2, overlap=0.0)
+    expected = features_of_box(coarse, size, (0, 0, 0), size, 2)
+    torch.testing.assert_close(found[:, ::2, ::2, ::2], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_features_end_where_the_volume_ends():
     coordinates = torch.tensor([-1.2, -1.0, 0.0, 1.0, 1.2]).view(1, 1, 5, 1, 1).expand(1, 3, -1, -1, -1)
     sampled = sample_features(torch.ones(1, 2, 2, 2), coordinates)

@@ -1,0 +1,98 @@
+"""What holds for every method of the table: it trains, it is saved, and what is read back answers the same."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dimlift.data.dataset import open_dataset
+from dimlift.errors import ConfigError, UnknownName
+from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.arms.borrowed import TIMES
+from dimlift.experiments.cells import Places, read_material, train_cell
+from dimlift.experiments.tables import METHODS, pick
+from dimlift.experiments.trained import Trained
+
+from .conftest import train_config
+
+SMALL = {
+    "unet": {"widths": [4, 8]},
+    "nnunet": {"widths": [4, 8, 8]},
+    "slices": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
+    "lifted": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
+    "borrowed": {"network": "random:timm:test_resnet", "stages": None, "components": 8, "widths": [4, 8], "enlarge": 1},
+}
+"""The smallest arm of each method; a new method needs its line here."""
+
+TRAINING = {"patch_size": [8, 8, 8], "batch_size": 1, "threads": 1, "device": "cpu"}
+
+
+def places(folder) -> Places:
+    return Places(folder, folder / "weights", folder / "predictions", folder / "checkpoints", folder / "cache")
+
+
+def arm_of(method: str):
+    return METHODS[method].model_validate({"method": method, **SMALL[method]})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_trains_and_answers_the_same_after_reading_it_back(method, data, tmp_path):
+    config = train_config(data, arm={"method": method, **SMALL[method]}, budget={"steps": 2}, training=TRAINING)
+    material = read_material(config, open_dataset(data))
+    trained, result, _ = train_cell(config, material, places(tmp_path))
+    assert result.steps == 2
+    expected = [trained.answer(sample) for sample in material.samples[:2]]
+    trained.save(tmp_path / "weights")
+    torch.manual_seed(123)  # what is read back must not depend on what was drawn
+    again = Trained.load(tmp_path / "weights")
+    for sample, answer in zip(material.samples, expected, strict=False):
+        assert answer.shape == sample.image.shape[1:]
+        np.testing.assert_array_equal(again.answer(sample), answer)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_starts_from_the_seed_and_learns_every_weight_it_hands_out(method, data, tmp_path):
+    config = train_config(data, arm={"method": method, **SMALL[method]}, budget={"steps": 1}, training=TRAINING)
+    material = read_material(config, open_dataset(data))
+    one, other = (train_cell(config, material, places(tmp_path / name))[0].method for name in ("one", "other"))
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    handed = [id(p) for group in one.parameter_groups(1.0) for p in group["params"]]
+    assert len(handed) == len(set(handed))
+    assert set(handed) == {id(p) for p in one.parameters()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_that_cannot_classify_says_so(method):
+    task = Task("classification", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8))
+    if method in ("slices", "lifted"):
+        network = arm_of(method).build(task)
+        assert network(torch.randn(2, 1, 8, 16, 16)).shape == (2, 3)
+    else:
+        with pytest.raises(ConfigError, match=f"'{method}' does segmentation only"):
+            arm_of(method).build(task)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UnknownName, match="unet"):
+        pick("method", METHODS, "une")
+
+
+def test_cached_features_cost_as_much_of_the_budget_as_new_ones(data, tmp_path):
+    config = train_config(data, arm={"method": "borrowed", **SMALL["borrowed"]}, budget={"steps": 1}, training=TRAINING)
+    material = read_material(config, open_dataset(data))
+    arm = config.arm
+    first, maps = arm.prepare(arm.build(material.task), material.samples, tmp_path)
+    files = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    second, again = arm.prepare(arm.build(material.task), material.samples, tmp_path)
+    assert files == {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    assert len(files) == len(material.samples)
+    recorded = sum(json.loads((tmp_path / TIMES).read_text()).values())
+    assert min(first, second) > recorded > 0
+    assert all(torch.equal(a, b) for one, two in zip(maps, again, strict=True) for a, b in zip(one, two, strict=True))
+
+
+def test_the_seed_of_a_run_draws_the_random_network_features_come_from(data):
+    tasks = [Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8), seed=seed) for seed in (0, 1)]
+    digests = {arm_of("borrowed").build(task).extractor.digest for task in tasks}
+    assert len(digests) == 2
