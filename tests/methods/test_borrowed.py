@@ -23,9 +23,10 @@ def method(two_stages):
     return BorrowedUnet(extractor, 1, 2, components=8, widths=(4, 8), channel_dropout=0.5)
 
 
-def _batch(count: int = 2, components: int = 8) -> VolumeBatch:
+def _batch(count: int = 2, feature_stride: int = 1) -> VolumeBatch:
     image = torch.randn(count, 1, *SIZE)
-    return VolumeBatch(image, (image[:, 0] > 0).long(), ("a",) * count, torch.randn(count, components, *SIZE))
+    features = torch.randn(count, 8, *(-(-n // feature_stride) for n in SIZE))
+    return VolumeBatch(image, (image[:, 0] > 0).long(), ("a",) * count, features)
 
 
 def test_from_volume_to_logits_through_the_cache(method, tmp_path):
@@ -52,7 +53,7 @@ def test_training_moves_the_unet_and_nothing_of_the_frozen_network(two_stages, i
     groups = method.parameter_groups(1e-2)
     assert {id(p) for g in groups for p in g["params"]} == {id(p) for p in method.parameters()}
     optimiser = torch.optim.AdamW(groups)
-    batch, losses = _batch(), []
+    batch, losses = _batch(feature_stride=method.feature_stride), []
     for _ in range(10):
         optimiser.zero_grad()
         value = method.loss(batch)
