@@ -8,7 +8,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from dimlift.records.record import Record
-from dimlift.report.summary import Row, Summary
+from dimlift.report.rows import Row, Summary
 from dimlift.report.svg import HELPS, HURTS, INK, OPEN, drawing, plain_axes, series_style, to_svg
 from dimlift.report.wording import interval, signed
 

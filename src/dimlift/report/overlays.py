@@ -18,7 +18,7 @@ from dimlift.errors import DimliftError
 from dimlift.records.record import Record
 from dimlift.records.study import Study
 from dimlift.report.pairing import scores_of
-from dimlift.report.summary import Summary
+from dimlift.report.rows import Summary
 from dimlift.report.wording import number
 
 LABEL_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))

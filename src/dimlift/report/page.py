@@ -54,7 +54,8 @@ def render(folder: Path, study: Study, records: Sequence[Record]) -> str:
         summary=summary,
         reference=next(row.title for row in summary.rows if row.is_reference),
         multiple=len(study.arms) > 1,
-        only_cases=_only_cases(summary),
+        uncertain=_covers(summary) != {"cases and seeds"},
+        one_seed="cases" in _covers(summary),
         class_names=[result.name for result in summary.rows[0].classes],
         other_measures=_other_measures(summary),
         forest=forest_plot(summary),
@@ -63,14 +64,15 @@ def render(folder: Path, study: Study, records: Sequence[Record]) -> str:
         cases=case_views(folder, study, summary, records),
         legend=label_legend(study),
         certificates=certificates(study),
+        remarks=_remarks(study, records),
         versions=_versions(records),
         budget=_budget(study),
     )
 
 
-def _only_cases(summary: Summary) -> bool:
-    """Whether some interval covers less than cases and seeds, so that the page must say so."""
-    return any(row.comparison and row.comparison.estimate.covers != "cases and seeds" for row in summary.rows)
+def _covers(summary: Summary) -> set[str]:
+    """Whose chance the intervals of the page account for."""
+    return {row.comparison.estimate.covers for row in summary.rows if row.comparison} or {"cases and seeds"}
 
 
 def _other_measures(summary: Summary) -> list[tuple[str, str, int]]:
@@ -93,6 +95,16 @@ def _versions(records: Sequence[Record]) -> list[tuple[str, str]]:
         for name, version in record.versions.items():
             met.setdefault(name, {})[version] = None
     return [(name, ", ".join(versions)) for name, versions in sorted(met.items())]
+
+
+def _remarks(study: Study, records: Sequence[Record]) -> list[tuple[str, str, int]]:
+    """What runs noted about themselves: arm, sentence, and in how many of its cells."""
+    met: dict[tuple[str, str], int] = {}
+    for record in records:
+        for note in dict.fromkeys(map(str, record.extra.get("notes") or ())):
+            key = (study.arms[record.arm].title or record.arm, note)
+            met[key] = met.get(key, 0) + 1
+    return [(title, note, count) for (title, note), count in met.items()]
 
 
 def _budget(study: Study) -> str:

@@ -59,7 +59,7 @@ def pair(
     order = sorted(cells)
     owners = [(groups or {}).get(case) or case for case, _ in order]
     return Pairs(
-        np.array([np.mean(cells[cell]) for cell in order], float),
+        np.array([sum(cells[cell]) / len(cells[cell]) for cell in order], float),
         np.unique(owners, return_inverse=True)[1] if owners else np.array([], int),
         np.array([seed for _, seed in order], int),
         len(arm) + len(reference) - 2 * paired,

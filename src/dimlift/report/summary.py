@@ -1,103 +1,22 @@
 """A study folder as one table: a row for each arm and label fraction, and the verdict."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from dimlift.records.record import Record, load_records
 from dimlift.records.study import Study
-from dimlift.report.crossed import Estimate, estimate
-from dimlift.report.measures import MEASURES, Measure, primary_measure
+from dimlift.report.crossed import estimate
+from dimlift.report.measures import MEASURES, primary_measure
 from dimlift.report.pairing import Key, pair, scores_of
+from dimlift.report.rows import ClassResult, Failure, Row, Summary
 from dimlift.report.verdict import LEVEL, Comparison, compare
 from dimlift.report.wording import verdict_sentence
 
+__all__ = ["ClassResult", "Failure", "Row", "Summary", "summarise", "summarise_records"]
 
-@dataclass(frozen=True)
-class ClassResult:
-    """One class in one row.
-
-    Attributes:
-        mean: over cases, folds and seeds; None if it was never defined.
-        scored: number of scores in the mean.
-        excluded: number of scores left out because both masks were empty.
-        difference: against the reference, by itself: not corrected for the number of classes or arms.
-    """
-
-    name: str
-    mean: float | None
-    scored: int
-    excluded: int
-    difference: Estimate | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One arm at one label fraction.
-
-    Attributes:
-        mean: over classes within a case, then over cases, folds and seeds.
-        comparison: against the reference at the same fraction; None for the reference and where nothing pairs.
-        others: means of the other measures.
-        seconds: mean training time of a finished cell. peak_bytes: the largest of them. steps: their mean.
-        finished, failed, planned: number of cells; planned is None if the arms' shares cannot be told.
-    """
-
-    arm: str
-    fraction: float
-    title: str
-    description: str
-    is_reference: bool
-    mean: float | None
-    classes: tuple[ClassResult, ...]
-    comparison: Comparison | None
-    others: dict[str, float | None]
-    seconds: float | None
-    peak_bytes: int | None
-    steps: float | None
-    parameters: int | None
-    finished: int
-    failed: int
-    planned: int | None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A cell that ended without a result, and why."""
-
-    title: str
-    fraction: float
-    fold: int
-    seed: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Everything the page and the command line say in numbers.
-
-    Attributes:
-        sentence: the verdict in one sentence.
-        measure: what the verdict is about.
-        excluded: scores of that measure left out because both masks were empty, over all rows.
-        several_fractions: whether rows differ in label fraction, so that it must be shown.
-    """
-
-    title: str
-    task: str
-    sentence: str
-    measure: Measure
-    reference: str
-    rows: tuple[Row, ...]
-    failures: tuple[Failure, ...]
-    notes: tuple[str, ...]
-    excluded: int
-    finished: int
-    failed: int
-    planned: int
-    several_fractions: bool
+Cell = tuple[str, float]
+"""(arm, label fraction): what a row is about"""
 
 
 def summarise(folder: Path) -> Summary:
@@ -119,10 +38,9 @@ def summarise_records(study: Study, records: Sequence[Record]) -> Summary:
     groups = {name: case.group for name, case in study.cases.items()}
 
     cells = [(arm, fraction) for fraction in fractions for arm in study.arms]
-    scores = {
-        (arm, fraction): scores_of((r for r in finished if (r.arm, r.fraction) == (arm, fraction)), measure.name)
-        for arm, fraction in cells
-    }
+    scores = _by_cell(finished, measure.name, cells)
+    others = {name: _by_cell(finished, name, cells) for name in MEASURES if name != measure.name}
+    class_names = sorted({key[4] for of_cell in scores.values() for key in of_cell}, key=_label_order(study))
     comparisons = compare(
         {
             cell: pair(scores[cell], scores[study.reference, cell[1]], groups)
@@ -133,7 +51,18 @@ def summarise_records(study: Study, records: Sequence[Record]) -> Summary:
     )
     share, left_over = divmod(study.planned, len(cells))
     rows = tuple(
-        _row(study, measure, cell, records, scores, comparisons.get(cell), groups, None if left_over else share)
+        _row(
+            study,
+            cell,
+            [record for record in records if (record.arm, record.fraction) == cell],
+            scores[cell],
+            {} if cell[0] == study.reference else scores[study.reference, cell[1]],
+            {name: list(of_measure[cell].values()) for name, of_measure in others.items()},
+            comparisons.get(cell),
+            class_names,
+            groups,
+            None if left_over else share,
+        )
         for cell in cells
     )
     return Summary(
@@ -156,46 +85,47 @@ def summarise_records(study: Study, records: Sequence[Record]) -> Summary:
     )
 
 
+def _by_cell(records: Sequence[Record], metric: str, cells: Sequence[Cell]) -> dict[Cell, dict[Key, float | None]]:
+    """The scores of one metric, for each arm at each fraction."""
+    own: dict[Cell, list[Record]] = {cell: [] for cell in cells}
+    for record in records:
+        own[record.arm, record.fraction].append(record)
+    return {cell: scores_of(of_cell, metric) for cell, of_cell in own.items()}
+
+
 def _row(
     study: Study,
-    measure: Measure,
-    cell: tuple[str, float],
+    cell: Cell,
     records: Sequence[Record],
-    scores: dict[tuple[str, float], dict[Key, float | None]],
+    scores: dict[Key, float | None],
+    reference: dict[Key, float | None],
+    others: dict[str, list[float | None]],
     comparison: Comparison | None,
+    class_names: Sequence[str],
     groups: dict[str, str],
     planned: int | None,
 ) -> Row:
     arm, fraction = cell
-    own = [record for record in records if (record.arm, record.fraction) == cell]
-    finished = [record for record in own if record.status == "finished"]
-    is_reference = arm == study.reference
-    reference = {} if is_reference else scores[study.reference, fraction]
-    names = sorted({key[4] for of_cell in scores.values() for key in of_cell}, key=_label_order(study))
-    by_case: dict[tuple[int, int, str], list[float]] = {}
-    for (_, fold, seed, case, _), value in scores[cell].items():
-        if value is not None:
-            by_case.setdefault((fold, seed, case), []).append(value)
+    finished = [record for record in records if record.status == "finished"]
+    by_case: dict[tuple[int, int, str], list[float | None]] = {}
+    for (_, fold, seed, case, _), value in scores.items():
+        by_case.setdefault((fold, seed, case), []).append(value)
     return Row(
         arm=arm,
         fraction=fraction,
         title=_title(study, arm),
         description=study.arms[arm].description,
-        is_reference=is_reference,
-        mean=_mean([float(np.mean(values)) for values in by_case.values()]),
-        classes=tuple(_class_result(name, scores[cell], reference, groups) for name in names),
+        is_reference=arm == study.reference,
+        mean=_mean([_mean(values) for values in by_case.values()]),
+        classes=tuple(_class_result(name, scores, reference, groups) for name in class_names),
         comparison=comparison,
-        others={
-            name: _mean([value for value in scores_of(finished, name).values() if value is not None])
-            for name in MEASURES
-            if name != measure.name and any(score.metric == name for r in records for score in r.scores)
-        },
+        others={name: _mean(values) for name, values in others.items() if values},
         seconds=_mean([record.seconds for record in finished]),
         peak_bytes=max((record.peak_bytes for record in finished), default=None),
         steps=_mean([record.steps for record in finished]),
         parameters=study.arms[arm].parameters,
         finished=len(finished),
-        failed=len(own) - len(finished),
+        failed=len(records) - len(finished),
         planned=planned,
     )
 
@@ -204,10 +134,10 @@ def _class_result(
     name: str, own: dict[Key, float | None], reference: dict[Key, float | None], groups: dict[str, str]
 ) -> ClassResult:
     own, reference = ({k: v for k, v in scores.items() if k[4] == name} for scores in (own, reference))
-    values = [value for value in own.values() if value is not None]
+    undefined = sum(value is None for value in own.values())
     pairs = pair(own, reference, groups)
     difference = estimate(pairs.differences, pairs.cases, pairs.seeds, LEVEL) if len(pairs.differences) else None
-    return ClassResult(name, _mean(values), len(values), len(own) - len(values), difference)
+    return ClassResult(name, _mean(list(own.values())), len(own) - undefined, undefined, difference)
 
 
 def _label_order(study: Study) -> Callable[[str], tuple[int, str]]:
@@ -215,8 +145,10 @@ def _label_order(study: Study) -> Callable[[str], tuple[int, str]]:
     return lambda name: (labels.get(name, len(labels) + 1), name)
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Mean of what is defined."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def _title(study: Study, arm: str) -> str:

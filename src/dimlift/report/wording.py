@@ -1,14 +1,11 @@
 """Numbers and verdicts in words. Everything the report claims is phrased here."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from dimlift.records.study import Study
 from dimlift.report.crossed import Estimate
 from dimlift.report.measures import Measure
-
-if TYPE_CHECKING:
-    from dimlift.report.summary import Row
+from dimlift.report.rows import Row
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -61,7 +58,7 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def verdict_sentence(study: Study, measure: Measure, rows: "Sequence[Row]", finished: int) -> str:
+def verdict_sentence(study: Study, measure: Measure, rows: Sequence[Row], finished: int) -> str:
     """The verdict of a study: one sentence with the numbers that carry it."""
     reference = study.arms[study.reference].title or study.reference
     if len(study.arms) == 1:
@@ -90,7 +87,7 @@ def verdict_sentence(study: Study, measure: Measure, rows: "Sequence[Row]", fini
     return f"Compared with {reference}{common}: {'; '.join(parts)}."
 
 
-def _common_size(rows: "Sequence[Row]") -> str:
+def _common_size(rows: Sequence[Row]) -> str:
     """Over how many cases and seeds, if that is the same for all; said once it need not be said for each."""
     sizes = {(row.comparison.estimate.n_cases, row.comparison.estimate.n_seeds) for row in rows if row.comparison}
     if len(sizes) != 1:
@@ -99,7 +96,7 @@ def _common_size(rows: "Sequence[Row]") -> str:
     return f" over {counted(cases, 'case')} and {counted(seeds, 'seed')}"
 
 
-def _no_evidence(reference: str, measure: Measure, compared: "Sequence[Row]", fractions: bool) -> str:
+def _no_evidence(reference: str, measure: Measure, compared: Sequence[Row], fractions: bool) -> str:
     largest = max(compared, key=lambda row: abs(row.comparison.estimate.mean) if row.comparison else 0)
     if all(row.comparison and row.comparison.estimate.n_seeds < 2 for row in compared):
         start = "No evidence yet: each arm was trained once, and one run cannot tell an arm from its luck"
@@ -111,11 +108,11 @@ def _no_evidence(reference: str, measure: Measure, compared: "Sequence[Row]", fr
     return f"{start}; {which} is that of {_with_numbers(largest, measure, fractions)}."
 
 
-def _name(row: "Row", fractions: bool) -> str:
+def _name(row: Row, fractions: bool) -> str:
     return f"{row.title} at {row.fraction:g} of the labels" if fractions else row.title
 
 
-def _with_numbers(row: "Row", measure: Measure, fractions: bool, brief: bool = False) -> str:
+def _with_numbers(row: Row, measure: Measure, fractions: bool, brief: bool = False) -> str:
     if row.comparison is None:
         return _name(row, fractions)
     found = row.comparison.estimate

@@ -1,0 +1,92 @@
+"""What a summary is made of: rows, classes, failures."""
+
+from dataclasses import dataclass
+
+from dimlift.report.crossed import Estimate
+from dimlift.report.measures import Measure
+from dimlift.report.verdict import Comparison
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class in one row.
+
+    Attributes:
+        mean: over cases, folds and seeds; None if it was never defined.
+        scored: number of scores in the mean.
+        excluded: number of scores left out because both masks were empty.
+        difference: against the reference, by itself: not corrected for the number of classes or arms.
+    """
+
+    name: str
+    mean: float | None
+    scored: int
+    excluded: int
+    difference: Estimate | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm at one label fraction.
+
+    Attributes:
+        mean: over classes within a case, then over cases, folds and seeds.
+        comparison: against the reference at the same fraction; None for the reference and where nothing pairs.
+        others: means of the other measures.
+        seconds: mean training time of a finished cell. peak_bytes: the largest of them. steps: their mean.
+        finished, failed, planned: number of cells; planned is None if the arms' shares cannot be told.
+    """
+
+    arm: str
+    fraction: float
+    title: str
+    description: str
+    is_reference: bool
+    mean: float | None
+    classes: tuple[ClassResult, ...]
+    comparison: Comparison | None
+    others: dict[str, float | None]
+    seconds: float | None
+    peak_bytes: int | None
+    steps: float | None
+    parameters: int | None
+    finished: int
+    failed: int
+    planned: int | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that ended without a result, and why."""
+
+    title: str
+    fraction: float
+    fold: int
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything the page and the command line say in numbers.
+
+    Attributes:
+        sentence: the verdict in one sentence.
+        measure: what the verdict is about.
+        excluded: scores of that measure left out because both masks were empty, over all rows.
+        several_fractions: whether rows differ in label fraction, so that it must be shown.
+    """
+
+    title: str
+    task: str
+    sentence: str
+    measure: Measure
+    reference: str
+    rows: tuple[Row, ...]
+    failures: tuple[Failure, ...]
+    notes: tuple[str, ...]
+    excluded: int
+    finished: int
+    failed: int
+    planned: int
+    several_fractions: bool
