@@ -51,7 +51,7 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""
-        who = f"{event.arm} " if event.arm else ""
+        who = f"{event.arm} " if event.arm and event.cells > 1 else ""
         where = f"[{event.cell}/{event.cells}] " if event.cells > 1 else ""
         if event.cells > 1:
             self._draw_whole(event)
@@ -59,7 +59,7 @@ class Bars:
             self._loss = f"loss {event.loss:.3f}"
         if event.message:
             style = "red" if event.stage == "failed" else "default"
-            self._bars.console.print(f"{where}{who}{event.message}", style=style, markup=False)
+            self._bars.console.print(f"{where}{who}{event.message}", style=style, markup=False, soft_wrap=True)
         if event.stage in _DOING:
             self._draw_part(f"{who}{_DOING[event.stage]}", event)
         elif event.stage == "done" and not event.message:
