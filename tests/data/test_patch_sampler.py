@@ -221,3 +221,24 @@ def test_bad_input(change, kind, message):
     options = {"samples": [make_sample()], "patch_size": (8, 8, 8), **change}
     with pytest.raises(kind, match=message):
         PatchSampler(options.pop("samples"), options.pop("patch_size"), **options)
+
+
+@pytest.mark.parametrize("warp", [ALWAYS, NEVER])
+def test_coarser_features_are_those_in_the_middle_of_each_block(warp):
+    """Features that are linear in place: read in the middle of a block, they are the mean over its voxels."""
+    sample = make_sample(shape=(16, 16, 16))
+    ramp = sum(torch.arange(16.0).view([-1 if axis == other else 1 for other in range(3)]) for axis in range(3))
+    options = {"augment": Augmentation(warp, intensity=0), "companions": [[ramp[None]]], "seed": 3}
+    fine = PatchSampler([sample], (8, 8, 8), **options).batch(0, 4).features
+    coarse = PatchSampler([sample], (8, 8, 8), **options, companion_stride=2).batch(0, 4).features
+    assert fine is not None
+    assert coarse is not None
+    assert coarse.shape == (4, 1, 4, 4, 4)
+    inside = torch.nn.functional.avg_pool3d((fine > 0).float(), 2) == 1
+    assert inside.float().mean() > 0.5
+    torch.testing.assert_close(coarse[inside], torch.nn.functional.avg_pool3d(fine, 2)[inside], atol=0.3, rtol=0)
+
+
+def test_patches_hold_whole_blocks_of_features():
+    with pytest.raises(ShapeError, match=r"blocks of 2 voxels; .* a multiple of that: \(8, 8, 10\)"):
+        PatchSampler([make_sample()], (8, 8, 9), companions=[[torch.zeros(1, 2, 2, 2)]], companion_stride=2)

@@ -54,8 +54,15 @@ def read_features(features: Float[Tensor, "k d h w"], shape: Shape, grid: Grid) 
     return read if inside.all() else read * inside
 
 
+def every(grid: Grid, stride: int) -> Grid:
+    """The grid of blocks of stride x stride x stride voxels: the middle of what each block shows."""
+    if stride == 1:
+        return grid
+    return F.avg_pool3d(rearrange(grid, "d h w zyx -> zyx d h w")[None], stride)[0].permute(1, 2, 3, 0)
+
+
 def features_of_box(
-    features: Sequence[Float[Tensor, "k d h w"]], shape: Shape, start: Shape, size: Shape
+    features: Sequence[Float[Tensor, "k d h w"]], shape: Shape, start: Shape, size: Shape, stride: int = 1
 ) -> Float[Tensor, "channels D H W"]:
     """Coarse features on the voxels of an upright box; outside of the volume there is zero.
 
@@ -63,19 +70,22 @@ def features_of_box(
         features: each covers the whole volume on a grid of its own; their channels are put one behind the other.
         shape: of the volume.
         start: first voxel of the box, may be negative.
-        size: of the box.
+        size: of the box, in voxels of the volume.
+        stride: features are read in the middle of blocks of this many voxels along each axis.
     """
-    return torch.cat([_box(one, shape, start, size) for one in features])
+    return torch.cat([_box(one, shape, start, size, stride) for one in features])
 
 
-def _box(features: Float[Tensor, "k d h w"], shape: Shape, start: Shape, size: Shape) -> Float[Tensor, "k D H W"]:
+def _box(
+    features: Float[Tensor, "k d h w"], shape: Shape, start: Shape, size: Shape, stride: int
+) -> Float[Tensor, "k D H W"]:
     matrices, parts = [], []
     for full, coarse, first, count in zip(shape, features.shape[1:], start, size, strict=True):
-        voxels = torch.arange(first, first + count)
+        voxels = first + torch.arange(count // stride) * stride + (stride - 1) / 2
         at = ((voxels + 0.5) * coarse / full - 0.5).clamp(0, coarse - 1)
         low, high = int(at.min()), min(coarse, int(at.max()) + 2)
         matrix = linear_matrix(at - low, high - low)
-        matrices.append(matrix * ((voxels >= 0) & (voxels < full))[:, None])
+        matrices.append(matrix * ((voxels >= -0.5) & (voxels <= full - 0.5))[:, None])
         parts.append(slice(low, high))
     return separable(features[:, parts[0], parts[1], parts[2]].float(), *matrices)
 

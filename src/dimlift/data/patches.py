@@ -11,7 +11,7 @@ from dimlift.batches import VolumeBatch
 from dimlift.data.augmentation import Augmentation, IntensityAugmentation
 from dimlift.data.cases import Task
 from dimlift.data.foreground import ForegroundIndex
-from dimlift.data.grid_reading import Shape, features_of_box, read_features, read_image, read_label
+from dimlift.data.grid_reading import Shape, every, features_of_box, read_features, read_image, read_label
 from dimlift.data.sample import Sample
 from dimlift.data.warp import draw_warp, sampling_grid
 from dimlift.errors import DataError, ShapeError
@@ -32,10 +32,11 @@ class PatchSampler:
         task: segmentation cuts patches anywhere; other tasks take the middle of the volume.
         companions: for each sample, coarse feature tensors that cover its whole volume; they move with the image and
             come out as `VolumeBatch.features`, channels one behind the other.
+        companion_stride: 1 gives features on every voxel of the patch, 2 on every second along each axis.
 
     Raises:
         DataError: if there is no sample, or one without label, or companions for another number of samples.
-        ShapeError: if the patch size is not three positive numbers.
+        ShapeError: if the patch size is not three positive numbers, multiples of `companion_stride`.
     """
 
     def __init__(
@@ -48,11 +49,18 @@ class PatchSampler:
         foreground_share: float = 1 / 3,
         task: Task = "segmentation",
         companions: Sequence[Companions] | None = None,
+        companion_stride: int = 1,
     ) -> None:
         if not samples:
             raise DataError("no sample to cut patches from; check the split")
         if len(patch_size) != 3 or min(patch_size) < 1:
             raise ShapeError(f"patch_size is {patch_size}; three positive numbers (depth, height, width) are wanted")
+        if companions is not None and any(size % companion_stride for size in patch_size):
+            wanted = tuple(-(-size // companion_stride) * companion_stride for size in patch_size)
+            raise ShapeError(
+                f"patch_size {tuple(patch_size)} with features on blocks of {companion_stride} voxels; "
+                f"each size must be a multiple of that: {wanted}"
+            )
         if companions is not None and len(companions) != len(samples):
             raise DataError(
                 f"features for {len(companions)} cases, but there are {len(samples)} samples; extract them again"
@@ -64,6 +72,7 @@ class PatchSampler:
         self.samples = samples
         self.patch_size = patch_size
         self.companions = companions
+        self._stride = companion_stride
         self._seed = seed
         self._task = task
         self._settings = augment if isinstance(augment, Augmentation) else Augmentation() if augment else None
@@ -147,8 +156,9 @@ class PatchSampler:
         companions = (self.companions or [])[number]
         shape: Shape = tuple(self._images[number].shape[1:])  # type: ignore[assignment]
         if grid is None:
-            return features_of_box(companions, shape, start, self.patch_size)
-        return torch.cat([read_features(one, shape, grid) for one in companions])
+            return features_of_box(companions, shape, start, self.patch_size, self._stride)
+        coarser = every(grid, self._stride)
+        return torch.cat([read_features(one, shape, coarser) for one in companions])
 
 
 def _paste(patch: Tensor, volume: Tensor, start: Shape) -> Tensor:

@@ -181,6 +181,7 @@ def train_cell(
         foreground_share=training.foreground_share,
         task=task.kind,
         companions=companions,
+        companion_stride=getattr(method, "feature_stride", 1),
     )
     result = fit(
         method,

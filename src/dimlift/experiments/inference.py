@@ -19,6 +19,7 @@ def segment(
     window: tuple[int, int, int],
     overlap: float = 0.5,
     features: Sequence[Float[Tensor, "components d h w"]] | None = None,
+    feature_stride: int = 1,
     bfloat16: bool = False,
 ) -> Float[Tensor, "classes depth height width"]:
     """Class scores of every voxel.
@@ -27,7 +28,8 @@ def segment(
 
     Args:
         method: `forward(image, features)` gives logits at the resolution of its input.
-        features: coarse maps, each covering the whole volume; every window is given them on its own voxels.
+        features: coarse maps, each covering the whole volume; every window is given them on its own voxels,
+            or on blocks of `feature_stride` voxels along each axis.
     """
     from monai.inferers.utils import sliding_window_inference
 
@@ -47,7 +49,8 @@ def segment(
         with _precision(device, bfloat16):
             if features is None:
                 return method(patch)
-            sampled = torch.cat([sample_features(coarse, patch[:, channels:]) for coarse in features], dim=1)
+            places = F.avg_pool3d(patch[:, channels:], feature_stride)
+            sampled = torch.cat([sample_features(coarse, places) for coarse in features], dim=1)
             return method(patch[:, :channels], sampled)
 
     logits = sliding_window_inference(

@@ -46,6 +46,7 @@ class Trained:
                 window=self.task.patch_size,
                 overlap=self.overlap,
                 features=self.arm.companions(self.method, sample),
+                feature_stride=getattr(self.method, "feature_stride", 1),
                 bfloat16=self.bfloat16,
             )
             return logits.argmax(dim=0).numpy().astype(np.int16)

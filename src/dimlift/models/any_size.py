@@ -26,7 +26,10 @@ class AnySize(nn.Module):
         volume: Float[Tensor, "batch channels depth height width"],
         *more: Float[Tensor, "batch _ depth height width"],
     ) -> Float[Tensor, "batch _ depth height width"]:
-        """The network's answer for every voxel of `volume`; `more` are padded along and passed on."""
+        """The network's answer for every voxel of `volume`; `more` are padded along and passed on.
+
+        `more` may lie on coarser grids, a whole number of voxels to each of theirs.
+        """
         size = tuple(volume.shape[2:])
         blocks = [-(-n // step) for n, step in zip(size, self.multiple, strict=True)]
         if max(blocks) == 1:
@@ -34,6 +37,14 @@ class AnySize(nn.Module):
         missing = [block * step - n for block, step, n in zip(blocks, self.multiple, size, strict=True)]
         if not any(missing):
             return self.network(volume, *more)
-        after = (0, missing[2], 0, missing[1], 0, missing[0])
-        answer = self.network(*(F.pad(each, after, mode="replicate") for each in (volume, *more)))
+        answer = self.network(*(_padded(each, size, missing) for each in (volume, *more)))
         return answer[:, :, : size[0], : size[1], : size[2]]
+
+
+def _padded(tensor: Tensor, size: tuple[int, ...], missing: list[int]) -> Tensor:
+    """Repeat the last voxels of a tensor that lies on the voxels of `size`, or on coarser ones, over `missing` more."""
+    after = []
+    for have, n, more in zip(tensor.shape[2:], size, missing, strict=True):
+        step = round(n / have)
+        after.append(-(-(n + more) // step) - have)
+    return F.pad(tensor, (0, after[2], 0, after[1], 0, after[0]), mode="replicate")

@@ -15,7 +15,8 @@ from dimlift.models.unet import plain_unet
 class InjectedUNet(nn.Module):
     """MONAI's residual U-Net; behind every block on the way down, projected features are added.
 
-    The features are averaged onto the grid of the level (the first level of this U-Net lies at half resolution), pass
+    The features are averaged onto the grid of the level (the first level of this U-Net lies at half resolution, so they
+    need not be finer than that), pass
     a 1x1x1 convolution that starts at zero, and are added: the network starts as the plain U-Net.
 
     Args:
@@ -42,7 +43,7 @@ class InjectedUNet(nn.Module):
         self.inject = nn.ModuleList(_silent(features, width) for width in widths)
 
     def forward(
-        self, image: Float[Tensor, "batch channels *grid"], features: Float[Tensor, "batch features *grid"]
+        self, image: Float[Tensor, "batch channels *grid"], features: Float[Tensor, "batch features *coarser"]
     ) -> Float[Tensor, "batch classes *grid"]:
         """Answer for every voxel; sizes must be multiples of the strides (`injected_unet` takes any)."""
         return self._level(self.unet.model, image, features, 0)

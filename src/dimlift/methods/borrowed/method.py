@@ -39,11 +39,14 @@ class BorrowedUnet(nn.Module):
         classes: number of classes, background included.
         components: channels of the features, all maps together.
         inject: "input" puts them beside the image at full resolution; "levels" adds them behind the blocks of the
-            U-Net, from half resolution down: fewer voxels, and the plain U-Net at the start.
+            U-Net, from half resolution down: an eighth of the voxels to read, and the plain U-Net at the start.
         widths: channels of the levels of the U-Net.
         residual_units: convolutions in each of its blocks.
         channel_dropout: share of the feature channels set to zero in each training patch.
         criterion: Dice plus cross-entropy if None.
+
+    Attributes:
+        feature_stride: voxels of the image to each feature voxel, along each axis.
 
     Raises:
         UnknownName: for an injection there is none of.
@@ -68,6 +71,7 @@ class BorrowedUnet(nn.Module):
         self.extractor = extractor
         self.projection = FeatureProjection(extractor.channels, components)
         self.inject, self.channel_dropout = inject, channel_dropout
+        self.feature_stride = 1 if inject == "input" else 2
         count = self.projection.components
         self.unet = (
             plain_unet(in_channels + count, classes, widths=widths, residual_units=residual_units)
@@ -97,17 +101,19 @@ class BorrowedUnet(nn.Module):
     def forward(
         self,
         image: Float[Tensor, "batch channels depth height width"],
-        features: Float[Tensor, "batch components depth height width"] | None = None,
+        features: Float[Tensor, "batch components d h w"] | None = None,
     ) -> Float[Tensor, "batch classes depth height width"]:
         """Logits of a patch.
 
         Raises:
             RunError: without features.
-            ShapeError: if they do not lie on the voxels of the image, or their number is not `components`.
+            ShapeError: if they do not lie on the voxels of the image (on every second, with "levels"), or their number
+                is not `components`.
         """
         if features is None:
             raise RunError("borrowed features are missing from the batch; sample coarse_features where the patch lies")
-        wanted = (len(image), self.projection.components, *image.shape[2:])
+        grid = [-(-n // self.feature_stride) for n in image.shape[2:]]
+        wanted = (len(image), self.projection.components, *grid)
         if tuple(features.shape) != wanted:
             raise ShapeError(f"image {tuple(image.shape)} needs features {wanted}, got {tuple(features.shape)}")
         features = F.dropout3d(features.to(image.dtype), self.channel_dropout, self.training)
