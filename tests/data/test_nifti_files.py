@@ -38,6 +38,13 @@ def test_a_cut_gzip_stream_is_refused_with_both_lengths(packed: Path, share: flo
         assert f"{wanted} expected" in str(caught.value)
 
 
+def test_a_whole_gzip_stream_of_too_few_voxels_is_refused(packed: Path):
+    content = gzip.decompress(packed.read_bytes())
+    packed.write_bytes(gzip.compress(content[:-10]))
+    with pytest.raises(DamagedFile, match=f"{len(content) - 10} bytes found, {len(content)} expected"):
+        read_volume(packed)
+
+
 def test_a_cut_plain_file_is_refused_with_both_lengths(packed: Path):
     content = gzip.decompress(packed.read_bytes())
     path = packed.with_name("brain.nii")
@@ -172,6 +179,8 @@ def test_labels_saved_through_an_intensity_scale_are_whole_again(tmp_path: Path)
     volume = read_volume(tmp_path / "a.nii.gz")
     assert not np.array_equal(volume.array.ravel(), [0, 1, 2, 3])  # 1.0000000196: what the tolerance is for
     assert read_integers(volume).ravel().tolist() == [0, 1, 2, 3]
+    below = Volume(np.array([[[0.9999999, 2.9999]]]), np.eye(4), tmp_path / "b.nii.gz")
+    assert read_integers(below).ravel().tolist() == [1, 3]
 
 
 def test_labels_that_are_probabilities_are_refused(tmp_path: Path):
@@ -234,6 +243,7 @@ def test_the_same_labels_give_the_same_bytes(tmp_path: Path):
     mask = np.random.default_rng(0).integers(0, 3, size=(5, 6, 7))
     first = write_labels(tmp_path / "a.nii.gz", mask, OBLIQUE).read_bytes()
     assert write_labels(tmp_path / "b.nii.gz", mask, OBLIQUE).read_bytes() == first
+    assert first[4:8] == bytes(4)  # no time of day in the gzip header
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -267,6 +277,25 @@ def test_distance_between_grids_in_voxels_and_millimetres():
     voxels, millimetres = corner_distance((10, 10, 4), affine, other)
     assert voxels == pytest.approx(0.5)
     assert millimetres == pytest.approx(1.5)
+
+
+def test_the_distance_is_that_of_the_farthest_corner():
+    """Turned about the first voxel's outer corner by a small angle: the opposite corner moves by angle x diagonal."""
+    angle = 0.01
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    corner = np.eye(4)
+    corner[:3, 3] = -0.5
+    voxels, _ = corner_distance((30, 40, 1), np.eye(4), corner @ turn @ np.linalg.inv(corner))
+    assert voxels == pytest.approx(angle * 50, rel=1e-4)
+
+
+def test_small_voxels_are_compared_in_voxels():
+    image = Volume(np.zeros((4, 4, 4)), np.diag([0.05, 0.05, 0.05, 1.0]), Path("image.nii.gz"))
+    moved = image.affine.copy()
+    moved[0, 3] = 0.02
+    with pytest.raises(GeometryMismatch, match=r"0\.40 voxels"):
+        require_same_grid(image, Volume(np.zeros((4, 4, 4)), moved, Path("mask.nii.gz")))
 
 
 def test_grids_that_differ_are_refused_and_rounding_is_not():
