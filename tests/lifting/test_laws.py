@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from lifting.families import FAMILIES, answers, build, images
 
 import dimlift
 from dimlift import DepthPlan
+from lifting.families import FAMILIES, answers, build, images
 
 TOLERANCE = 1e-9
 
@@ -48,9 +48,7 @@ def test_a_repeated_slice_answers_as_in_2d_at_the_edges_too(case):
     network, slices, flat = case
     attends = any("ttention" in type(m).__name__ for m in network.modules())
     spans = [m for m in network.modules() if getattr(m, "fused_attn", None) is not None] and attends
-    plan = DepthPlan(
-        kernel=2, profile="average", attention="joint" if spans else "slice", pool="joint", norm="joint"
-    )
+    plan = DepthPlan(kernel=2, profile="average", attention="joint" if spans else "slice", pool="joint", norm="joint")
     lifted = dimlift.lift(network, plan, certify=False)
     assert error([repeated(f) for f in flat], answers(lifted, volume(repeated(slices)))) < TOLERANCE
 

@@ -11,7 +11,7 @@ from dimlift.lifting.certificate import Certificate, Layer
 from dimlift.lifting.claims import unclaimed
 from dimlift.lifting.intake import Normalisation, image_readers, refine_stem
 from dimlift.lifting.lifted import Lifted
-from dimlift.lifting.placing import Place, place_convolutions
+from dimlift.lifting.placing import Place, is_attention, place_convolutions
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.sizes import bound_size, describe_maps, sizes_to_try
 from dimlift.lifting.sources import SourceInfo
@@ -41,6 +41,8 @@ def plan_fits(network: nn.Module, plan: DepthPlan) -> list[Place]:
         raise PlanError(
             f"the image is read by {', '.join(readers)}, and not all of them in tubelets of one depth; use stride='none'"
         )
+    if plan.attention != "slice" and not any(is_attention(module) for module in network.modules()):
+        raise PlanError(f"attention={plan.attention!r}, but this network has no attention; use attention='slice'")
     return places
 
 

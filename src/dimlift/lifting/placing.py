@@ -97,4 +97,10 @@ def _inside_attention(network: nn.Module, name: str) -> bool:
     """Keys and values may be patchified inside attention (PVT); queries are not, so depth must stay."""
     parts = name.split(".")
     owners = (network.get_submodule(".".join(parts[:n])) for n in range(1, len(parts)))
-    return any("attn" in type(m).__name__.lower() or "attention" in type(m).__name__.lower() for m in owners)
+    return any(is_attention(module) for module in owners)
+
+
+def is_attention(module: nn.Module) -> bool:
+    """Whether a module is some kind of attention, by what its class is called."""
+    name = type(module).__name__.lower()
+    return "attention" in name or "attn" in name or "atten" in name

@@ -1,0 +1,119 @@
+"""What lifting costs: forward and backward beside the 2D network on the same slices, the lift itself, the import.
+
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/lifting.py
+
+Everything that is compared runs alternating in one process; the best of the rounds counts.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+
+LIFT_LARGE = """
+import json, resource, time
+import dimlift, torch
+from dimlift.lifting.sources import open_network
+source = {source!r}
+start_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+if {live}:
+    network, _ = open_network("timm:" + source)
+    started = time.perf_counter()
+    lifted = dimlift.lift(network, certify=False)
+else:
+    started = time.perf_counter()
+    lifted = dimlift.lift("timm:" + source, certify=False)
+seconds = time.perf_counter() - started
+weights = sum(p.numel() * p.element_size() for p in lifted.parameters())
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps(dict(seconds=seconds, weights=weights, peak=peak, before=start_bytes)))
+"""
+
+IMPORT = (
+    "import sys, time; t = time.perf_counter(); import dimlift; print(time.perf_counter() - t, 'torch' in sys.modules)"
+)
+
+
+def steps(name: str, slices: int, side: int, rounds: int, backward: bool) -> dict[str, float]:
+    """Best seconds of one pass, for the 2D network on the slices and for each plan."""
+    import torch
+
+    import dimlift
+    from dimlift import DepthPlan
+    from dimlift.lifting.sources import open_network
+
+    torch.set_num_threads(1)
+    flat, _ = open_network(f"timm:{name}", features_only=True)
+    flat = flat.to(memory_format=torch.channels_last).train(backward)
+    volume = torch.randn(1, 3, slices, side, side).contiguous(memory_format=torch.channels_last_3d)
+    images = volume[0].transpose(0, 1)
+    plans = {
+        "no layer talks": DepthPlan(kernel=1),
+        "full kernel 3": DepthPlan(kernel=3),
+        "factorised 3": DepthPlan(kernel=3, factorised=True),
+    }
+    runs = {"2D on the slices": (flat, images)}
+    for label, plan in plans.items():
+        runs[label] = (dimlift.lift(flat, plan, certify=False).train(backward), volume)
+
+    def once(network, x):
+        started = time.perf_counter()
+        with torch.set_grad_enabled(backward):
+            maps = network(x)
+            if backward:
+                sum(m.sum() for m in maps).backward()
+        return time.perf_counter() - started
+
+    best = dict.fromkeys(runs, float("inf"))
+    for _ in range(rounds + 1):
+        for label, (network, x) in runs.items():
+            best[label] = min(best[label], once(network, x))
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="*", default=["resnet18", "convnext_atto", "tf_efficientnet_lite0"])
+    parser.add_argument("--slices", type=int, default=16)
+    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--large", default="vit_large_patch16_224")
+    chosen = parser.parse_args()
+
+    for backward in (False, True):
+        what = "forward and backward" if backward else "forward"
+        print(f"\n{what}, (1, 3, {chosen.slices}, {chosen.side}, {chosen.side}), channels-last, maps, one thread")
+        print("| network | 2D on the slices | no layer talks | factorised 3 | full kernel 3 |")
+        print("|---|---|---|---|---|")
+        for name in chosen.networks:
+            best = steps(name, chosen.slices, chosen.side, chosen.rounds, backward)
+            base = best["2D on the slices"]
+            cells = [f"{best[label] / base:.2f}x" for label in ("no layer talks", "factorised 3", "full kernel 3")]
+            print(f"| {name} | {1e3 * base:.1f} ms | {' | '.join(cells)} |", flush=True)
+
+    import dimlift
+    from dimlift import DepthPlan
+
+    lifted = dimlift.lift("packaged:efficientnet_lite0", DepthPlan(), in_channels=1, features_only=True)
+    print(f"\ncertificate of packaged:efficientnet_lite0: {lifted.certificate.seconds:.2f} s")
+    if chosen.large:
+        for live in (True, False):
+            script = LIFT_LARGE.format(source=chosen.large, live=live)
+            found = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
+            weights = found["weights"]
+            print(
+                f"{chosen.large} ({'live module' if live else 'by name'}, certify=False): {found['seconds']:.2f} s, weights "
+                f"{weights / 1e9:.2f} GB, peak {(found['peak'] - found['before']) / weights:.2f}x them (source included)"
+            )
+    runs = [
+        subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, check=True, text=True) for _ in range(3)
+    ]
+    seconds, torch_there = min(run.stdout.split() for run in runs)
+    print(f"import dimlift: {float(seconds):.3f} s, torch loaded: {torch_there}")
+    print(f"largest memory of this run: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()

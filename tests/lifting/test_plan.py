@@ -1,0 +1,114 @@
+"""A plan that makes no sense says so by itself; one that does not fit a network says so before anything is built."""
+
+import pytest
+import torch
+from torch import nn
+
+import dimlift
+from dimlift import DepthPlan
+from dimlift.errors import CannotLift, PlanError, UnknownName
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"kernel": 0}, PlanError, "from 1 upwards, got 0"),
+        ({"kernel": "cube"}, UnknownName, "cubic"),
+        ({"profile": "gauss"}, UnknownName, "average, centre, gaussian"),
+        ({"profile": torch.ones}, PlanError, "sum to 3"),
+        ({"axes": ()}, PlanError, "at least 'depth'"),
+        ({"axes": ("depth", "time")}, UnknownName, "depth, height, width"),
+        ({"axes": ("depth", "width"), "factorised": True}, PlanError, "along depth only"),
+        ({"stride": "cubic"}, UnknownName, "kernel, none"),
+        ({"reduce": (1, 0)}, PlanError, "from 1 upwards"),
+        ({"attention": "windows"}, UnknownName, "joint"),
+        ({"attention": 0}, PlanError, "number of slices from 1"),
+        ({"pool": "all"}, UnknownName, "joint, slice"),
+        ({"head": "sum"}, UnknownName, "attention, max, mean, none"),
+    ],
+)
+def test_a_plan_checks_itself(fields, error, message):
+    with pytest.raises(error, match=message):
+        DepthPlan(**fields)
+
+
+def test_a_plan_survives_json():
+    plan = DepthPlan(kernel={"stage0": 1, "layer2": 3}, profile="gaussian", reduce=(1, 2), attention=4, head="max")
+    assert DepthPlan.from_json(plan.to_json()) == plan
+    with pytest.raises(UnknownName, match="kernel"):
+        DepthPlan.from_json({"kernal": 3})
+    with pytest.raises(PlanError, match="profile of your own"):
+        DepthPlan(profile=lambda k: torch.full((k,), 1 / k)).to_json()
+
+
+@pytest.mark.parametrize("spacing", [(0, 1, 1), (1, 1), (1, float("nan"), 1), (-1, 1, 1)])
+def test_a_spacing_is_three_positive_numbers(spacing):
+    with pytest.raises(PlanError, match="three positive numbers"):
+        DepthPlan.from_spacing(spacing)
+
+
+def kernels(plan):
+    return tuple(plan.kernel[f"stage{i}"] for i in range(4))
+
+
+def test_from_spacing_waits_until_slices_are_as_close_as_pixels():
+    thick = DepthPlan.from_spacing((5.0, 0.8, 0.8))  # pixels 3.2, 6.4, 12.8, 25.6 mm
+    assert kernels(thick) == (3, 3, 3, 3)
+    assert thick.reduce == (1, 2, 2, 2)
+    thicker = DepthPlan.from_spacing((10.0, 0.7, 0.7))  # pixels 2.8, 5.6, 11.2, 22.4 mm
+    assert kernels(thicker) == (1, 3, 3, 3) or kernels(thicker) == (1, 1, 3, 3)
+    assert kernels(thicker)[:1] == (1,)
+    assert thicker.reduce == (1, 1, 2, 2)
+    cubes = DepthPlan.from_spacing((1.0, 1.0, 1.0))
+    assert kernels(cubes) == (3, 3, 3, 3)
+    assert cubes.reduce == (2, 2, 2, 2)
+
+
+def test_from_spacing_never_makes_slices_coarser_than_twice_the_pixels():
+    for between in (0.3, 1.0, 2.5, 5.0, 12.0):
+        plan = DepthPlan.from_spacing((between, 0.8, 0.8))
+        distance = between
+        for kernel, factor, stride in zip(kernels(plan), plan.reduce, (4, 8, 16, 32), strict=True):
+            assert (kernel > 1) == (distance < 2 * 0.8 * stride)
+            distance *= factor
+            assert factor == 1 or distance <= 2 * 0.8 * stride
+
+
+def test_a_plan_by_spacing_reaches_the_stages_it_means():
+    lifted = dimlift.lift(
+        "timm:test_resnet", DepthPlan(kernel={"stage0": 1, "stage1": 5, "stage3": 3}), features_only=True
+    )
+    depths = {name: shapes[1][2] for name, shapes in lifted.weights_report.inflated.items()}
+    assert {name.split(".")[0]: depth for name, depth in depths.items()} == {"layer1": 5, "layer3": 3}
+
+
+def test_a_layer_named_in_the_plan_is_the_only_one_that_talks():
+    lifted = dimlift.lift("timm:test_resnet", DepthPlan(kernel={"layer2.0.conv2": 3}))
+    assert list(lifted.weights_report.inflated) == ["layer2.0.conv2.weight"]
+    with pytest.raises(UnknownName, match="nearest: .*layer1"):
+        dimlift.lift("timm:test_resnet", DepthPlan(kernel={"layr1": 3}))
+
+
+def test_a_plan_that_does_not_fit_the_network_says_so_and_leaves_it_alone():
+    network = nn.Sequential(nn.Conv2d(3, 4, (1, 3)), nn.ReLU())
+    with pytest.raises(PlanError, match="need cubic kernels.*3x1"):
+        dimlift.lift(network, DepthPlan(axes=("depth", "width")))
+    with pytest.raises(PlanError, match="no feature_info"):
+        dimlift.lift(network, DepthPlan(reduce=(2,)))
+    with pytest.raises(PlanError, match="has 5; give reduce 5"):
+        dimlift.lift("timm:test_resnet", DepthPlan(reduce=(1, 1, 1, 1, 1, 2)), features_only=True)
+    with pytest.raises(PlanError, match="no attention"):
+        dimlift.lift("timm:test_resnet", DepthPlan(attention="joint"))
+    with pytest.raises(CannotLift, match="no nn.Conv2d"):
+        dimlift.lift(nn.Linear(3, 3))
+    with pytest.raises(PlanError, match="open a network by its name"):
+        dimlift.lift(network, pretrained=True)
+
+
+def test_a_convolution_nobody_described_is_named_with_the_way_out():
+    class Odd(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    with pytest.raises(CannotLift, match=r"0 is a Odd.*register_convolution\('Odd'"):
+        dimlift.lift(nn.Sequential(Odd(3, 4, 3)))
