@@ -82,6 +82,7 @@ def _arms() -> dict[str, dict[str, Any]]:
         "borrowed": {
             "method": "borrowed",
             "network": NETWORK,
+            "enlarge": 2.0,
             "title": "3D U-Net, borrowed features",
             "description": "The same U-Net; the features a frozen ImageNet network sees in each slice are extra "
             "channels. The time to compute them counts.",
