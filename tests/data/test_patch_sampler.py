@@ -42,7 +42,7 @@ def equal(one, two) -> bool:
 
 def test_an_item_depends_on_seed_step_and_index_alone():
     samples = [make_sample(seed) for seed in range(3)]
-    features = [[torch.randn(2, 7, 6, 4)] for _ in samples]
+    features = [[[torch.randn(2, 7, 6, 4)], [torch.randn(2, 4, 4, 4)]] for _ in samples]
     options = {"augment": Augmentation(ALWAYS, ("z", "y", "x")), "companions": features}
     one, two = (PatchSampler(samples, (8, 8, 8), seed=4, **options) for _ in range(2))
     for step in (5, 1, 3):
@@ -58,7 +58,7 @@ def test_an_item_depends_on_seed_step_and_index_alone():
 def test_features_do_not_change_what_is_drawn():
     samples = [make_sample(seed) for seed in range(2)]
     alone = PatchSampler(samples, (8, 8, 8)).batch(3, 4)
-    beside = PatchSampler(samples, (8, 8, 8), companions=[[torch.randn(2, 3, 3, 3)] for _ in samples]).batch(3, 4)
+    beside = PatchSampler(samples, (8, 8, 8), companions=[[[torch.randn(2, 3, 3, 3)]] for _ in samples]).batch(3, 4)
     assert torch.equal(alone.image, beside.image)
     assert alone.features is None
     assert beside.features is not None
@@ -81,7 +81,7 @@ def test_label_and_features_stay_on_the_image(mirror):
     sample = make_sample()
     settings = Augmentation(ALWAYS, mirror, intensity=0)
     sampler = PatchSampler(
-        [sample], (12, 12, 12), augment=settings, companions=[[torch.from_numpy(sample.image)]], foreground_share=1
+        [sample], (12, 12, 12), augment=settings, companions=[[[torch.from_numpy(sample.image)]]], foreground_share=1
     )
     for step in range(6):
         batch = sampler.batch(step, 2)
@@ -123,7 +123,7 @@ def test_nothing_is_mirrored_unless_asked():
 @pytest.mark.parametrize("warp", [NEVER, ALWAYS])
 def test_small_volumes_are_padded(warp):
     sample = make_sample(shape=(14, 18, 16))
-    features = [[torch.ones(1, 14, 18, 16)]]
+    features = [[[torch.ones(1, 14, 18, 16)]]]
     sampler = PatchSampler([sample], (40, 40, 40), augment=Augmentation(warp, intensity=0), companions=features)
     batch = sampler.batch(0, 2)
     assert batch.features is not None
@@ -228,7 +228,7 @@ def test_coarser_features_are_those_in_the_middle_of_each_block(warp):
     """Features that are linear in place: read in the middle of a block, they are the mean over its voxels."""
     sample = make_sample(shape=(16, 16, 16))
     ramp = sum(torch.arange(16.0).view([-1 if axis == other else 1 for other in range(3)]) for axis in range(3))
-    options = {"augment": Augmentation(warp, intensity=0), "companions": [[ramp[None]]], "seed": 3}
+    options = {"augment": Augmentation(warp, intensity=0), "companions": [[[ramp[None]]]], "seed": 3}
     fine = PatchSampler([sample], (8, 8, 8), **options).batch(0, 4).features
     coarse = PatchSampler([sample], (8, 8, 8), **options, companion_stride=2).batch(0, 4).features
     assert fine is not None
@@ -241,4 +241,15 @@ def test_coarser_features_are_those_in_the_middle_of_each_block(warp):
 
 def test_patches_hold_whole_blocks_of_features():
     with pytest.raises(ShapeError, match=r"blocks of 2 voxels; .* a multiple of that: \(8, 8, 10\)"):
-        PatchSampler([make_sample()], (8, 8, 9), companions=[[torch.zeros(1, 2, 2, 2)]], companion_stride=2)
+        PatchSampler([make_sample()], (8, 8, 9), companions=[[[torch.zeros(1, 2, 2, 2)]]], companion_stride=2)
+
+
+def test_each_patch_draws_one_of_the_alternatives():
+    sample = make_sample()
+    alternatives = [[torch.full((1, 2, 2, 2), float(number))] for number in (1, 2, 3)]
+    sampler = PatchSampler([sample], (8, 8, 8), augment=False, companions=[alternatives])
+    batch = sampler.batch(0, 30)
+    assert batch.features is not None
+    found = batch.features.flatten(1)
+    assert (found == found[:, :1]).all()
+    assert set(found[:, 0].tolist()) == {1, 2, 3}

@@ -1,5 +1,6 @@
 """What holds for every method of the table: it trains, it is saved, and what is read back answers the same."""
 
+import itertools
 import json
 
 import numpy as np
@@ -78,18 +79,23 @@ def test_an_unknown_name_lists_the_known_ones():
         pick("method", METHODS, "une")
 
 
-def test_cached_features_cost_as_much_of_the_budget_as_new_ones(data, tmp_path):
-    config = train_config(data, arm={"method": "borrowed", **SMALL["borrowed"]}, budget={"steps": 1}, training=TRAINING)
+@pytest.mark.parametrize("looks", [1, 2])
+def test_cached_features_cost_as_much_of_the_budget_as_new_ones(data, tmp_path, looks):
+    config = train_config(
+        data, arm={"method": "borrowed", "looks": looks, **SMALL["borrowed"]}, budget={"steps": 1}, training=TRAINING
+    )
     material = read_material(config, open_dataset(data))
     arm = config.arm
     first, maps = arm.prepare(arm.build(material.task), material.samples, tmp_path)
     files = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     second, again = arm.prepare(arm.build(material.task), material.samples, tmp_path)
     assert files == {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
-    assert len(files) == len(material.samples)
+    assert len(files) == len(material.samples) * looks
     recorded = sum(json.loads((tmp_path / TIMES).read_text()).values())
     assert min(first, second) > recorded > 0
-    assert all(torch.equal(a, b) for one, two in zip(maps, again, strict=True) for a, b in zip(one, two, strict=True))
+    assert all(len(alternatives) == looks for alternatives in maps)
+    for one, two in zip(itertools.chain(*maps), itertools.chain(*again), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 def test_the_seed_of_a_run_draws_the_random_network_features_come_from(data):

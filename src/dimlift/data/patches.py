@@ -16,7 +16,7 @@ from dimlift.data.sample import Sample
 from dimlift.data.warp import draw_warp, sampling_grid
 from dimlift.errors import DataError, ShapeError
 
-Companions = Sequence[Float[Tensor, "k d h w"]]
+Companions = Sequence[Sequence[Float[Tensor, "k d h w"]]]
 
 
 class PatchSampler:
@@ -30,8 +30,9 @@ class PatchSampler:
         augment: False cuts only; True augments as nnU-Net does; or the settings themselves.
         foreground_share: share of patches centred on a foreground voxel, every class equally often.
         task: segmentation cuts patches anywhere; other tasks take the middle of the volume.
-        companions: for each sample, coarse feature tensors that cover its whole volume; they move with the image and
-            come out as `VolumeBatch.features`, channels one behind the other.
+        companions: for each sample one or more alternatives, of which a patch draws one: coarse feature tensors that
+            cover the whole volume of the sample; they move with the image and come out as `VolumeBatch.features`,
+            channels one behind the other.
         companion_stride: 1 gives features on every voxel of the patch, 2 on every second along each axis.
 
     Raises:
@@ -56,10 +57,10 @@ class PatchSampler:
         if len(patch_size) != 3 or min(patch_size) < 1:
             raise ShapeError(f"patch_size is {patch_size}; three positive numbers (depth, height, width) are wanted")
         if companions is not None and any(size % companion_stride for size in patch_size):
-            wanted = tuple(-(-size // companion_stride) * companion_stride for size in patch_size)
+            whole = tuple(-(-size // companion_stride) * companion_stride for size in patch_size)
             raise ShapeError(
                 f"patch_size {tuple(patch_size)} with features on blocks of {companion_stride} voxels; "
-                f"each size must be a multiple of that: {wanted}"
+                f"each size must be a multiple of that: {whole}"
             )
         if companions is not None and len(companions) != len(samples):
             raise DataError(
@@ -104,7 +105,10 @@ class PatchSampler:
             grid = sampling_grid(warp, self.patch_size, (z, y, x), sample.geometry.spacing)
         image, label, features = self._image(number, start, grid), self._label(number, start, grid), None
         if self.companions is not None:
-            features = self._features(number, start, grid)
+            alternative = int(
+                np.random.default_rng([self._seed, step, index, 1]).integers(len(self.companions[number]))
+            )
+            features = self._features(number, alternative, start, grid)
         if settings and self._intensity:
             flips = [
                 i for i, axis in enumerate(sample.geometry.axes) if axis in settings.mirror_axes and rng.random() < 0.5
@@ -152,8 +156,8 @@ class PatchSampler:
             return read_label(mask, grid).long()
         return _paste(torch.zeros(1, *self.patch_size, dtype=torch.int64), mask[None], start)[0]
 
-    def _features(self, number: int, start: Shape, grid: Tensor | None) -> Tensor:
-        companions = (self.companions or [])[number]
+    def _features(self, number: int, alternative: int, start: Shape, grid: Tensor | None) -> Tensor:
+        companions = (self.companions or [])[number][alternative]
         shape: Shape = tuple(self._images[number].shape[1:])  # type: ignore[assignment]
         if grid is None:
             return features_of_box(companions, shape, start, self.patch_size, self._stride)

@@ -111,15 +111,15 @@ class Arm(Section):
 
     def prepare(
         self, method: "nn.Module", samples: "Sequence[Sample]", cache: "Path", progress: Progress = silent
-    ) -> "tuple[float, list[list[Tensor]] | None]":
+    ) -> "tuple[float, list[list[list[Tensor]]] | None]":
         """Whatever has to be computed from the training samples before the first step.
 
         Args:
             cache: folder for what other cells of the study can use again.
 
         Returns:
-            the seconds it takes without any cache, which count as training time; and for each sample the coarse
-            feature maps that go with its image, or None for methods without.
+            the seconds it takes without any cache, which count as training time; and for each sample one
+            or more alternatives of the coarse feature maps that go with its image, or None for methods without.
         """
         return 0.0, None
 

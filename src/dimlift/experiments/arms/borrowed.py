@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from dimlift.data.sample import Sample
     from dimlift.methods.borrowed.cache import FeatureCache
+    from dimlift.methods.borrowed.looks import Look
 
 TIMES = "seconds.json"
 """In the cache: how long each volume took, so that a hit costs an arm as much of its budget as a miss."""
@@ -46,6 +47,12 @@ class BorrowedArm(Arm):
     cache_channels: int = Field(default=32, ge=1, description="Channels of each map that are kept in the cache.")
     shown: tuple[int, ...] | None = Field(
         default=None, description="Channels of the volume the 2D network is shown, one or three; null shows all."
+    )
+    looks: int = Field(
+        default=1,
+        ge=1,
+        description="Times the features of a training volume are taken, under other brightness and size but the first; "
+        "each patch draws one. Worth its time in long schedules.",
     )
     components: int = Field(default=24, ge=1, description="Feature channels the U-Net is given, all maps together.")
     inject: Literal["input", "levels"] = Field(
@@ -89,23 +96,28 @@ class BorrowedArm(Arm):
 
     def prepare(
         self, method: Any, samples: "Sequence[Sample]", cache: "Path", progress: Progress = silent
-    ) -> "tuple[float, list[list[Tensor]] | None]":
+    ) -> "tuple[float, list[list[list[Tensor]]] | None]":
         """Extract the features of the training samples, or find them in the cache, and fit their projection."""
         from dimlift.methods.borrowed.cache import FeatureCache
         from dimlift.methods.borrowed.estimate import estimate
+        from dimlift.methods.borrowed.looks import draw_looks
 
-        cost = estimate(method.extractor, ((s.image.shape[1:], s.geometry.spacing) for s in samples))
+        volumes = ((s.image.shape[1:], s.geometry.spacing) for s in samples for _ in range(self.looks))
+        cost = estimate(method.extractor, volumes)
         progress(Event("features", message=str(cost)))
         store = FeatureCache(cache, method.extractor)
         maps, seconds = [], 0.0
         for number, sample in enumerate(samples):
-            found, took = _timed(store, _tensor(sample), sample.geometry.spacing)
-            maps.append(found)
-            seconds += took
+            image, looks = _tensor(sample), []
+            for look in draw_looks(image, self.looks):
+                found, took = _timed(store, image, sample.geometry.spacing, look)
+                looks.append(found)
+                seconds += took
+            maps.append(looks)
             progress(Event("features", share=(number + 1) / len(samples)))
         began = time.perf_counter()
-        method.fit(maps)
-        coarse = [method.project(each) for each in maps]
+        method.fit(each for looks in maps for each in looks)
+        coarse = [[method.project(each) for each in looks] for looks in maps]
         return seconds + time.perf_counter() - began, coarse
 
     def companions(self, method: Any, sample: "Sample") -> "list[Tensor] | None":
@@ -119,16 +131,18 @@ def _tensor(sample: "Sample") -> "torch.Tensor":
     return torch.from_numpy(sample.image)
 
 
-def _timed(store: "FeatureCache", image: "Tensor", spacing: tuple[float, float, float]) -> "tuple[list[Tensor], float]":
+def _timed(
+    store: "FeatureCache", image: "Tensor", spacing: tuple[float, float, float], look: "Look"
+) -> "tuple[list[Tensor], float]":
     """Maps of a volume, and the seconds their extraction takes, now or when they came into the cache."""
-    key, record = store.key(image, spacing), store.folder / TIMES
+    key, record = store.key(image, spacing, look), store.folder / TIMES
     before = store.seconds
-    maps = store(image, spacing)
+    maps = store(image, spacing, look)
     took = store.seconds - before
     times = _read(record)
     if not took and key not in times:  # somebody else filled the cache
         began = time.perf_counter()
-        store.extractor(image, spacing)
+        store.extractor(image, spacing, look)
         took = time.perf_counter() - began
     if took:
         write_json(record, {**times, key: took})

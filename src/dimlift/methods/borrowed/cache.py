@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dimlift.methods.borrowed.extraction import Extractor, Spacing
+from dimlift.methods.borrowed.looks import PLAIN, Look
 
 FORMAT = 1
 """Part of every key: raised when the same settings give other features."""
@@ -35,26 +36,35 @@ class FeatureCache:
         self.folder, self.extractor = folder, extractor
         self.hits, self.misses, self.seconds = 0, 0, 0.0
 
-    def key(self, image: Float[Tensor, "channels depth height width"], spacing: Spacing = (1.0, 1.0, 1.0)) -> str:
-        """sha256 of weights, settings, spacing and every voxel."""
+    def key(
+        self,
+        image: Float[Tensor, "channels depth height width"],
+        spacing: Spacing = (1.0, 1.0, 1.0),
+        look: Look = PLAIN,
+    ) -> str:
+        """sha256 of weights, settings, spacing, look and every voxel."""
         facts = {"format": FORMAT, "settings": self.extractor.settings.decisive(), "weights": self.extractor.digest}
         facts |= {"mean": self.extractor.network.mean, "deviation": self.extractor.network.deviation}
         facts |= {"spacing": [float(s) for s in spacing], "shape": list(image.shape)}
+        facts |= {"look": look.to_json()}
         found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         found.update(np.ascontiguousarray(image.detach().cpu().float().numpy()).data)
         return found.hexdigest()
 
     def __call__(
-        self, image: Float[Tensor, "channels depth height width"], spacing: Spacing = (1.0, 1.0, 1.0)
+        self,
+        image: Float[Tensor, "channels depth height width"],
+        spacing: Spacing = (1.0, 1.0, 1.0),
+        look: Look = PLAIN,
     ) -> list[Float16[Tensor, "kept d h w"]]:
         """What the extractor gives for this volume, from disk if it is there; a damaged file is written anew."""
-        path = self.folder / f"{self.key(image, spacing)}.safetensors"
+        path = self.folder / f"{self.key(image, spacing, look)}.safetensors"
         found = _read(path)
         if found is not None:
             self.hits += 1
             return found
         start = time.perf_counter()
-        maps = self.extractor(image, spacing)
+        maps = self.extractor(image, spacing, look)
         self.seconds += time.perf_counter() - start
         self.misses += 1
         self._write(path, maps)

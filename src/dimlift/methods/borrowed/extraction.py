@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dimlift.errors import RunError, ShapeError
 from dimlift.methods.borrowed.calibration import MapFacts, cover, measure
+from dimlift.methods.borrowed.looks import PLAIN, Look
 from dimlift.methods.borrowed.network import SliceNetwork, open_slice_network
 from dimlift.methods.borrowed.projection import fixed_projection
 from dimlift.methods.borrowed.settings import PLANES, BorrowSettings
@@ -70,22 +71,26 @@ class Extractor:
         return found
 
     def __call__(
-        self, image: Float[Tensor, "channels depth height width"], spacing: Spacing = (1.0, 1.0, 1.0)
+        self,
+        image: Float[Tensor, "channels depth height width"],
+        spacing: Spacing = (1.0, 1.0, 1.0),
+        look: Look = PLAIN,
     ) -> list[Float16[Tensor, "kept d h w"]]:
         """Maps of a volume, on the processor; one for each plane and stage.
 
         Args:
             image: a whole preprocessed volume.
             spacing: (z, y, x) millimetres between voxels, so that slices can be made isotropic.
+            look: under which the network is shown the volume.
 
         Raises:
             ShapeError: if the volume's channels cannot be shown to a 2D network.
             RunError: if a map holds values half precision cannot keep.
         """
-        shown = self._show(image.to(self.device, torch.float32))
+        shown = look(self._show(image.to(self.device, torch.float32)))
         maps: list[Tensor] = []
         for plane in self.settings.planes:
-            maps.extend(self._plane(shown, PLANES.index(plane), spacing))
+            maps.extend(self._plane(shown, PLANES.index(plane), spacing, look.enlarge))
         for each in maps:
             if not torch.isfinite(each).all():
                 raise RunError(
@@ -94,9 +99,9 @@ class Extractor:
                 )
         return maps
 
-    def _plane(self, shown: Tensor, axis: int, spacing: Spacing) -> list[Tensor]:
+    def _plane(self, shown: Tensor, axis: int, spacing: Spacing, enlarge: float) -> list[Tensor]:
         slices = shown.movedim(axis + 1, 0)  # (slices, channels, rows, columns)
-        picture = self.picture_size(shown.shape[1:], spacing, axis)
+        picture = self.picture_size(shown.shape[1:], spacing, axis, enlarge)
         at_once = max(1, PIXELS_AT_ONCE // (picture[0] * picture[1]))
         parts: list[list[Tensor]] = [[] for _ in self.facts]
         for group in slices.split(at_once):
@@ -122,11 +127,11 @@ class Extractor:
             found.append(cover(answer, fact, picture).to("cpu", torch.float16))
         return found
 
-    def picture_size(self, size: Sequence[int], spacing: Spacing, axis: int) -> tuple[int, int]:
-        """Rows and columns that slices across `axis` are resized to: isotropic, and enlarged."""
+    def picture_size(self, size: Sequence[int], spacing: Spacing, axis: int, enlarge: float = 1.0) -> tuple[int, int]:
+        """Rows and columns that slices across `axis` are resized to: isotropic, and enlarged (by `enlarge` more)."""
         inside = [i for i in range(3) if i != axis]
         finest = min(spacing[i] for i in inside)
-        rows, columns = (max(1, round(size[i] * self.settings.enlarge * spacing[i] / finest)) for i in inside)
+        rows, columns = (max(1, round(size[i] * self.settings.enlarge * enlarge * spacing[i] / finest)) for i in inside)
         return rows, columns
 
     def _show(self, image: Tensor) -> Tensor:
