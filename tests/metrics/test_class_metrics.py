@@ -24,6 +24,7 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order():
     positive = np.array([0.1, 0.4, 0.35, 0.8])
     assert auroc(np.stack([1 - positive, positive], 1), truth) == 0.75  # 3 of 4 pairs
     assert auroc(np.stack([-(positive**3), positive**3], 1), truth) == 0.75  # only order matters
+    assert auroc(np.stack([np.zeros(4), positive], 1), truth) == 0.75  # the second of two columns decides
 
 
 def test_auroc_over_several_classes_is_the_mean_of_those_with_a_curve():

@@ -185,7 +185,7 @@ def test_a_half_finished_study_has_a_page(tmp_path, finished):
     assert f"{round(finished * 15)} of 15 planned cells finished" in page.text
     if finished == 0.2:  # three arms of one seed
         assert "no finished cell yet" in page.text
-        assert "only one seed" in page.text
+        assert "there was one seed" in page.text
 
 
 def test_a_study_of_one_arm_has_no_comparisons(tmp_path):

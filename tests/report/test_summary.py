@@ -114,3 +114,20 @@ def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "records" / "zz.json").write_text('{"schema": 1')
     with pytest.raises(DataError, match=r"zz\.json"):
         summarise(tmp_path)
+
+
+def test_an_interval_beyond_zero_without_a_verdict_is_explained(tmp_path):
+    """One arm by itself would be evidence; among many that look alike it is not, and the sentence says so."""
+    names = ("unet", *(f"arm{i}" for i in range(30)))
+    write_study(tmp_path, names=names, volumes=False, finished=0)
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        for number, arm in enumerate(names):
+            gain = 0.012 if arm == "arm0" else 0.0
+            values = 0.5 + gain + (rng.normal(0, 0.012, 12) if arm == "arm0" else rng.normal(0, 1e-4, 12))
+            scores = [Score(f"c{i}", "anterior", "dice", float(value)) for i, value in enumerate(values)]
+            record(arm, seed, scores, cell=f"{number}-{seed}").save(tmp_path / "records")
+    found = summarise(tmp_path)
+    assert row(found, "arm0").comparison.estimate.low > 0
+    assert row(found, "arm0").comparison.verdict == "no evidence yet"
+    assert found.sentence.endswith("not beyond chance, given how many arms were compared.")

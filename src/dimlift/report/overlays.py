@@ -164,13 +164,12 @@ class _Picture:
         self._truth = self._resized(self._cut(truth), order=0)
 
     def source(self, labels: Int[np.ndarray, "i j k"] | None = None, outline: bool = False) -> str:
-        """The slice as a PNG inside a data address, `labels` washed over it; the truth as a white line if asked."""
+        """The slice as a PNG inside a data address, `labels` washed over it; the true foreground as a white line."""
         pixels = np.repeat(self._grey[..., None], 3, axis=-1)
         if labels is not None:
             pixels = _painted(pixels, self._resized(self._cut(labels), order=0))
         if outline:
-            for value in np.unique(self._truth[self._truth > 0]):
-                pixels[_edge(self._truth == value, 1)] = 255
+            pixels[_edge(self._truth > 0)] = 255
         buffer = io.BytesIO()
         matplotlib.image.imsave(buffer, pixels, format="png", metadata={"Software": "dimlift"})
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -189,13 +188,13 @@ def _painted(pixels: UInt8[np.ndarray, "height width 3"], labels: np.ndarray) ->
     for value in np.unique(labels[labels > 0]):
         inside = labels == value
         colour = np.array(_colour(int(value)), float)
-        pixels[inside] = 0.62 * pixels[inside] + 0.38 * colour
-        pixels[_edge(inside, 2)] = colour
+        pixels[inside] = 0.55 * pixels[inside] + 0.45 * colour
+        pixels[_edge(inside)] = colour
     return pixels.round().astype(np.uint8)
 
 
-def _edge(inside: np.ndarray, width: int) -> np.ndarray:
-    return inside & ~ndimage.binary_erosion(inside, iterations=width)
+def _edge(inside: np.ndarray) -> np.ndarray:
+    return inside & ~ndimage.binary_erosion(inside)
 
 
 def _colour(value: int) -> tuple[int, int, int]:

@@ -105,7 +105,9 @@ def _no_evidence(reference: str, measure: Measure, compared: Sequence[Row], frac
     else:
         start = f"No evidence yet that any of {len(compared)} arms is better or worse than {reference}"
     which = "the difference" if len(compared) == 1 else "the largest difference"
-    return f"{start}; {which} is that of {_with_numbers(largest, measure, fractions)}."
+    why = largest.comparison.why if largest.comparison else ""
+    end = f", {why}" if why.startswith("not beyond") else ""
+    return f"{start}; {which} is that of {_with_numbers(largest, measure, fractions)}{end}."
 
 
 def _name(row: Row, fractions: bool) -> str:
