@@ -18,8 +18,10 @@ def test_any_size_in_same_size_out(size):
     assert small(volume).shape == (2, 3, *size)
     deep = nnunet_unet(2, 3, patch_size=(8, 16, 24), widths=(4, 8, 16, 16)).train()
     assert deep(volume).shape == (2, 3, *size)
-    injected = injected_unet(2, 5, 3, widths=(4, 8, 16)).train()
-    assert injected(volume, torch.randn(2, 5, *size)).shape == (2, 3, *size)
+    for units in (0, 2):
+        injected = injected_unet(2, 5, 3, widths=(4, 8, 16), residual_units=units).train()
+        assert injected(volume, torch.randn(2, 5, *size)).shape == (2, 3, *size)
+        assert injected(volume, torch.randn(2, 5, *(-(-n // 2) for n in size))).shape == (2, 3, *size)
 
 
 def test_padding_repeats_the_border_and_leaves_fitting_volumes_alone():

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from monai.networks.layers.simplelayers import SkipConnection
 from torch import Tensor, nn
 
 from dimlift.models.any_size import AnySize
@@ -16,8 +17,8 @@ class InjectedUNet(nn.Module):
     """MONAI's residual U-Net; behind every block on the way down, projected features are added.
 
     The features are averaged onto the grid of the level (the first level of this U-Net lies at half resolution, so they
-    need not be finer than that), pass
-    a 1x1x1 convolution that starts at zero, and are added: the network starts as the plain U-Net.
+    need not be finer than that), pass a 1x1x1 convolution that starts at zero, and are added: the network starts as
+    the plain U-Net.
 
     Args:
         in_channels: channels of the image.
@@ -49,8 +50,9 @@ class InjectedUNet(nn.Module):
         return self._level(self.unet.model, image, features, 0)
 
     def _level(self, block: Any, state: Tensor, features: Tensor, level: int) -> Tensor:
-        # MONAI nests a level as (down, skip around the next level, up), and ends in a single block.
-        if not isinstance(block, nn.Sequential):
+        # MONAI nests a level as (down, skip around the next level, up), and ends in a single block, itself a
+        # Sequential where it has no residual units.
+        if not (isinstance(block, nn.Sequential) and isinstance(block[1], SkipConnection)):
             return self._add(block(state), features, level)
         down, skip, up = block
         state = self._add(down(state), features, level)
