@@ -52,6 +52,7 @@ def test_an_item_depends_on_seed_step_and_index_alone():
         assert torch.equal(long.image[:2], short.image)
         assert equal(one.batch(step, 2), short)
     assert not equal(one.batch(0, 2), one.batch(1, 2))
+    assert not torch.equal(*one.batch(0, 2).image)  # the two items of one batch
     assert not equal(one.batch(0, 2), PatchSampler(samples, (8, 8, 8), seed=5, **options).batch(0, 2))
 
 
