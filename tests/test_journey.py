@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from dimlift.metrics.segmentation import dice
 
+TWENTY_STEPS = ("arm.method=lifted", "budget.steps=20", "training.batch_size=1", "split.folds=3")
 HIPPOCAMPUS = Path(__file__).parents[2] / "shared" / "data" / "hippocampus"
 CASES = ("001", "003", "004", "006", "007", "011")
 
@@ -42,7 +43,7 @@ def data(tmp_path_factory):
 def run(data):
     dimlift("check", data)
     out = data.parent / "run"
-    dimlift("train", data, "arm.method=lifted", "budget.steps=20", "training.batch_size=1", "split.folds=3", "--out", out)
+    dimlift("train", data, *TWENTY_STEPS, "--out", out)
     return out
 
 
@@ -91,5 +92,5 @@ def test_twenty_steps_find_more_than_chance_would(run):
 
 def test_starting_a_finished_run_again_changes_nothing(run, data):
     before = {path: path.read_bytes() for path in run.rglob("*.json")}
-    dimlift("train", data, "arm.method=lifted", "budget.steps=20", "training.batch_size=1", "split.folds=3", "--out", run)
+    dimlift("train", data, *TWENTY_STEPS, "--out", run)
     assert before == {path: path.read_bytes() for path in run.rglob("*.json")}

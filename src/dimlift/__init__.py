@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dimlift.data.check import check_dataset as check
+    from dimlift.data.check import check_dataset as check  # noqa: F401
     from dimlift.data.dataset import open_dataset as open_dataset
     from dimlift.experiments.compare import compare as compare
     from dimlift.experiments.config import StudyConfig as StudyConfig

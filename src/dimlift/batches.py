@@ -1,4 +1,4 @@
-"""What a batch is: the contract between `data` and `experiments`, which make batches, and `methods`, which learn from them."""
+"""What a batch is: `data` and `experiments` make batches, `methods` learn from them."""
 
 from typing import NamedTuple
 
