@@ -192,10 +192,10 @@ def report(studies: int) -> str:
     lines += [
         "",
         f"Rates are percentages; a true 5.0 is measured with a standard error of {error:.1f}, so that among so many "
-        f"lines some lie above it by chance; the highest is {worst:.1f} %. Where nothing but the luck of training varies, "
-        "the interval is the t interval over seed means, whose true rate is exactly 5 %; elsewhere it errs on the careful "
-        "side, and pays for it in power. With eight arms without effect against one reference, 30 cases and 3 seeds, "
-        f"{many_arms(studies):.1f} % of studies hold any false verdict.",
+        f"lines some lie above it by chance; the highest is {worst:.1f} %. Where nothing but the luck of training "
+        "varies, the interval is the t interval over seed means, whose true rate is exactly 5 %; elsewhere it errs on "
+        "the careful side, and pays for it in power. With eight arms without effect against one reference, 30 cases "
+        f"and 3 seeds, {many_arms(studies):.1f} % of studies hold any false verdict.",
         "",
     ]
     return "\n".join(lines)
