@@ -55,8 +55,10 @@ def test_only_the_cases_it_was_given_shape_it_and_it_travels_with_the_weights():
     assert not list(projection.parameters())
 
 
-def test_channels_without_variance_answer_zero_and_not_noise():
-    maps = [torch.cat([torch.randn(2, 4, 4, 4), torch.full((2, 4, 4, 4), 3.0)])]
+@pytest.mark.parametrize("rest", ["constant", "copies"])
+def test_channels_that_add_nothing_answer_zero_and_not_noise(rest):
+    two = torch.randn(2, 4, 4, 4)
+    maps = [torch.cat([two, torch.full_like(two, 3.0) if rest == "constant" else 2 * two + 1])]
     projection = FeatureProjection((4,), components=4)
     projection.fit([maps])
     answer = projection(maps)[0]
