@@ -22,7 +22,14 @@ SMALL = {
     "nnunet": {"widths": [4, 8, 8]},
     "slices": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
     "lifted": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
-    "borrowed": {"network": "random:timm:test_resnet", "stages": None, "components": 8, "widths": [4, 8], "enlarge": 1},
+    "borrowed": {
+        "network": "random:timm:test_resnet",
+        "stages": None,
+        "planes": ["depth"],
+        "components": 8,
+        "widths": [4, 8],
+        "enlarge": 1,
+    },
 }
 """The smallest arm of each method; a new method needs its line here."""
 

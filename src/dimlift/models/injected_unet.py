@@ -14,7 +14,7 @@ from dimlift.models.unet import plain_unet
 
 
 class InjectedUNet(nn.Module):
-    """MONAI's residual U-Net; behind every block on the way down, projected features are added.
+    """MONAI's U-Net; behind every block on the way down, projected features are added.
 
     The features are averaged onto the grid of the level (the first level of this U-Net lies at half resolution, so they
     need not be finer than that), pass a 1x1x1 convolution that starts at zero, and are added: the network starts as
@@ -35,7 +35,7 @@ class InjectedUNet(nn.Module):
         classes: int,
         *,
         widths: Sequence[int] = (16, 32, 64, 128),
-        residual_units: int = 2,
+        residual_units: int = 0,
     ) -> None:
         super().__init__()
         padded = plain_unet(in_channels, classes, widths=widths, residual_units=residual_units)
@@ -71,7 +71,7 @@ def _silent(features: int, width: int) -> nn.Conv3d:
 
 
 def injected_unet(
-    in_channels: int, features: int, classes: int, *, widths: Sequence[int] = (16, 32, 64, 128), residual_units: int = 2
+    in_channels: int, features: int, classes: int, *, widths: Sequence[int] = (16, 32, 64, 128), residual_units: int = 0
 ) -> AnySize:
     """`InjectedUNet` for volumes of any size; call it with (image, features)."""
     network = InjectedUNet(in_channels, features, classes, widths=widths, residual_units=residual_units)

@@ -17,17 +17,17 @@ def plain_unet(
     classes: int,
     *,
     widths: Sequence[int] = (16, 32, 64, 128),
-    residual_units: int = 2,
+    residual_units: int = 0,
     strides: Sequence[Grid] | None = None,
     dropout: float = 0.0,
 ) -> AnySize:
-    """MONAI's residual U-Net with random weights, for volumes of any size.
+    """MONAI's U-Net with random weights, for volumes of any size.
 
     Args:
         in_channels: channels of a volume, borrowed features included.
         classes: channels of the answer.
         widths: channels of the levels, finest first.
-        residual_units: convolutions in each residual block.
+        residual_units: convolutions in each residual block; 0 for plain convolutions, twice as fast a step.
         strides: (z, y, x) step between levels, one fewer than `widths`; 2 everywhere if None.
         dropout: share of channels dropped inside the blocks.
     """

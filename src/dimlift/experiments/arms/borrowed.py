@@ -38,13 +38,13 @@ class BorrowedArm(Arm):
     )
     weights: str | None = Field(default=None, description="File with weights of the 2D network, instead of its own.")
     stages: tuple[int, ...] | None = Field(
-        default=(1, 2, 3, 4), description="Maps of the network that are used, 0 is the finest; null takes all."
+        default=(0, 1, 2, 3), description="Maps of the network that are used, 0 is the finest; null takes all."
     )
     planes: tuple[Literal["depth", "height", "width"], ...] = Field(
-        default=("depth",), description="Axes across which slices are cut."
+        default=("depth", "height", "width"), description="Axes across which slices are cut."
     )
     enlarge: PositiveFloat = Field(default=3.0, description="Slices are made isotropic and enlarged by this factor.")
-    cache_channels: int = Field(default=32, ge=1, description="Channels of each map that are kept in the cache.")
+    cache_channels: int = Field(default=64, ge=1, description="Channels of each map that are kept in the cache.")
     shown: tuple[int, ...] | None = Field(
         default=None, description="Channels of the volume the 2D network is shown, one or three; null shows all."
     )
@@ -54,16 +54,18 @@ class BorrowedArm(Arm):
         description="Times the features of a training volume are taken, under other brightness and size but the first; "
         "each patch draws one. Worth its time in long schedules.",
     )
-    components: int = Field(default=24, ge=1, description="Feature channels the U-Net is given, all maps together.")
+    components: int = Field(default=48, ge=1, description="Feature channels the U-Net is given, all maps together.")
     inject: Literal["input", "levels"] = Field(
-        default="input", description="Features enter beside the image, or behind the blocks of the U-Net."
+        default="levels",
+        description="Features enter behind the blocks of the U-Net, or (`input`) beside the image, at eight times "
+        "the voxels.",
     )
     widths: tuple[int, ...] = Field(
         default=(16, 32, 64, 128), min_length=2, description="Channels of the levels, finest first."
     )
-    residual_units: int = Field(default=2, ge=0, description="Convolutions in each residual block; 0 for plain ones.")
+    residual_units: int = Field(default=0, ge=0, description="Convolutions in each residual block; 0 for plain ones.")
     channel_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.1, description="Share of the feature channels set to zero in each training patch."
+        default=0.3, description="Share of the feature channels set to zero in each training patch."
     )
 
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class UNetArm(Arm):
-    """Plain 3D U-Net from scratch: MONAI's residual one."""
+    """Plain 3D U-Net from scratch: MONAI's."""
 
-    method: Literal["unet"] = Field(default="unet", description="Plain residual 3D U-Net from scratch.")
+    method: Literal["unet"] = Field(default="unet", description="Plain 3D U-Net from scratch.")
     widths: tuple[int, ...] = Field(
         default=(16, 32, 64, 128), min_length=2, description="Channels of the levels, finest first."
     )
     residual_units: int = Field(
-        default=2, ge=0, description="Convolutions in each residual block; 0 for plain convolutions."
+        default=0, ge=0, description="Convolutions in each residual block; 0 for plain convolutions."
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of channels dropped inside the blocks.")
 

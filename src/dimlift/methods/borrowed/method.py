@@ -61,7 +61,7 @@ class BorrowedUnet(nn.Module):
         components: int = 24,
         inject: Literal["input", "levels"] = "input",
         widths: Sequence[int] = (16, 32, 64, 128),
-        residual_units: int = 2,
+        residual_units: int = 0,
         channel_dropout: float = 0.1,
         criterion: nn.Module | None = None,
     ) -> None:
