@@ -6,7 +6,7 @@ import math
 import pytest
 
 from dimlift.errors import DataError
-from dimlift.records.record import Record, Score, load_records, write_json
+from dimlift.records.record import Record, Score, load_records, write_json, write_text
 
 
 def record(cell="c1", **changes):
@@ -32,7 +32,10 @@ def test_a_number_json_does_not_know_leaves_the_old_file_alone(tmp_path):
     path = write_json(tmp_path / "x.json", {"a": 1})
     with pytest.raises(ValueError):
         write_json(path, {"a": math.nan})
+    with pytest.raises(UnicodeEncodeError):  # fails half way
+        write_text(path, "a\ud800")
     assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1}', '{"schema": 2, "scores": []}'])

@@ -27,6 +27,19 @@ def test_variances_are_the_mean_squares_of_a_full_table():
     assert found.rest_variance == pytest.approx((rest**2).sum() / ((n - 1) * (s - 1)) / (n * s))
 
 
+@pytest.mark.parametrize("lucky", [False, True])
+def test_each_source_gets_its_own_quantile_and_the_interval_is_never_shorter_than_over_cases_alone(lucky):
+    d = table(np.random.default_rng(0), 7, 4)
+    if lucky:  # seeds that agree by luck
+        d = d - d.mean(0) + 0.01
+    found = of_table(d)
+    case_t, seed_t = stats.t.ppf(0.975, 6), stats.t.ppf(0.975, 3)
+    sources = case_t**2 * (found.case_variance - found.rest_variance) + seed_t**2 * found.seed_variance
+    cases_alone = case_t**2 * found.case_variance
+    assert (sources < cases_alone) == lucky
+    assert (found.high - found.low) / 2 == pytest.approx(np.sqrt(max(sources, cases_alone)))
+
+
 def test_p_is_the_level_at_which_the_interval_touches_zero():
     d = table(np.random.default_rng(1), 12, 3) + 0.02
     p = of_table(d).p
