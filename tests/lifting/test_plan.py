@@ -85,13 +85,13 @@ def test_a_plan_by_spacing_reaches_the_stages_it_means():
 def test_a_layer_named_in_the_plan_is_the_only_one_that_talks():
     lifted = dimlift.lift("timm:test_resnet", DepthPlan(kernel={"layer2.0.conv2": 3}))
     assert list(lifted.weights_report.inflated) == ["layer2.0.conv2.weight"]
-    with pytest.raises(UnknownName, match="nearest: .*layer1"):
+    with pytest.raises(UnknownName, match=r"nearest: .*layer1"):
         dimlift.lift("timm:test_resnet", DepthPlan(kernel={"layr1": 3}))
 
 
 def test_a_plan_that_does_not_fit_the_network_says_so_and_leaves_it_alone():
     network = nn.Sequential(nn.Conv2d(3, 4, (1, 3)), nn.ReLU())
-    with pytest.raises(PlanError, match="need cubic kernels.*3x1"):
+    with pytest.raises(PlanError, match=r"need cubic kernels.*3x1"):
         dimlift.lift(network, DepthPlan(axes=("depth", "width")))
     with pytest.raises(PlanError, match="no feature_info"):
         dimlift.lift(network, DepthPlan(reduce=(2,)))
@@ -99,7 +99,7 @@ def test_a_plan_that_does_not_fit_the_network_says_so_and_leaves_it_alone():
         dimlift.lift("timm:test_resnet", DepthPlan(reduce=(1, 1, 1, 1, 1, 2)), features_only=True)
     with pytest.raises(PlanError, match="no attention"):
         dimlift.lift("timm:test_resnet", DepthPlan(attention="joint"))
-    with pytest.raises(CannotLift, match="no nn.Conv2d"):
+    with pytest.raises(CannotLift, match=r"no nn\.Conv2d"):
         dimlift.lift(nn.Linear(3, 3))
     with pytest.raises(PlanError, match="open a network by its name"):
         dimlift.lift(network, pretrained=True)

@@ -39,7 +39,7 @@ def plan_fits(network: nn.Module, plan: DepthPlan) -> list[Place]:
     readers = image_readers(network)
     if any(name in tubelets for name in readers) and len({tubelets.get(name) for name in readers}) > 1:
         raise PlanError(
-            f"the image is read by {', '.join(readers)}, and not all of them in tubelets of one depth; use stride='none'"
+            f"the image is read by {', '.join(readers)}, and not all in tubelets of one depth; use stride='none'"
         )
     if plan.attention != "slice" and not any(is_attention(module) for module in network.modules()):
         raise PlanError(f"attention={plan.attention!r}, but this network has no attention; use attention='slice'")
@@ -166,9 +166,9 @@ def _certify(lifted: Lifted, trial: Trial, places: list[Place], layers: list[Lay
     for claim in claims:
         if not claim.holds:
             raise CannotLift(
-                f"{lifted.source or type(lifted.network).__name__}: the law of {claim.law} should hold under this plan, "
-                f"but its error is {claim.error} (allowed {claim.tolerance}); a layer mixes slices in a way that is not "
-                "known here. certify=False lifts it all the same"
+                f"{lifted.source or type(lifted.network).__name__}: the law of {claim.law} should hold under this "
+                f"plan, but its error is {claim.error} (allowed {claim.tolerance}); a layer mixes slices in a way that "
+                "is not known here. certify=False lifts it all the same"
             )
     return certificate
 

@@ -49,7 +49,7 @@ def _flatten_convolution(state: dict[str, Tensor], name: str, conv: TalkingConvo
             weight = weight * total[:, None, None, None]
         elif not torch.allclose(total, torch.ones_like(total), atol=1e-6):
             raise CannotLift(
-                f"{name} standardises its kernel, which undoes the {float(total.mean()):.3f} its depth profile now sums "
-                "to; divide the profile by its sum, or keep the lifted weights"
+                f"{name} standardises its kernel, which undoes the {float(total.mean()):.3f} its depth profile "
+                "now sums to; divide the profile by its sum, or keep the lifted weights"
             )
     state[f"{name}.weight"] = weight

@@ -75,7 +75,7 @@ def refine_stem(readers: dict[str, nn.Conv2d], stride: int) -> None:
         if not 1 <= stride <= old:
             raise PlanError(f"stem_stride={stride} is not between 1 and the {old} of {name}; leave it out to keep it")
         if kernel == old and stride < old:  # a patchifying stem has no padding: keep maps a whole fraction of the image
-            conv.padding = "same" if stride == 1 else ((kernel - stride) // 2,) * 2  # type: ignore[assignment]
+            conv.padding = "same" if stride == 1 else ((kernel - stride) // 2,) * 2
             side = (kernel - 1) // 2
             conv._reversed_padding_repeated_twice = [side, kernel - 1 - side] * 2
         conv.stride = (stride, stride)

@@ -22,7 +22,7 @@ def lift(
     plan: DepthPlan = DepthPlan(),  # noqa: B008 - a frozen value
     *,
     in_channels: int | None = None,
-    pretrained: bool = False,
+    pretrained: bool | None = None,
     download: bool = False,
     weights: str | Path | None = None,
     image_size: int | tuple[int, int] | None = None,
@@ -41,7 +41,8 @@ def lift(
             "packaged:efficientnet_lite0").
         plan: how its slices talk.
         in_channels: channels of the volumes; those of the 2D network if not given.
-        pretrained: for a name, read the source's own weights.
+        pretrained: for a name, read the source's own weights; False draws random ones. If not said, only packaged
+            networks come with theirs.
         download: allow the source to fetch them if they are not on this machine.
         weights: for a name, a local .safetensors, .pt or .pth file to fill it from.
         image_size: (height, width) of the slices, for networks bound to one size.

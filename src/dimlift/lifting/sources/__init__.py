@@ -1,5 +1,6 @@
 """Where 2D networks come from. Each library is imported in one file, and only when it is asked for."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ KINDS = ("timm", "packaged")
 def open_network(
     name: str,
     *,
-    pretrained: bool = False,
+    pretrained: bool | None = None,
     download: bool = False,
     features_only: bool = False,
     image_size: int | tuple[int, int] | None = None,
@@ -25,7 +26,8 @@ def open_network(
 
     Args:
         name: "timm:resnet18", "packaged:efficientnet_lite0"; a bare name means timm.
-        pretrained: read the source's own weights. Packaged networks always have theirs.
+        pretrained: read the source's own weights; False draws random ones. If not said, a packaged network has its
+            weights, which lie on this machine, and any other has random ones.
         download: fetch them if they are not on this machine.
         features_only: a list of maps instead of logits.
         image_size: (height, width) for networks built for one size.
@@ -40,11 +42,11 @@ def open_network(
     if not rest:
         kind, rest = "timm", name
     if kind == "timm":
-        from dimlift.lifting.sources.timm import open_timm
+        from dimlift.lifting.sources.timm import keys_of_whole, open_timm
 
         network, info = open_timm(
             rest,
-            pretrained=pretrained,
+            pretrained=bool(pretrained),
             download=download,
             features_only=features_only,
             image_size=image_size,
@@ -53,15 +55,15 @@ def open_network(
     elif kind == "packaged":
         from dimlift.lifting.sources.packaged import open_packaged
 
-        network, info = open_packaged(rest, features_only=features_only, image_size=image_size, **options)
+        network, info = open_packaged(
+            rest, pretrained=pretrained is not False, features_only=features_only, image_size=image_size, **options
+        )
     else:
         raise UnknownName("source of networks", kind, KINDS)
     if weights is not None:
-        from dataclasses import replace
-
         from dimlift.lifting.sources.files import load_weights
 
-        load_weights(network, Path(weights))
+        load_weights(network, Path(weights), keys_of_whole(rest) if features_only and kind == "timm" else ())
         info = replace(info, weights=str(weights))
     return network, info
 

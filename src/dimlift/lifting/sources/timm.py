@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from dimlift.errors import PlanError, UnknownName, WeightsError
@@ -59,6 +60,13 @@ def open_timm(
         ) from fault
     info = describe(network, name)
     return network, replace(info, weights="pretrained" if pretrained else "random")
+
+
+def keys_of_whole(name: str) -> list[str]:
+    """Keys of the network with its head, from a build without numbers."""
+    with torch.device("meta"):
+        network, _ = open_timm(name)
+    return list(network.state_dict())
 
 
 def _must_be_cached(name: str) -> None:

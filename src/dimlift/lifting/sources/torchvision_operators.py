@@ -1,8 +1,8 @@
 """Make `import torchvision` work beside a CPU-only torch.
 
 The registry's torchvision is built against CUDA; beside a CPU torch its operators do not load, and importing it dies
-with `operator torchvision::nms does not exist`, taking timm, lightning and transformers along. Naming the two operators it
-looks for, without giving them a body, is enough for everything that does not detect boxes.
+with `operator torchvision::nms does not exist`, taking timm, lightning and transformers along. Naming the two operators
+it looks for, without giving them a body, is enough for everything that does not detect boxes.
 """
 
 import importlib

@@ -183,10 +183,10 @@ def lift_convolution(
     if k > 1 and factorised:
         profiles = nn.Parameter(shares.repeat(conv.out_channels, 1))
     elif k > 1:
-        weight = inflate(weight, k, profile, axes)
+        weight = mixing.tap_after_tap(inflate(weight, k, profile, axes))
     trained = conv.weight.requires_grad
     if weight is not conv.weight:
-        conv.weight = nn.Parameter(weight.contiguous(), requires_grad=trained)
+        conv.weight = nn.Parameter(weight, requires_grad=trained)
     conv.__class__ = _talking(type(conv))  # type: ignore[arg-type]  # a class hashes by identity
     conv.axes = axes if k > 1 else ("depth",)  # type: ignore[assignment]
     conv.kind, conv.depth_size, conv.tubelets, conv.adapted = kind, k, tubelets and k > 1, adapted  # type: ignore[assignment]

@@ -98,4 +98,4 @@ def prefer_fused_attention(network: nn.Module) -> None:
     """Have timm's attention take its scaled_dot_product_attention branch, the one that can be seen from outside."""
     for module in network.modules():
         if getattr(module, "fused_attn", None) is False:
-            module.fused_attn = True
+            module.fused_attn = True  # type: ignore[assignment]
