@@ -40,8 +40,8 @@ def places(folder) -> Places:
     return Places(folder, folder / "weights", folder / "predictions", folder / "checkpoints", folder / "cache")
 
 
-def arm_of(method: str):
-    return METHODS[method].model_validate({"method": method, **SMALL[method]})
+def arm_of(method: str, **options):
+    return METHODS[method].model_validate({"method": method, **SMALL[method], **options})
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -109,3 +109,24 @@ def test_the_seed_of_a_run_draws_the_random_network_features_come_from(data):
     tasks = [Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8), seed=seed) for seed in (0, 1)]
     digests = {arm_of("borrowed").build(task).extractor.digest for task in tasks}
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize("method", ["slices", "lifted"])
+def test_a_control_with_random_weights_has_none_of_the_pretrained_ones(method):
+    """The packaged network lies on this disk; a control that read it all the same would prove nothing."""
+    task = Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8))
+
+    def kernels(pretrained: bool, seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        arm = arm_of(method, network="packaged:efficientnet_lite0", pretrained=pretrained)
+        state = arm.build(task).state_dict()
+        kept = [weight.flatten() for name, weight in state.items() if name.endswith("conv_pw.weight")]
+        return torch.cat(kept)
+
+    trained = kernels(True, 0)
+    assert torch.equal(trained, kernels(True, 1))
+    for seed in (0, 1):
+        drawn = kernels(False, seed)
+        assert drawn.shape == trained.shape
+        assert abs(float(torch.corrcoef(torch.stack([drawn, trained]))[0, 1])) < 0.05
+    assert not torch.equal(kernels(False, 0), kernels(False, 1))

@@ -93,7 +93,7 @@ def lift(
             image_size=image_size,
             features_only=features,
             weights=weights,
-            pretrained=pretrained,
+            pretrained=pretrained or None,
             download=download,
             certify=certify,
         )

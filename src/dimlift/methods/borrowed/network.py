@@ -73,8 +73,6 @@ def open_slice_network(settings: BorrowSettings) -> SliceNetwork:
             if "dynamic_img_size" not in str(fault):
                 raise
             network, info = open_network(name, **options)
-    if kind == "random":
-        randomise(network, settings.seed)
     mean, deviation = info.mean or IMAGENET_MEAN, info.std or IMAGENET_DEVIATION
     return SliceNetwork(Frozen(network), tuple(mean), tuple(deviation), info.licence)
 
@@ -86,24 +84,6 @@ def wrap_network(
 ) -> SliceNetwork:
     """A network of one's own that maps pictures to a list of maps; it is copied, the original stays awake."""
     return SliceNetwork(Frozen(copy.deepcopy(network)), mean, deviation)
-
-
-def randomise(network: nn.Module, seed: int) -> None:
-    """Draw every weight anew, for networks that come with theirs and cannot be built without.
-
-    Convolutions and linear layers get variance-keeping normal weights (He et al., 2015,
-    https://arxiv.org/abs/1502.01852), biases zero, norms their neutral values.
-    """
-    draw = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            spread = (2.0 / module.weight[0].numel()) ** 0.5
-            with torch.no_grad():
-                module.weight.copy_(torch.randn(module.weight.shape, generator=draw) * spread)
-                if module.bias is not None:
-                    module.bias.zero_()
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm):
-            module.reset_parameters()
 
 
 def _map_channels(network: nn.Module) -> list[int] | None:
