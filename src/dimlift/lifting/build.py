@@ -162,6 +162,7 @@ def _certify(lifted: Lifted, trial: Trial, places: list[Place], layers: list[Lay
         claims,
         tuple(trial.volume(False).shape),
         time.perf_counter() - started,
+        _notes(lifted, trial),
     )
     for claim in claims:
         if not claim.holds:
@@ -171,6 +172,13 @@ def _certify(lifted: Lifted, trial: Trial, places: list[Place], layers: list[Lay
                 "is not known here. certify=False lifts it all the same"
             )
     return certificate
+
+
+def _notes(lifted: Lifted, trial: Trial) -> tuple[str, ...]:
+    images = trial.slices.shape[1]
+    if images == lifted.in_channels:
+        return ()
+    return (f"reads {lifted.in_channels} channel(s) where the 2D network read {images}: grey answers as before",)
 
 
 def _normalise(lifted: Lifted, normalisation: Normalisation, readers: Readers) -> None:
