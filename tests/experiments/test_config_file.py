@@ -131,3 +131,13 @@ def test_every_method_is_named_as_in_the_table_and_describes_its_keys(method):
     arm = METHODS[method]
     assert arm.model_validate({"method": method}).method == method
     assert all(field.description for field in arm.model_fields.values())
+
+
+def test_an_arm_may_set_its_own_rate_and_precision():
+    raw = {**MINIMAL, "training": {"rate": 1e-3, "precision": "bf16"}}
+    arm = raw.pop("arm")
+    shared = parse({**raw, "arm": arm}, TrainConfig, source="a test").loop
+    assert (shared.rate, shared.precision) == (1e-3, "bf16")
+    own = parse({**raw, "arm": {**arm, "rate": 1e-4, "precision": "32"}}, TrainConfig, source="a test").loop
+    assert (own.rate, own.precision) == (1e-4, "32")
+    assert own.batch_size == shared.batch_size

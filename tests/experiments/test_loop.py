@@ -12,7 +12,7 @@ from dimlift.experiments.sections import BudgetSection, TrainingSection
 
 from .small_method import SmallMethod, batch_at
 
-TRAINING = TrainingSection(device="cpu", ema=0.9, checkpoint_every=1e-9, validate_every=0.5)
+TRAINING = TrainingSection(device="cpu", rate=1e-2, ema=0.9, checkpoint_every=1e-9, validate_every=0.5)
 TEN = BudgetSection(steps=10)
 
 
@@ -22,7 +22,7 @@ class Interrupted(Exception):
 
 def run(method=None, batches=batch_at, budget=TEN, training=TRAINING, **more):
     method = method or SmallMethod()
-    return method, fit(method, batches, budget=budget, training=training, rate=1e-2, seed=3, **more)
+    return method, fit(method, batches, budget=budget, training=training, seed=3, **more)
 
 
 def interrupted_at(step):

@@ -165,7 +165,7 @@ def train_cell(
     Returns:
         the trained network, what training came to, and the seconds feature extraction took.
     """
-    training, task = config.training, material.task
+    training, task = config.loop, material.task
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         method = config.arm.build(task)
@@ -188,7 +188,6 @@ def train_cell(
         lambda step: sampler.batch(step, training.batch_size),
         budget=config.budget,
         training=training,
-        rate=config.rate,
         seed=config.seed,
         arm=config.name,
         spent=spent,

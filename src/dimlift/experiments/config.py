@@ -79,9 +79,10 @@ class TrainConfig(_Common):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
-    def rate(self) -> float:
-        """The learning rate of the arm."""
-        return self.arm.rate or self.training.rate
+    def loop(self) -> TrainingSection:
+        """The training loop, with what the arm sets for itself."""
+        own = {"rate": self.arm.rate, "precision": self.arm.precision}
+        return self.training.model_copy(update={key: value for key, value in own.items() if value is not None})
 
 
 class StudyConfig(_Common):

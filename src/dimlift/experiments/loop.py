@@ -50,7 +50,6 @@ def fit(
     *,
     budget: BudgetSection,
     training: TrainingSection,
-    rate: float,
     seed: int,
     arm: str = "",
     spent: float = 0.0,
@@ -72,7 +71,7 @@ def fit(
     """
     fabric = _fabric(training)
     _lay_out_channels_last(method)
-    optimiser = adamw(method.parameter_groups(rate), training.weight_decay)  # type: ignore[operator]
+    optimiser = adamw(method.parameter_groups(training.rate), training.weight_decay)  # type: ignore[operator]
     module, stepper = fabric.setup(method, optimiser)
     module.mark_forward_method("loss")
     average = MovingAverage(method, training.ema) if training.ema else None

@@ -96,6 +96,9 @@ class Arm(Section):
     rate: PositiveFloat | None = Field(
         default=None, description="Learning rate of this arm; `training.rate` if not set."
     )
+    precision: Literal["32", "bf16"] | None = Field(
+        default=None, description="Arithmetic of this arm; `training.precision` if not set."
+    )
 
     @abstractmethod
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
