@@ -110,7 +110,7 @@ def main() -> None:
         found = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
         print(
             f"{chosen.large}, live module, certify=False: {found['cpu']:.2f} s of processor, {found['wall']:.2f} s "
-            f"of clock, weights {found['weights'] / 1e9:.2f} GB, peak with source {found['peak'] / found['weights']:.2f}x"
+            f"of clock, {found['weights'] / 1e9:.2f} GB of weights, with source {found['peak'] / found['weights']:.2f}x"
         )
     runs = [
         subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, check=True, text=True) for _ in range(3)

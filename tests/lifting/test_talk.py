@@ -219,8 +219,9 @@ def test_mean_and_std_go_where_zero_padding_stays_right(name):
     centre, scale = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (mean, std))
     for a, b in zip(answers(flat, (image - centre) / scale), answers(lifted, image[:, :, None]), strict=True):
         torch.testing.assert_close(a, b[:, :, 0], rtol=1e-9, atol=1e-9)
+    again = dimlift.flatten(lifted)
     for key, tensor in flat.state_dict().items():
-        torch.testing.assert_close(dimlift.flatten(lifted)[key], tensor)
+        torch.testing.assert_close(again[key], tensor)
     with pytest.raises(PlanError, match="std must be positive"):
         dimlift.lift(flat, std=(0.0,))
 
