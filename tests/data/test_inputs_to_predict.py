@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dimlift.data.inputs import find_inputs
 from small_files import make_image, save
 
 from dimlift.data.dataset import open_dataset
 from dimlift.data.formats import read_grid
+from dimlift.data.inputs import find_inputs
 from dimlift.errors import DataError
 
 

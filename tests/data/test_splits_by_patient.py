@@ -57,7 +57,7 @@ def test_classes_are_spread_over_folds():
     [
         ([0], 2, "one case cannot be split into training and test"),
         ([0, 0, 0], 2, "1 patient .*add patients"),
-        ([0, 1, 2], 5, "at most 3 folds"),
+        ([0, 1, 2], 5, r"at most 3 \(split.folds=3\)"),
         ([0, 1, 2], 1, "at least 2"),
     ],
 )

@@ -46,3 +46,27 @@ def test_a_file_is_no_folder(tmp_path):
     path.write_text("")
     with pytest.raises(RunError, match="is a file"), claimed(path, "train", "one", {}):
         pass
+
+
+def refused(out, before=lambda out: None):
+    with claimed(out, "train", "one", {}):
+        before(out)
+        raise RunError("no")
+
+
+def test_a_refused_run_leaves_nothing_behind(tmp_path):
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.mkdir()
+    for out in (new, old):
+        with pytest.raises(RunError, match="no"):
+            refused(out)
+    assert not new.exists()
+    assert list(old.iterdir()) == []
+
+
+def test_a_run_that_got_somewhere_keeps_its_folder(tmp_path):
+    with pytest.raises(RunError, match="no"):
+        refused(tmp_path, lambda out: (out / "checkpoints").mkdir())
+    assert (tmp_path / "run.json").is_file()
+    with claimed(tmp_path, "train", "one", {}):
+        pass

@@ -52,3 +52,10 @@ def test_records_metrics_and_report_import_no_torch():
     probe = f"import sys, {rooms}, dimlift.report.page, dimlift.report.summary; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    write_weights(tmp_path, {"a": torch.zeros(1)}, {})
+    modes = {(tmp_path / name).stat().st_mode & 0o777 for name in ("model.safetensors", "model.json")}
+    assert len(modes) == 1
+    assert modes != {0o600}

@@ -31,6 +31,9 @@ _GZIP_LARGEST_RATIO = 1032
 _GZIP_OVERHEAD = 64
 _AGAIN = "download or copy it again from its source"
 
+PIECE = 1 << 16
+"""Bytes read at once."""
+
 
 def read_volume(path: str | Path) -> Volume:
     """Read a `.nii` or `.nii.gz` file, every byte of it.
@@ -189,7 +192,8 @@ def _read_payload(path: Path, stream: IO[bytes], header: Any) -> bytearray:
     view, filled = memoryview(payload), 0
     try:
         while filled < wanted:
-            count = stream.readinto(view[filled:])  # type: ignore[attr-defined]
+            # a piece at a time: a stream that breaks off still hands out the pieces before
+            count = stream.readinto(view[filled : filled + PIECE])  # type: ignore[attr-defined]
             if not count:
                 break
             filled += count

@@ -30,12 +30,12 @@ def folds(dataset: Dataset, k: int = 5, seed: int = 0) -> list[Split]:
     if len(cases) < 2:
         raise DataError(
             f"{dataset.name} has {len(cases)} case: one case cannot be split into training and test; "
-            "add cases, or cut its volume into two files with different names"
+            "add cases of other patients"
         )
     if len(groups) < k:
         raise DataError(
             f"{dataset.name} has {len(groups)} patient{'s' if len(groups) != 1 else ''} (groups) for {k} folds; "
-            f"{'add patients' if len(groups) < 2 else f'ask for at most {len(groups)} folds'}"
+            f"{'add patients' if len(groups) < 2 else f'ask for at most {len(groups)} (split.folds={len(groups)})'}"
         )
     if dataset.task == "classification" and all(isinstance(case.label, int) for case in cases):
         return _stratified(cases, k, seed)

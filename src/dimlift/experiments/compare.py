@@ -133,9 +133,7 @@ def _describe(config: StudyConfig, dataset: Dataset, cells: list[TrainConfig], o
     tested = {case.name: case for cell in cells for case in split_cases(dataset, cell)[1]}
     paths = {
         name: plan.CasePaths(
-            str(case.images[0].resolve()),
-            str(case.label.resolve()) if isinstance(case.label, Path) else None,
-            case.group,
+            _from(out, case.images[0]), _from(out, case.label) if isinstance(case.label, Path) else None, case.group
         )
         for name, case in tested.items()
     }
@@ -152,3 +150,9 @@ def _describe(config: StudyConfig, dataset: Dataset, cells: list[TrainConfig], o
         budget=config.budget.model_dump(exclude_none=True),
         cases=paths,
     ).save(out)
+
+
+def _from(out: Path, file: Path) -> str:
+    """A file inside the study folder by its place there, so that the folder can move; any other by its whole path."""
+    whole = file.resolve()
+    return str(whole.relative_to(out.resolve())) if whole.is_relative_to(out.resolve()) else str(whole)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
-from dimlift.errors import RunError
+from dimlift.errors import DimliftError, RunError
 from dimlift.records.record import write_json
 
 SCHEMA = 1
@@ -44,6 +44,7 @@ def claimed(out: Path, kind: Kind, identity: str, config: dict[str, Any]) -> Ite
             f"{f' (it differs in {changed})' if changed else ''}; choose another folder, "
             f"or start with the configuration in {out / CONFIG} to go on with it"
         )
+    existed = out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as lock:
         try:
@@ -53,7 +54,20 @@ def claimed(out: Path, kind: Kind, identity: str, config: dict[str, Any]) -> Ite
         if owner is None:
             (out / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
             write_json(out / OWNER, {"schema": SCHEMA, "kind": kind, "identity": identity, "config": config})
-        yield out
+        try:
+            yield out
+        except DimliftError:
+            if owner is None and not any((out / name).exists() for name in RESULTS if name != CONFIG):
+                _withdraw(out, existed)
+            raise
+
+
+def _withdraw(out: Path, existed: bool) -> None:
+    """Leave a folder as it was: the run was refused before it had any result."""
+    for name in (CONFIG, OWNER, ".lock"):
+        (out / name).unlink(missing_ok=True)
+    if not existed and not any(out.iterdir()):
+        out.rmdir()
 
 
 def _owner(out: Path) -> dict[str, Any] | None:

@@ -43,11 +43,18 @@ def write_weights(folder: Path, state: "Mapping[str, Tensor]", card: Mapping[str
         save_file(plain, scratch)
         with scratch.open("rb") as stream:
             os.fsync(stream.fileno())
+        scratch.chmod(0o666 & ~_umask())  # safetensors makes files only their owner may read
         os.replace(scratch, folder / WEIGHTS_NAME)
     finally:
         scratch.unlink(missing_ok=True)
     write_json(folder / CARD_NAME, {"schema": SCHEMA, **card})
     return folder
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def read_card(folder: Path) -> dict[str, Any]:

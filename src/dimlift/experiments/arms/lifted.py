@@ -1,18 +1,19 @@
-"""A 2D network and a light decoder: its slices talk as the depth plan says, or not at all."""
+"""A 2D network and a decoder: its slices talk as the depth plan says, or not at all."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from dimlift.experiments.arms.arm import Arm, PlanSection, Task
+from dimlift.experiments.arms.decoders import DecoderName, build_decoder
 from dimlift.experiments.sections import PositiveFloat, Share
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class _FromTwoDimensions(Arm):
-    """What slice by slice and lifted share."""
+class FromTwoDimensions(Arm):
+    """What all arms around a 2D network and a decoder share."""
 
     network: str = Field(
         default="packaged:efficientnet_lite0", description="2D network, `SOURCE:NAME`, for example `timm:resnet18`."
@@ -22,9 +23,19 @@ class _FromTwoDimensions(Arm):
     )
     weights: str | None = Field(default=None, description="File with weights of the 2D network, instead of its own.")
     image_size: int | None = Field(default=None, ge=1, description="Slice size of networks that want a fixed one.")
+    maps: tuple[int, ...] | None = Field(
+        default=None,
+        description="Stages or blocks of the 2D network whose maps the decoder reads, 0 is the first; the source's own "
+        "choice if not set. For a vision transformer of 12 blocks: `[2, 5, 8, 11]`.",
+    )
+    decoder: DecoderName = Field(
+        default="light",
+        description="What turns maps into an answer: `light` (feature pyramid), `upernet`, `unetr` or `mlp` (SegFormer).",
+    )
     width: int = Field(default=64, ge=1, description="Channels of the decoder.")
     image_path: bool = Field(
-        default=True, description="Let the decoder see the raw volume at full and half resolution."
+        default=True,
+        description="Let a `light` or `unetr` decoder see the raw volume; `upernet` and `mlp` read maps only.",
     )
     encoder_scale: PositiveFloat = Field(
         default=1.0, description="Learning rate of the 2D network as a share of the arm's."
@@ -48,6 +59,18 @@ class _FromTwoDimensions(Arm):
             image_size=self.image_size,
             features_only=True,
             certify=fresh,
+            **({} if self.maps is None else {"out_indices": self.maps}),
+        )
+
+    def _decoder(self, encoder: Any, task: Task, depth_kernel: int) -> "nn.Module":
+        return build_decoder(
+            self.decoder,
+            encoder,
+            task.classes,
+            width=self.width,
+            image_path=self.image_path,
+            depth_kernel=depth_kernel,
+            gradient_checkpointing=task.gradient_checkpointing,
         )
 
     def _learning(self) -> dict[str, Any]:
@@ -71,7 +94,7 @@ class _FromTwoDimensions(Arm):
         )
 
 
-class SlicesArm(_FromTwoDimensions):
+class SlicesArm(FromTwoDimensions):
     """The 2D network slice by slice: no slice sees another."""
 
     method: Literal["slices"] = Field(default="slices", description="2D network slice by slice, with a 2D decoder.")
@@ -87,14 +110,13 @@ class SlicesArm(_FromTwoDimensions):
         return slice_by_slice(
             encoder,
             task.classes,
-            width=self.width,
-            image_path=self.image_path,
+            decoder=self._decoder(encoder, task, 1),
             gradient_checkpointing=task.gradient_checkpointing,
             **self._learning(),
         )
 
 
-class LiftedArm(_FromTwoDimensions):
+class LiftedArm(FromTwoDimensions):
     """The 2D network lifted to 3D, with a 3D decoder."""
 
     method: Literal["lifted"] = Field(default="lifted", description="2D network lifted to 3D, with a 3D decoder.")
@@ -111,8 +133,7 @@ class LiftedArm(_FromTwoDimensions):
         model = Segmenter(
             encoder,
             task.classes,
-            width=self.width,
-            image_path=self.image_path,
+            decoder=self._decoder(encoder, task, 3),
             gradient_checkpointing=task.gradient_checkpointing,
         )
         return Supervised(model, **self._learning())
