@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dimlift.batches import VolumeBatch
+from dimlift.decoders.light import LightDecoder
 from dimlift.errors import PlanError
 from dimlift.lifting.network import lift
 from dimlift.lifting.plan import DepthPlan
@@ -31,7 +32,7 @@ def _moved_slices(method: Supervised) -> torch.Tensor:
 
 
 def test_no_slice_sees_another():
-    method = slice_by_slice(_encoder(FLAT), 3, width=16).eval()
+    method = slice_by_slice(_encoder(FLAT), 3).eval()
     assert isinstance(method, Method)
     moved = _moved_slices(method)
     assert moved[[0, 1, 3, 4]].max() < 1e-5
@@ -39,8 +40,10 @@ def test_no_slice_sees_another():
 
 
 def test_lifted_slices_talk_once_their_kernels_or_their_decoder_are_deep():
-    deep_kernels = Supervised(Segmenter(_encoder(DepthPlan(kernel=3, profile="average")), 3, width=16, depth_kernel=1))
-    deep_decoder = Supervised(Segmenter(_encoder(FLAT), 3, width=16))
+    deep = _encoder(DepthPlan(kernel=3, profile="average"))
+    decoder = LightDecoder(deep.channels, deep.strides, 3, width=16, depth_kernel=1)
+    deep_kernels = Supervised(Segmenter(deep, 3, decoder=decoder))
+    deep_decoder = Supervised(Segmenter(_encoder(FLAT), 3))
     for method in (deep_kernels, deep_decoder):
         assert _moved_slices(method.eval())[[1, 3]].min() > 1e-4
 
@@ -48,7 +51,7 @@ def test_lifted_slices_talk_once_their_kernels_or_their_decoder_are_deep():
 def test_one_step_reaches_encoder_and_decoder_in_bfloat16_and_channels_last():
     torch.manual_seed(0)
     encoder = _encoder(DepthPlan(kernel=3, reduce=(1, 2, 1, 1)))
-    method = Supervised(Segmenter(encoder, 2, width=16), encoder_scale=0.1, layer_decay=0.8).train()
+    method = Supervised(Segmenter(encoder, 2), encoder_scale=0.1, layer_decay=0.8).train()
     for parameter in method.parameters():  # a lifted network has kernels of both ranks
         if parameter.dim() > 3:
             layout = torch.channels_last if parameter.dim() == 4 else torch.channels_last_3d
@@ -70,8 +73,8 @@ def test_recomputed_activations_of_a_lifted_encoder_give_the_same_gradients():
     gradients = []
     image = torch.randn(2, 1, 3, 32, 32)
     batch = VolumeBatch(image, (image[:, 0] > 0).long(), ("a", "b"))
-    plain = Segmenter(_encoder(DepthPlan(kernel=3)), 2, width=16)
-    frugal = Segmenter(_encoder(DepthPlan(kernel=3)), 2, width=16, gradient_checkpointing=True)
+    plain = Segmenter(_encoder(DepthPlan(kernel=3)), 2)
+    frugal = Segmenter(_encoder(DepthPlan(kernel=3)), 2, gradient_checkpointing=True)
     frugal.load_state_dict(plain.state_dict())
     for model in (plain, frugal):
         method = Supervised(model).train()
@@ -96,3 +99,9 @@ def test_a_plan_in_which_slices_talk_is_refused(plan, found):
         slice_by_slice(_encoder(plan), 2)
     with pytest.raises(PlanError, match="no depth plan"):
         slice_by_slice(torch.nn.Identity(), 2)
+
+
+def test_a_decoder_in_which_slices_talk_is_refused():
+    encoder = _encoder(FLAT)
+    with pytest.raises(PlanError, match="depth_kernel=3"):
+        slice_by_slice(encoder, 2, decoder=LightDecoder(encoder.channels, encoder.strides, 2))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dimlift.decoders.light import LightDecoder
 from dimlift.errors import CannotLift, ShapeError
 from dimlift.models.classifier import Classifier
 from dimlift.models.segmenter import Segmenter
@@ -12,12 +13,16 @@ from dimlift.models.segmenter import Segmenter
 @pytest.mark.parametrize("size", [(4, 16, 16), (3, 9, 13), (1, 5, 6)])
 @pytest.mark.parametrize("image_path", [True, False])
 def test_logits_lie_on_the_voxels_of_the_volume(small_encoder, size, image_path):
-    model = Segmenter(small_encoder(in_channels=2), 3, width=16, image_path=image_path)
+    encoder = small_encoder(in_channels=2)
+    decoder = LightDecoder(encoder.channels, encoder.strides, 3, width=16, image_channels=2 if image_path else 0)
+    model = Segmenter(encoder, 3, decoder=decoder)
     assert model(torch.randn(2, 2, *size)).shape == (2, 3, *size)
 
 
 def test_flat_kernels_and_a_flat_decoder_keep_slices_apart(small_encoder):
-    model = Segmenter(small_encoder(depth_kernel=1), 2, width=16, depth_kernel=1).eval()
+    encoder = small_encoder(depth_kernel=1)
+    decoder = LightDecoder(encoder.channels, encoder.strides, 2, width=16, image_channels=1, depth_kernel=1)
+    model = Segmenter(encoder, 2, decoder=decoder).eval()
     volume = torch.randn(1, 1, 5, 12, 12)
     changed = volume.clone()
     changed[:, :, 1] = torch.randn(12, 12)
@@ -60,5 +65,8 @@ def test_encoders_without_maps_and_wrong_channels_are_refused(small_encoder):
     for build in (Segmenter, Classifier):
         with pytest.raises(CannotLift, match="features_only=True"):
             build(nn.Conv3d(1, 1, 1), 2)
+    encoder = small_encoder()
+    with pytest.raises(ShapeError, match="answers 4 channels, 2 classes"):
+        Segmenter(encoder, 2, decoder=LightDecoder(encoder.channels, encoder.strides, 4))
     with pytest.raises(ShapeError, match=r"reads \(B, 1, D, H, W\), got \(1, 4, 2, 8, 8\)"):
         Segmenter(small_encoder(), 2)(torch.zeros(1, 4, 2, 8, 8))

@@ -20,17 +20,24 @@ class ConvNormGelu(nn.Sequential):
             slice sees another.
         kernel: extent of the kernel within a slice.
         stride: (z, y, x) step of the kernel.
+        per_slice: norm within each slice; if not said, where the kernel is flat.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, depth_kernel: int = 3, kernel: int = 3, stride: Grid = (1, 1, 1)
+        self,
+        in_channels: int,
+        out_channels: int,
+        depth_kernel: int = 3,
+        kernel: int = 3,
+        stride: Grid = (1, 1, 1),
+        per_slice: bool | None = None,
     ) -> None:
         size = (depth_kernel, kernel, kernel)
         padding = (depth_kernel // 2, kernel // 2, kernel // 2)
         step = (stride[0], stride[1], stride[2])
         super().__init__(
             nn.Conv3d(in_channels, out_channels, size, step, padding, bias=False),
-            InstanceNorm(out_channels, per_slice=depth_kernel == 1),
+            InstanceNorm(out_channels, depth_kernel == 1 if per_slice is None else per_slice),
             nn.GELU(),
         )
 

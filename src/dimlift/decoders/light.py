@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dimlift.decoders.blocks import ConvNormGelu, Grid, resize
-from dimlift.errors import ShapeError
+from dimlift.decoders.levels import Level, check_number, checked_levels, level_width
 
 
 class LightDecoder(nn.Module):
@@ -49,12 +49,13 @@ class LightDecoder(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        levels = _checked_levels(channels, strides)
+        levels = checked_levels(channels, strides)
+        self.out_channels, self.depth_kernel = out_channels, depth_kernel
         self.upsample, self.gradient_checkpointing = upsample, gradient_checkpointing
         paths: list[nn.Module] = []
         if image_channels:
             paths, levels = _image_levels(levels, image_channels, width, depth_kernel)
-        widths = [_level_width(width, stride) for _, stride in levels]
+        widths = [level_width(width, stride) for _, stride in levels]
         self.image_path = nn.ModuleList(paths)
         self.laterals = nn.ModuleList(
             nn.Conv3d(count, wide, 1) for (count, _), wide in zip(levels, widths, strict=True)
@@ -75,8 +76,7 @@ class LightDecoder(nn.Module):
         Raises:
             ShapeError: if there are not as many maps as the decoder was built for.
         """
-        if len(maps) != len(self.laterals) - len(self.image_path):
-            raise ShapeError(f"decoder was built for {len(self.laterals) - len(self.image_path)} maps, got {len(maps)}")
+        check_number(maps, len(self.laterals) - len(self.image_path))
         rising: list[Tensor] = []
         for block in self.image_path:
             rising.append(block(rising[-1] if rising else image))
@@ -96,33 +96,18 @@ class LightDecoder(nn.Module):
         return self.smooth[index](state)
 
 
-def _checked_levels(channels: Sequence[int], strides: Sequence[Grid]) -> list[tuple[int, Grid]]:
-    if not channels or len(channels) != len(strides):
-        raise ShapeError(f"a decoder needs one stride for each map, got channels={channels} and strides={strides}")
-    for fine, coarse in itertools.pairwise(strides):
-        if any(f > c for f, c in zip(fine, coarse, strict=True)):
-            raise ShapeError(f"maps must come finest first, but stride {tuple(coarse)} follows {tuple(fine)}")
-    return [(count, tuple(stride)) for count, stride in zip(channels, strides, strict=True)]
-
-
 def _image_levels(
-    levels: list[tuple[int, Grid]], image_channels: int, width: int, depth_kernel: int
-) -> tuple[list[nn.Module], list[tuple[int, Grid]]]:
+    levels: list[Level], image_channels: int, width: int, depth_kernel: int
+) -> tuple[list[nn.Module], list[Level]]:
     """Blocks that read the volume at full and, where the encoder does not, at half resolution; and all levels."""
     full: Grid = (1, 1, 1)
     finest = levels[0][1]
     half = tuple(min(2, step) for step in finest)
-    count = _level_width(width, full)
+    count = level_width(width, full)
     blocks: list[nn.Module] = [ConvNormGelu(image_channels, count, depth_kernel)]
-    added: list[tuple[int, Grid]] = [(count, full)]
+    added: list[Level] = [(count, full)]
     if half not in (full, finest):
-        wide = _level_width(width, half)
+        wide = level_width(width, half)
         blocks.append(ConvNormGelu(count, wide, depth_kernel, stride=half))
         added.append((wide, half))
     return blocks, added + levels
-
-
-def _level_width(width: int, stride: Grid) -> int:
-    """A quarter of the width at full resolution, half of it at stride 2, all of it from stride 4."""
-    step = max(stride)
-    return max(8, width // 4) if step < 2 else max(8, width // 2) if step < 4 else width

@@ -1,6 +1,7 @@
-"""Instance norm over a whole volume or within each slice, for grids down to a single voxel.
+"""Instance norm over a volume or within each slice, and layer norm over channels, down to a single voxel.
 
 - Instance norm: Ulyanov et al., 2016, https://arxiv.org/abs/1607.08022
+- Layer norm: Ba et al., 2016, https://arxiv.org/abs/1607.06450
 """
 
 import torch
@@ -37,3 +38,23 @@ class InstanceNorm(nn.Module):
 
     def _norm(self, maps: Tensor) -> Tensor:
         return torch.instance_norm(maps, self.weight, self.bias, None, None, True, 0.0, 1e-5, False)
+
+
+class ChannelNorm(nn.Module):
+    """Each position with mean 0 and variance 1 over its channels, then scaled and shifted (layer norm over channels).
+
+    For maps so small that statistics over positions would erase them, such as what is left of a global average.
+
+    Args:
+        channels: channels of the volume.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(
+        self, volume: Float[Tensor, "batch channels depth height width"]
+    ) -> Float[Tensor, "batch channels depth height width"]:
+        """The normalised volume."""
+        return self.norm(volume.movedim(1, -1)).movedim(-1, 1)

@@ -3,22 +3,22 @@
 The usual way to use a pretrained 2D network on volumes, and the reference every lifted network is held against.
 """
 
-from typing import Any, Literal
+from typing import Any, cast
 
 from torch import nn
 
+from dimlift.decoders.light import LightDecoder
 from dimlift.errors import PlanError
 from dimlift.methods.supervised import Supervised
-from dimlift.models.segmenter import Segmenter
+from dimlift.models.encoder import MapEncoder
+from dimlift.models.segmenter import Segmenter, require_maps
 
 
 def slice_by_slice(
     encoder: nn.Module,
     classes: int,
     *,
-    width: int = 64,
-    image_path: bool = True,
-    upsample: Literal["trilinear", "nearest"] = "trilinear",
+    decoder: nn.Module | None = None,
     gradient_checkpointing: bool = False,
     **training: Any,
 ) -> Supervised:
@@ -27,25 +27,28 @@ def slice_by_slice(
     Args:
         encoder: a network lifted with `DepthPlan(kernel=1)` and `features_only=True`.
         classes: number of classes, background included.
-        width: channels of the decoder.
-        image_path: let the decoder see the raw slices at full and half resolution.
-        upsample: "trilinear" (within the slice, as all maps have every slice) or "nearest".
+        decoder: one whose depth kernel is 1; a `LightDecoder` with an image path if not given.
         gradient_checkpointing: recompute activations in the backward pass.
         training: what `Supervised` takes: criterion, encoder_scale, layer_decay, freeze_encoder_until.
 
     Raises:
-        PlanError: if the encoder's plan lets slices talk, or merges them.
+        PlanError: if the encoder's plan or the decoder lets slices talk, or merges them.
     """
     raise_if_slices_talk(encoder)
-    model = Segmenter(
-        encoder,
+    deep = getattr(decoder, "depth_kernel", 1)
+    if deep != 1:
+        raise PlanError(f"slice by slice needs a decoder in which no slice talks, got depth_kernel={deep}; use 1")
+    maps = cast(MapEncoder, encoder)
+    require_maps(encoder)
+    flat = decoder or LightDecoder(
+        maps.channels,
+        maps.strides,
         classes,
-        width=width,
-        image_path=image_path,
+        image_channels=maps.in_channels,
         depth_kernel=1,
-        upsample=upsample,
         gradient_checkpointing=gradient_checkpointing,
     )
+    model = Segmenter(encoder, classes, decoder=flat, gradient_checkpointing=gradient_checkpointing)
     return Supervised(model, "segmentation", **training)
 
 

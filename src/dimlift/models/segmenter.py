@@ -1,4 +1,4 @@
-"""A lifted encoder and a light decoder: one class for every voxel of a volume."""
+"""A lifted encoder and a decoder: one class for every voxel of a volume."""
 
 from typing import cast
 
@@ -16,14 +16,14 @@ class Segmenter(nn.Module):
     Args:
         encoder: gives maps, finest first (a network lifted with `features_only=True`).
         classes: channels of the answer.
-        width: channels of the decoder (see `LightDecoder`).
-        image_path: let the decoder see the raw volume at full and half resolution.
-        depth_kernel: depth of the decoder's convolutions; 1 keeps slices apart.
-        upsample: "trilinear" or "nearest".
-        gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
+        decoder: turns (maps, volume) into logits, built for the encoder's channels and strides; a `LightDecoder`
+            with an image path if not given.
+        gradient_checkpointing: recompute activations of the encoder (and of the light decoder, if none is given) in
+            the backward pass: less memory, more time.
 
     Raises:
         CannotLift: if the encoder gives no maps (it was lifted without `features_only=True`).
+        ShapeError: if the decoder was built for another number of classes.
     """
 
     def __init__(
@@ -31,30 +31,23 @@ class Segmenter(nn.Module):
         encoder: nn.Module,
         classes: int,
         *,
-        width: int = 64,
-        image_path: bool = True,
-        depth_kernel: int = 3,
-        upsample: str = "trilinear",
+        decoder: nn.Module | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         maps = cast(MapEncoder, encoder)
-        if not gives_maps(encoder):
-            raise CannotLift(
-                f"a segmenter needs an encoder that gives maps, {type(encoder).__name__} gives none; "
-                "lift the network with features_only=True"
-            )
+        require_maps(encoder)
         self.encoder = encoder
-        self.decoder = LightDecoder(
+        self.decoder = decoder or LightDecoder(
             maps.channels,
             maps.strides,
             classes,
-            width=width,
-            image_channels=maps.in_channels if image_path else 0,
-            depth_kernel=depth_kernel,
-            upsample=upsample,
+            image_channels=maps.in_channels,
             gradient_checkpointing=gradient_checkpointing,
         )
+        answers = getattr(self.decoder, "out_channels", classes)
+        if answers != classes:
+            raise ShapeError(f"the decoder answers {answers} channels, {classes} classes are wanted; build it for them")
         self.recompute_whole = gradient_checkpointing and not recompute_stages(encoder)
 
     def forward(
@@ -71,3 +64,12 @@ class Segmenter(nn.Module):
         whole = self.recompute_whole and self.training
         maps = recomputed(self.encoder, volume) if whole else self.encoder(volume)
         return self.decoder(maps, volume)
+
+
+def require_maps(encoder: nn.Module) -> None:
+    """Raises: CannotLift, if the encoder answers with logits instead of maps."""
+    if not gives_maps(encoder):
+        raise CannotLift(
+            f"a segmenter needs an encoder that gives maps, {type(encoder).__name__} gives none; "
+            "lift the network with features_only=True"
+        )

@@ -30,7 +30,8 @@ class FromTwoDimensions(Arm):
     )
     decoder: DecoderName = Field(
         default="light",
-        description="What turns maps into an answer: `light` (feature pyramid), `upernet`, `unetr` or `mlp` (SegFormer).",
+        description="What turns maps into an answer: `light` (a feature pyramid), `upernet`, `unetr`, `mlp` "
+        "(SegFormer's).",
     )
     width: int = Field(default=64, ge=1, description="Channels of the decoder.")
     image_path: bool = Field(
@@ -50,6 +51,7 @@ class FromTwoDimensions(Arm):
     def _encoder(self, task: Task, plan: Any, fresh: bool) -> "nn.Module":
         from dimlift.lifting.network import lift
 
+        options: dict[str, Any] = {} if self.maps is None else {"out_indices": self.maps}
         return lift(
             self.network,
             plan,
@@ -59,7 +61,7 @@ class FromTwoDimensions(Arm):
             image_size=self.image_size,
             features_only=True,
             certify=fresh,
-            **({} if self.maps is None else {"out_indices": self.maps}),
+            **options,
         )
 
     def _decoder(self, encoder: Any, task: Task, depth_kernel: int) -> "nn.Module":

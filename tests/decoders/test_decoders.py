@@ -1,0 +1,147 @@
+"""What every decoder owes: an answer for each voxel at any size, slices apart if told so, gradients everywhere."""
+
+import pytest
+import torch
+
+from dimlift.decoders.light import LightDecoder
+from dimlift.decoders.mlp import MLPDecoder
+from dimlift.decoders.norm import ChannelNorm
+from dimlift.decoders.pooling import PyramidPooling
+from dimlift.decoders.pyramid import Pyramid
+from dimlift.decoders.unetr import UNETRDecoder
+from dimlift.decoders.upernet import UPerNetDecoder
+from dimlift.errors import ShapeError
+
+DECODERS = [LightDecoder, UPerNetDecoder, UNETRDecoder, MLPDecoder]
+STAGES = ((1, 2, 2), (1, 4, 4), (2, 8, 8))
+SINGLE = ((1, 8, 8),) * 3
+TUBELETS = ((4, 8, 8),) * 3
+CHANNELS = (6, 10, 12)
+
+
+def _maps(size: tuple[int, int, int], strides) -> tuple[list[torch.Tensor], torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    maps = [
+        torch.randn(2, count, *(-(-n // step) for n, step in zip(size, stride, strict=True)), generator=generator)
+        for count, stride in zip(CHANNELS, strides, strict=True)
+    ]
+    return maps, torch.randn(2, 1, *size, generator=generator)
+
+
+def _change_slice(volume: torch.Tensor, index: int) -> torch.Tensor:
+    changed = volume.clone()
+    changed[:, :, index] = torch.randn_like(changed[:, :, index]) * 5
+    return changed
+
+
+@pytest.mark.parametrize("build", DECODERS)
+@pytest.mark.parametrize("strides", [STAGES, SINGLE, TUBELETS])
+@pytest.mark.parametrize("size", [(5, 19, 26), (1, 9, 3)])
+def test_every_voxel_is_answered_and_every_weight_learns(build, strides, size):
+    maps, image = _maps(size, strides)
+    decoder = build(CHANNELS, strides, 4, width=16)
+    logits = decoder(maps, image)
+    assert logits.shape == (2, 4, *size)
+    logits.square().sum().backward()
+    assert [name for name, p in decoder.named_parameters() if p.grad is None] == []
+    with pytest.raises(ShapeError, match="built for 3 maps, got 2"):
+        decoder(maps[:2], image)
+
+
+@pytest.mark.parametrize("build", DECODERS)
+@pytest.mark.parametrize("strides", [((1, 2, 2), (1, 4, 4), (1, 8, 8)), SINGLE])
+def test_depth_kernel_one_keeps_slices_apart_and_three_does_not(build, strides):
+    maps, image = _maps((5, 16, 24), strides)
+    changed = [_change_slice(m, 2) for m in maps]
+    for depth_kernel in (1, 3):
+        torch.manual_seed(0)
+        decoder = build(CHANNELS, strides, 3, width=16, depth_kernel=depth_kernel).train()
+        moved = (decoder(changed, image) - decoder(maps, image)).abs().amax((0, 1, 3, 4))
+        assert moved[2] > 0.05
+        assert (moved[[0, 1, 3, 4]].max() < 1e-5) == (depth_kernel == 1)
+
+
+@pytest.mark.parametrize("build", [UPerNetDecoder, UNETRDecoder])
+def test_gradient_checkpointing_changes_no_number(build):
+    maps, image = _maps((4, 16, 16), STAGES)
+    gradients = []
+    plain, frugal = (build(CHANNELS, STAGES, 2, width=16, gradient_checkpointing=g) for g in (False, True))
+    frugal.load_state_dict(plain.state_dict())
+    for decoder in (plain, frugal):
+        decoder(maps, image).square().sum().backward()
+        gradients.append([p.grad for p in decoder.parameters()])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("halved", [True, False])
+def test_a_pyramid_is_made_of_maps_of_one_stride_and_of_no_others(halved):
+    strides = ((1, 16, 16),) * 4
+    pyramid = Pyramid([(12, stride) for stride in strides], 5, halved=halved)
+    wanted = [4, 8, 16, 32] if halved else [2, 4, 8, 16]
+    assert [stride for _, stride in pyramid.levels] == [(1, step, step) for step in wanted]
+    maps = pyramid([torch.randn(1, 12, 3, 4, 6)] * 4)
+    assert [tuple(m.shape[3:]) for m in maps] == [(64 // step, 96 // step) for step in wanted]
+    assert [m.shape[1] for m in maps] == [count for count, _ in pyramid.levels]
+    staged = Pyramid([(6, (1, 4, 4)), (8, (1, 8, 8))], 5, halved=halved)
+    assert staged.levels == [(6, (1, 4, 4)), (8, (1, 8, 8))]
+    assert not list(staged.parameters())
+
+
+def test_a_pyramid_doubles_depth_only_where_tokens_hold_several_slices():
+    pyramid = Pyramid([(4, (4, 16, 16))] * 4, 4)
+    assert [stride for _, stride in pyramid.levels] == [(1, 2, 2), (1, 4, 4), (2, 8, 8), (4, 16, 16)]
+
+
+@pytest.mark.parametrize(("depth_kernel", "far"), [(1, (1, 11, 11)), (3, (3, 11, 11))])
+def test_pooling_brings_the_whole_map_to_every_position(depth_kernel, far):
+    """A norm over positions would erase the average of a whole map, and this with it."""
+    pooling = PyramidPooling(4, 8, depth_kernel, bins=(1,))
+    volume = torch.randn(1, 4, 4, 12, 12)
+    changed = volume.clone()
+    changed[(0, slice(None), *far)] += 50
+    moved = (pooling(changed) - pooling(volume)).abs()[0].amax(0)
+    assert moved[far[0], 0, 0] > 1e-3
+    assert (moved[0, 0, 0] > 1e-3) == (depth_kernel == 3)
+
+
+def test_one_linear_layer_a_map_is_what_two_in_a_row_are():
+    """SegFormer's decoder as published: a layer for each map, enlarged, side by side, mixed by another layer."""
+    maps, image = _maps((3, 16, 16), ((1, 2, 2), (1, 4, 4), (1, 8, 8)))
+    decoder = MLPDecoder(CHANNELS, ((1, 2, 2), (1, 4, 4), (1, 8, 8)), 2, width=8)
+    first = [torch.randn(7, count) for count in CHANNELS]
+    mix = torch.randn(8, 21)
+    for index, layer in enumerate(decoder.layers):
+        layer.weight.data = (mix[:, 7 * index : 7 * index + 7] @ first[index])[:, :, None, None, None]
+    enlarged = [
+        torch.nn.functional.interpolate(torch.einsum("oc,bcdhw->bodhw", weight, m), maps[0].shape[2:], mode="trilinear")
+        for weight, m in zip(first, maps, strict=True)
+    ]
+    published = torch.einsum("oc,bcdhw->bodhw", mix, torch.cat(enlarged, 1))
+    published = decoder.head(decoder.norm(published))
+    published = torch.nn.functional.interpolate(published, image.shape[2:], mode="trilinear")
+    torch.testing.assert_close(decoder(maps, image), published, rtol=1e-4, atol=1e-4)
+
+
+def test_the_volume_is_unetrs_finest_skip():
+    maps, image = _maps((6, 16, 16), STAGES)
+    changed = image.clone()
+    changed[:, :, 3, 5, 7] += 3
+    for channels, reaches in ((0, False), (1, True)):
+        decoder = UNETRDecoder(CHANNELS, STAGES, 2, width=16, image_channels=channels).eval()
+        moved = (decoder(maps, changed) - decoder(maps, image)).abs().amax((0, 1))
+        assert (moved.max() > 0) == reaches
+        if reaches:
+            place = torch.stack(torch.unravel_index(moved.argmax(), moved.shape))
+            assert (place - torch.tensor([3, 5, 7])).abs().max() <= 4
+
+
+def test_sixty_four_channels_are_unetrs_widths():
+    decoder = UNETRDecoder((768,) * 4, ((16, 16, 16),) * 4, 2, width=64, image_channels=1)
+    assert decoder.skips[0].past.out_channels == 16
+    assert [merge.past.out_channels for merge in decoder.merge] == [16, 32, 64, 128]
+
+
+def test_channel_norm_is_layer_norm_of_each_position():
+    volume = torch.randn(2, 5, 3, 4, 2)
+    each = torch.nn.functional.layer_norm(volume.permute(0, 2, 3, 4, 1), (5,)).permute(0, 4, 1, 2, 3)
+    torch.testing.assert_close(ChannelNorm(5)(volume), each)

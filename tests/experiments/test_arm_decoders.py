@@ -1,0 +1,33 @@
+"""Every decoder an arm may name answers for every voxel, behind stages and behind a plain vision transformer."""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from dimlift.decoders.light import LightDecoder
+from dimlift.decoders.mlp import MLPDecoder
+from dimlift.decoders.unetr import UNETRDecoder
+from dimlift.decoders.upernet import UPerNetDecoder
+from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.arms.decoders import DecoderName
+from dimlift.experiments.tables import METHODS
+
+KINDS = {"light": LightDecoder, "upernet": UPerNetDecoder, "unetr": UNETRDecoder, "mlp": MLPDecoder}
+
+
+@pytest.mark.parametrize("decoder", get_args(DecoderName))
+@pytest.mark.parametrize("method", ["slices", "lifted"])
+@pytest.mark.parametrize("network", ["timm:test_resnet", "timm:test_vit"])
+def test_a_decoder_by_name(decoder, method, network):
+    task = Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (3, 32, 48))
+    options = {"network": network, "pretrained": False, "width": 8, "decoder": decoder}
+    if network == "timm:test_vit":
+        options |= {"image_size": 32, "maps": [0, 1, 2]}
+    built = METHODS[method].model_validate({"method": method, **options}).build(task, fresh=False)
+    assert isinstance(built.model.decoder, KINDS[decoder])
+    assert built.model.decoder.depth_kernel == (1 if method == "slices" else 3)
+    if network == "timm:test_vit":
+        assert len(set(built.model.encoder.strides)) == 1
+        assert len(built.model.encoder.channels) == 3
+    assert built(torch.randn(1, 1, 3, 32, 32)).shape == (1, 3, 3, 32, 32)
