@@ -119,7 +119,8 @@ class BorrowedArm(Arm):
             progress(Event("features", share=(number + 1) / len(samples)))
         began = time.perf_counter()
         method.fit(each for looks in maps for each in looks)
-        coarse = [[method.project(each) for each in looks] for looks in maps]
+        sizes = [sample.image.shape[1:] for sample in samples]
+        coarse = [[method.project(each, size) for each in looks] for looks, size in zip(maps, sizes, strict=True)]
         return seconds + time.perf_counter() - began, coarse
 
     def companions(self, method: Any, sample: "Sample") -> "list[Tensor] | None":

@@ -18,6 +18,7 @@ from dimlift.errors import RunError, ShapeError, UnknownName
 from dimlift.losses.segmentation import DiceCrossEntropy
 from dimlift.methods.borrowed.cache import FeatureCache
 from dimlift.methods.borrowed.extraction import Extractor, Spacing
+from dimlift.methods.borrowed.merging import merged
 from dimlift.methods.borrowed.projection import FeatureProjection
 from dimlift.methods.parameters import parameter_groups
 from dimlift.models.injected_unet import injected_unet
@@ -85,9 +86,13 @@ class BorrowedUnet(nn.Module):
         self.projection.fit(cases)
 
     @torch.no_grad()
-    def project(self, maps: Sequence[Float[Tensor, "_ _ _ _"]]) -> list[Float[Tensor, "_ _ _ _"]]:
-        """Maps of a case as they come from the cache -> standardised coarse features (K_i, d, h, w), float32."""
-        return self.projection(maps)
+    def project(self, maps: Sequence[Float[Tensor, "_ _ _ _"]], size: Sequence[int]) -> list[Float[Tensor, "_ _ _ _"]]:
+        """Maps of a case as they come from the cache -> standardised coarse features (K_i, d, h, w), float32.
+
+        Args:
+            size: (depth, height, width) voxels of the volume.
+        """
+        return merged(self.projection(maps), size, self.feature_stride)
 
     def coarse_features(
         self,
@@ -96,7 +101,7 @@ class BorrowedUnet(nn.Module):
         cache: FeatureCache | None = None,
     ) -> list[Float[Tensor, "_ _ _ _"]]:
         """Features of a whole preprocessed volume, as a new case needs them; through a cache if one is given."""
-        return self.project((cache or self.extractor)(image, spacing))
+        return self.project((cache or self.extractor)(image, spacing), image.shape[1:])
 
     def forward(
         self,
