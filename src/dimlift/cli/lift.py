@@ -67,7 +67,7 @@ def lift(
 
         dimlift lift timm:vit_small_patch14_dinov2 --attention joint --image-size 224 --pretrained --download
     """
-    from dimlift.experiments.lifted import lift_network
+    from dimlift.experiments.lift import lift_network
     from dimlift.lifting.plan import DepthPlan
 
     choices: dict[str, Any] = {

@@ -22,13 +22,13 @@ def merged(
         size: (depth, height, width) voxels of the volume.
         stride: voxels to each place a patch reads features at.
     """
-    grid = [-(-n // stride) for n in size]
+    grid = (-(-size[0] // stride), -(-size[1] // stride), -(-size[2] // stride))
     if sum(map(len, coarse)) * math.prod(grid) >= sum(each.numel() for each in coarse):
         return list(coarse)
     return [torch.cat([_resampled(each, grid) for each in coarse])]
 
 
-def _resampled(each: Float[Tensor, "_ _ _ _"], grid: list[int]) -> Float[Tensor, "_ _ _ _"]:
+def _resampled(each: Float[Tensor, "_ _ _ _"], grid: tuple[int, int, int]) -> Float[Tensor, "_ _ _ _"]:
     """Linear where the grid is finer than the map, the average of what falls into a place where it is coarser."""
     finer = [max(have, want) for have, want in zip(each.shape[1:], grid, strict=True)]
     spread = F.interpolate(each[None], finer, mode="trilinear", align_corners=False)
