@@ -37,7 +37,7 @@ types: setup
 	$(BIN)/mypy
 
 floors: setup
-	$(BIN)/lint-imports --no-cache --no-cache
+	$(BIN)/lint-imports --no-cache
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
