@@ -25,6 +25,8 @@ def test_every_key_stands_on_the_page_with_a_meaning():
             assert f"| `{name}` |" in page
 
 
-@pytest.mark.parametrize(("name", "model"), [("train.yaml", TrainConfig), ("study.yaml", StudyConfig)])
+@pytest.mark.parametrize(
+    ("name", "model"), [("train.yaml", TrainConfig), ("study.yaml", StudyConfig), ("transseg.yaml", StudyConfig)]
+)
 def test_the_examples_are_valid(name, model):
     load_config(ROOT / "examples" / name, [], model)

@@ -22,6 +22,7 @@ SMALL = {
     "nnunet": {"widths": [4, 8, 8]},
     "slices": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
     "lifted": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
+    "transseg": {"network": "timm:test_resnet", "pretrained": False, "width": 8, "window": 3, "slices": 2},
     "borrowed": {
         "network": "random:timm:test_resnet",
         "stages": None,

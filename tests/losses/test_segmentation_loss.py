@@ -75,3 +75,14 @@ def test_half_precision_logits_are_summed_in_float32():
 def test_a_label_of_another_size_is_refused_with_both_shapes():
     with pytest.raises(ShapeError, match=r"\(1, 4, 4, 4\).*got \(1, 2, 4, 4\)"):
         DiceCrossEntropy()(torch.zeros(1, 2, 4, 4, 4), torch.zeros(1, 2, 4, 4, dtype=torch.long))
+
+
+def test_focal_loss_weighs_voxels_by_what_they_still_have_to_learn():
+    """(1 - p) ** 2 of each voxel's cross-entropy; an ignored voxel counts neither above nor below the line."""
+    chances = torch.tensor([0.9, 0.5, 0.2])
+    logits = torch.stack([torch.log(1 - chances), torch.log(chances)])[None, :, None, None]
+    label = torch.tensor([1, 1, IGNORE])[None, None, None]
+    wanted = -(0.1**2 * torch.log(chances[0]) + 0.5**2 * torch.log(chances[1])) / 2
+    torch.testing.assert_close(DiceCrossEntropy(dice=0, focal=2.0)(logits, label), wanted)
+    plain = DiceCrossEntropy(dice=0)(logits, label)
+    torch.testing.assert_close(DiceCrossEntropy(dice=0, focal=1e-6)(logits, label), plain, rtol=1e-4, atol=1e-5)

@@ -7,6 +7,7 @@ from dimlift.errors import UnknownName
 from dimlift.experiments.arms.arm import Arm
 from dimlift.experiments.arms.borrowed import BorrowedArm
 from dimlift.experiments.arms.lifted import LiftedArm, SlicesArm
+from dimlift.experiments.arms.transseg import TransSegArm
 from dimlift.experiments.arms.unet import NNUNetArm, UNetArm
 
 T = TypeVar("T")
@@ -16,6 +17,7 @@ METHODS: dict[str, type[Arm]] = {
     "nnunet": NNUNetArm,
     "slices": SlicesArm,
     "lifted": LiftedArm,
+    "transseg": TransSegArm,
     "borrowed": BorrowedArm,
 }
 

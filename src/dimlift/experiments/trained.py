@@ -40,10 +40,13 @@ class Trained:
         """Class index of every voxel (D, H, W); for a task about whole volumes the logits (classes,)."""
         image = torch.from_numpy(sample.image)
         if self.task.kind == "segmentation":
+            window = self.task.patch_size
+            if getattr(self.method, "reads_whole_depth", False):
+                window = (image.shape[1], *window[1:])
             logits = segment(
                 self.method,
                 image,
-                window=self.task.patch_size,
+                window=window,
                 overlap=self.overlap,
                 features=self.arm.companions(self.method, sample),
                 feature_stride=getattr(self.method, "feature_stride", 1),

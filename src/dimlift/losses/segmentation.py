@@ -24,6 +24,8 @@ class DiceCrossEntropy(nn.Module):
         include_background: whether class 0 counts in the Dice term.
         batch_dice: one Dice over all patches of a batch (steadier when a class is missing from many patches), else
             one for each patch.
+        focal: gamma of the focal loss (Lin et al., 2017, https://arxiv.org/abs/1708.02002): the cross-entropy of each
+            voxel is weighed by (1 - chance of its class) ** gamma. 0 is plain cross-entropy.
     """
 
     class_weights: Tensor | None
@@ -35,8 +37,10 @@ class DiceCrossEntropy(nn.Module):
         class_weights: tuple[float, ...] | None = None,
         include_background: bool = False,
         batch_dice: bool = True,
+        focal: float = 0.0,
     ) -> None:
         super().__init__()
+        self.focal = focal
         self.dice_weight, self.cross_entropy_weight = dice, cross_entropy
         # Not part of a checkpoint: it is configuration, and the logits do not depend on it.
         self.register_buffer("class_weights", torch.tensor(class_weights) if class_weights else None, persistent=False)
@@ -70,9 +74,16 @@ class DiceCrossEntropy(nn.Module):
         logits = torch.where(annotated[:, None], logits, 0.0)
         total = logits.sum() * 0.0  # a gradient exists even where nobody annotated anything
         if self.cross_entropy_weight and annotated.any():
-            total = total + self.cross_entropy_weight * F.cross_entropy(
-                logits, label, weight=self.class_weights, ignore_index=IGNORE
-            )
+            total = total + self.cross_entropy_weight * self._cross_entropy(logits, label)
         if self.dice_weight and annotated.any():
             total = total + self.dice_weight * self.dice(logits, label[:, None])
         return total
+
+    def _cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
+        if not self.focal:
+            return F.cross_entropy(logits, label, weight=self.class_weights, ignore_index=IGNORE)
+        plain = F.cross_entropy(logits, label, ignore_index=IGNORE, reduction="none")
+        weight = (1 - torch.exp(-plain)) ** self.focal
+        if self.class_weights is not None:
+            weight = weight * self.class_weights[label.clamp_min(0)]
+        return (weight * plain).sum() / (label != IGNORE).sum()

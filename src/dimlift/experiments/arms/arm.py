@@ -112,6 +112,10 @@ class Arm(Section):
             ConfigError: if the method cannot do this task.
         """
 
+    def patch_size(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(depth, height, width) of this arm's training patches, where the study's are of `size`."""
+        return size
+
     def prepare(
         self, method: "nn.Module", samples: "Sequence[Sample]", cache: "Path", progress: Progress = silent
     ) -> "tuple[float, list[list[list[Tensor]]] | None]":

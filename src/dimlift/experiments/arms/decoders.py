@@ -1,5 +1,6 @@
 """The decoders an arm may name, built for the maps of its encoder."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -10,21 +11,23 @@ DecoderName = Literal["light", "upernet", "unetr", "mlp"]
 
 def build_decoder(
     name: DecoderName,
-    encoder: Any,
+    channels: Sequence[int],
+    strides: Sequence[tuple[int, ...]],
     out_channels: int,
     *,
     width: int,
-    image_path: bool = True,
+    image_channels: int = 0,
     depth_kernel: int = 3,
     gradient_checkpointing: bool = False,
 ) -> "nn.Module":
     """The decoder called `name`.
 
     Args:
-        encoder: has `channels`, `strides` and `in_channels`.
+        channels: of the encoder's maps, finest first.
+        strides: (z, y, x) of the encoder's maps.
         out_channels: channels of the answer.
         width: channels of the decoder.
-        image_path: whether the volume itself is read too, where the decoder can.
+        image_channels: of the volume, which is read too where the decoder can; 0 if it is not to be.
         depth_kernel: 1 keeps slices apart.
         gradient_checkpointing: recompute activations in the backward pass.
     """
@@ -37,11 +40,11 @@ def build_decoder(
     if name != "mlp":  # next to nothing to recompute there
         options["gradient_checkpointing"] = gradient_checkpointing
     if name in ("light", "unetr"):
-        options["image_channels"] = encoder.in_channels if image_path else 0
+        options["image_channels"] = image_channels
     decoders: dict[DecoderName, type[nn.Module]] = {
         "light": LightDecoder,
         "upernet": UPerNetDecoder,
         "unetr": UNETRDecoder,
         "mlp": MLPDecoder,
     }
-    return decoders[name](encoder.channels, encoder.strides, out_channels, **options)
+    return decoders[name](channels, strides, out_channels, **options)

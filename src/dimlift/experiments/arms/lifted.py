@@ -67,10 +67,11 @@ class FromTwoDimensions(Arm):
     def _decoder(self, encoder: Any, task: Task, depth_kernel: int) -> "nn.Module":
         return build_decoder(
             self.decoder,
-            encoder,
+            encoder.channels,
+            encoder.strides,
             task.classes,
             width=self.width,
-            image_path=self.image_path,
+            image_channels=encoder.in_channels if self.image_path else 0,
             depth_kernel=depth_kernel,
             gradient_checkpointing=task.gradient_checkpointing,
         )

@@ -1,0 +1,113 @@
+"""TransSeg: windows of slices through the first layer of a 2D network, the centre slice predicted."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.arms.decoders import DecoderName, build_decoder
+from dimlift.experiments.arms.lifted import FromTwoDimensions
+from dimlift.experiments.arms.unet import require_segmentation
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PAPER: dict[str, Any] = {
+    "network": "timm:beit_base_patch16_224.in22k_ft_in22k",
+    "maps": [3, 5, 7, 11],
+    "decoder": "upernet",
+    "width": 768,
+    "window": 5,
+    "profile": "centre",
+    "predict": "centre",
+    "slices": 1,
+    "loss": "dice_focal",
+    "rate": 3e-5,
+}
+"""The published network and settings; what belongs to the training loop is in examples/transseg.yaml."""
+
+
+class TransSegArm(FromTwoDimensions):
+    """TransSeg: the first layer takes a window of slices, the centre slice is predicted."""
+
+    method: Literal["transseg"] = Field(
+        default="transseg", description="2D network that takes a window of slices in its first layer."
+    )
+    preset: Literal["none", "paper"] = Field(
+        default="none", description="`paper` sets what the authors published, wherever a key is not given."
+    )
+    window: int = Field(default=5, ge=1, description="Slices of a window, an odd number.")
+    profile: Literal["average", "centre", "gaussian"] = Field(
+        default="centre", description="How the first layer's 2D kernel is shared out over the window."
+    )
+    predict: Literal["centre", "all"] = Field(
+        default="centre", description="A window answers for its centre slice, or for all, averaged where they overlap."
+    )
+    slices: int = Field(
+        default=8,
+        ge=1,
+        description="Windows in each training patch, whose depth is then `window + slices - 1` whatever "
+        "`training.patch_size` says; the paper has 1 and larger batches.",
+    )
+    decoder: DecoderName = Field(
+        default="upernet", description="What turns maps into an answer, in 2D: `upernet`, `light`, `unetr` or `mlp`."
+    )
+    loss: Literal["dice_ce", "dice_focal"] = Field(
+        default="dice_ce", description="Dice plus cross-entropy, or plus the focal loss (gamma 2) of the paper."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_fills_in(cls, values: Any) -> Any:
+        return {**PAPER, **values} if isinstance(values, dict) and values.get("preset") == "paper" else values
+
+    @field_validator("window")
+    @classmethod
+    def _has_a_centre(cls, window: int) -> int:
+        if window % 2 == 0:
+            raise ValueError(f"a window of {window} slices has no centre slice; use an odd number")
+        return window
+
+    def patch_size(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """As deep as the windows of a patch are together."""
+        return (self.window + self.slices - 1, *size[1:])
+
+    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+        """A 2D network of windows."""
+        from dimlift.losses.segmentation import DiceCrossEntropy
+        from dimlift.methods.transseg import TransSeg
+        from dimlift.models.tubelets import tubelet_encoder
+        from dimlift.models.windows import WindowSegmenter
+
+        require_segmentation(self.method, task)
+        options: dict[str, Any] = {} if self.maps is None else {"out_indices": self.maps}
+        encoder = tubelet_encoder(
+            self.network,
+            self.window,
+            in_channels=task.in_channels,
+            profile=self.profile,
+            pretrained=self.pretrained and fresh,
+            weights=self.weights if fresh else None,
+            image_size=self.image_size,
+            certify=fresh,
+            **options,
+        )
+        decoder = build_decoder(
+            self.decoder,
+            encoder.channels,
+            [(1, *stride[1:]) for stride in encoder.strides],  # what it decodes has a single slice
+            task.classes * (self.window if self.predict == "all" else 1),
+            image_channels=task.in_channels if self.image_path else 0,
+            width=self.width,
+            depth_kernel=1,
+            gradient_checkpointing=task.gradient_checkpointing,
+        )
+        model = WindowSegmenter(
+            encoder,
+            decoder,
+            task.classes,
+            predict=self.predict,
+            gradient_checkpointing=task.gradient_checkpointing,
+        )
+        criterion = DiceCrossEntropy(focal=2.0 if self.loss == "dice_focal" else 0.0)
+        return TransSeg(model, criterion=criterion, **self._learning())
