@@ -13,7 +13,7 @@ from dimlift.lifting.intake import Normalisation, image_readers, refine_stem
 from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.placing import Place, is_attention, place_convolutions
 from dimlift.lifting.plan import DepthPlan
-from dimlift.lifting.sizes import bound_size, describe_maps, sizes_to_try
+from dimlift.lifting.sizes import REFUSALS, bound_size, describe_maps, sizes_to_try
 from dimlift.lifting.sources import SourceInfo
 from dimlift.lifting.stages import check_reduction, stages_of
 from dimlift.lifting.talk.convolution import TalkingConvolution, lift_convolution
@@ -21,6 +21,7 @@ from dimlift.lifting.talk.position import add_depth_position
 from dimlift.lifting.talk.reduction import Reduction
 from dimlift.lifting.talk.spanning import prefer_fused_attention, spanning_for
 from dimlift.lifting.trial import Trial, measure, try_flat
+from dimlift.lifting.waking import put_back, settle, wake
 from dimlift.lifting.weights import Shape, WeightsReport, compare_shapes, shapes_of
 
 Readers = dict[str, nn.Conv2d]
@@ -73,7 +74,7 @@ def build(
     lifted = Lifted(flat, plan, info, image_channels if in_channels is None else in_channels)
     lifted.image_size = bound
     sizes = sizes_to_try(flat, info.size)
-    trial = try_flat(flat, lifted.in_channels, sizes, normalisation) if certify else None
+    trial, muted = _ask(lifted, sizes, normalisation) if certify else (None, {})
 
     places = plan_fits(flat, plan)
     _normalise(lifted, normalisation, readers)
@@ -83,11 +84,31 @@ def build(
     describe_maps(lifted, sizes if trial is None else [trial.size])
     lifted.weights_report = _report(lifted, before)
     if trial is not None:
-        lifted.certificate = _certify(lifted, trial, places, layers, started)
+        lifted.certificate = _certify(lifted, trial, places, layers, started, tuple(muted))
+    put_back(flat, muted)
     for name, module in flat.named_modules():
         module.training = training.get(name, module.training)
     lifted.training = flat.training
     return lifted
+
+
+def _ask(
+    lifted: Lifted, sizes: list[tuple[int, int]], normalisation: Normalisation
+) -> tuple[Trial, dict[str, torch.Tensor]]:
+    """The 2D network's answers, and what its mute parameters were before they were given a voice for the trial."""
+    flat = lifted.network
+    muted = wake(flat)
+    trial = try_flat(flat, lifted.in_channels, sizes, normalisation)
+    if all(trial.blind):
+        try:
+            muted |= settle(flat, lambda: flat(normalisation(trial.slices)))
+        except REFUSALS:  # too few pixels for a statistic: it stays as it is, and the certificate says so
+            return trial, muted
+        trial = try_flat(flat, lifted.in_channels, [trial.size], normalisation)
+    if muted and not all(bool(answer.isfinite().all()) for answer in trial.answers):
+        put_back(flat, muted)
+        return try_flat(flat, lifted.in_channels, sizes, normalisation), {}
+    return trial, muted
 
 
 def _let_convolutions_talk(lifted: Lifted, places: list[Place], readers: Readers) -> list[Layer]:
@@ -142,7 +163,14 @@ def _report(lifted: Lifted, before: dict[str, Shape]) -> WeightsReport:
     return report
 
 
-def _certify(lifted: Lifted, trial: Trial, places: list[Place], layers: list[Layer], started: float) -> Certificate:
+def _certify(
+    lifted: Lifted,
+    trial: Trial,
+    places: list[Place],
+    layers: list[Layer],
+    started: float,
+    woken: tuple[str, ...],
+) -> Certificate:
     plan = lifted.plan
     spanning: dict[str, None] = {}
     if lifted.listener is not None:
@@ -162,7 +190,7 @@ def _certify(lifted: Lifted, trial: Trial, places: list[Place], layers: list[Lay
         claims,
         tuple(trial.volume(False).shape),
         time.perf_counter() - started,
-        _notes(lifted, trial),
+        _notes(lifted, trial, woken),
     )
     for claim in claims:
         if not claim.holds:
@@ -174,11 +202,21 @@ def _certify(lifted: Lifted, trial: Trial, places: list[Place], layers: list[Lay
     return certificate
 
 
-def _notes(lifted: Lifted, trial: Trial) -> tuple[str, ...]:
+def _notes(lifted: Lifted, trial: Trial, woken: tuple[str, ...]) -> tuple[str, ...]:
+    notes = []
     images = trial.slices.shape[1]
-    if images == lifted.in_channels:
-        return ()
-    return (f"reads {lifted.in_channels} channel(s) where the 2D network read {images}: grey answers as before",)
+    if images != lifted.in_channels:
+        notes.append(
+            f"reads {lifted.in_channels} channel(s) where the 2D network read {images}: grey answers as before"
+        )
+    if woken:
+        named = sorted(woken, key=lambda name: name.endswith("bias"))  # biases are many and hide nothing
+        shown = ", ".join(named[:3]) + (", ..." if len(named) > 3 else "")
+        notes.append(f"{len(woken)} tensors that mute a fresh network had other numbers while it was checked ({shown})")
+    constant = [str(index) for index, blind in enumerate(trial.blind) if blind]
+    if constant and not all(trial.blind):
+        notes.append(f"answer {', '.join(constant)} does not depend on the image: nothing was shown of it")
+    return tuple(notes)
 
 
 def _normalise(lifted: Lifted, normalisation: Normalisation, readers: Readers) -> None:
