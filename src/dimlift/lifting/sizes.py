@@ -21,6 +21,9 @@ def bound_size(network: nn.Module) -> tuple[int, int] | None:
         strict = getattr(module, "strict_img_size", False) and not getattr(module, "dynamic_img_pad", False)
         if strict and size is not None and hasattr(module, "patch_size"):
             return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        side = getattr(module, "image_size", None)  # torchvision's vision transformers
+        if isinstance(side, int) and isinstance(getattr(module, "patch_size", None), int):
+            return side, side
     return None
 
 

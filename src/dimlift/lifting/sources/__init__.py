@@ -1,5 +1,6 @@
 """Where 2D networks come from. Each library is imported in one file, and only when it is asked for."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from torch import nn
 from dimlift.errors import UnknownName
 from dimlift.lifting.sources.source import SourceInfo
 
-KINDS = ("timm", "packaged")
+KINDS = ("timm", "torchvision", "packaged")
 
 
 def open_network(
@@ -25,7 +26,7 @@ def open_network(
     """Open a plain 2D network.
 
     Args:
-        name: "timm:resnet18", "packaged:efficientnet_lite0"; a bare name means timm.
+        name: "timm:resnet18", "torchvision:resnet18", "packaged:efficientnet_lite0"; a bare name means timm.
         pretrained: read the source's own weights; False draws random ones. If not said, a packaged network has its
             weights, which lie on this machine, and any other has random ones.
         download: fetch them if they are not on this machine.
@@ -41,10 +42,17 @@ def open_network(
     kind, _, rest = name.partition(":")
     if not rest:
         kind, rest = "timm", name
-    if kind == "timm":
-        from dimlift.lifting.sources.timm import keys_of_whole, open_timm
+    whole: Callable[[str], list[str]] | None = None
+    if kind in ("timm", "torchvision"):
+        if kind == "timm":
+            from dimlift.lifting.sources.timm import keys_of_whole
+            from dimlift.lifting.sources.timm import open_timm as open_named
+        else:
+            from dimlift.lifting.sources.torchvision import keys_of_whole
+            from dimlift.lifting.sources.torchvision import open_torchvision as open_named
 
-        network, info = open_timm(
+        whole = keys_of_whole
+        network, info = open_named(
             rest,
             pretrained=bool(pretrained),
             download=download,
@@ -63,7 +71,7 @@ def open_network(
     if weights is not None:
         from dimlift.lifting.sources.files import load_weights
 
-        load_weights(network, Path(weights), keys_of_whole(rest) if features_only and kind == "timm" else ())
+        load_weights(network, Path(weights), whole(rest) if whole is not None and features_only else ())
         info = replace(info, weights=str(weights))
     return network, info
 
