@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from dimlift.batches import VolumeBatch
 from dimlift.data.dataset import open_dataset
 from dimlift.errors import ConfigError, UnknownName
 from dimlift.experiments.arms.arm import Task
@@ -23,6 +24,7 @@ SMALL = {
     "slices": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
     "lifted": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
     "transseg": {"network": "timm:test_resnet", "pretrained": False, "width": 8, "window": 3, "slices": 2},
+    "simple3d": {"network": "timm:test_vit", "pretrained": False, "cell": [4, 4, 4]},
     "borrowed": {
         "network": "random:timm:test_resnet",
         "stages": None,
@@ -33,6 +35,11 @@ SMALL = {
     },
 }
 """The smallest arm of each method; a new method needs its line here."""
+
+OF_VOLUMES = {"simple3d"}
+"""Methods that give one answer for a volume, and none for a voxel."""
+
+SEGMENTING = [name for name in METHODS if name not in OF_VOLUMES]
 
 TRAINING = {"patch_size": [8, 8, 8], "batch_size": 1, "threads": 1, "device": "cpu"}
 
@@ -45,7 +52,7 @@ def arm_of(method: str, **options):
     return METHODS[method].model_validate({"method": method, **SMALL[method], **options})
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SEGMENTING)
 def test_a_method_trains_and_answers_the_same_after_reading_it_back(method, data, tmp_path):
     config = train_config(data, arm={"method": method, **SMALL[method]}, budget={"steps": 2}, training=TRAINING)
     material = read_material(config, open_dataset(data))
@@ -60,7 +67,7 @@ def test_a_method_trains_and_answers_the_same_after_reading_it_back(method, data
         np.testing.assert_array_equal(again.answer(sample), answer)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SEGMENTING)
 def test_a_method_starts_from_the_seed_and_learns_every_weight_it_hands_out(method, data, tmp_path):
     config = train_config(data, arm={"method": method, **SMALL[method]}, budget={"steps": 1}, training=TRAINING)
     material = read_material(config, open_dataset(data))
@@ -74,11 +81,18 @@ def test_a_method_starts_from_the_seed_and_learns_every_weight_it_hands_out(meth
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_that_cannot_classify_says_so(method):
     task = Task("classification", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8))
-    if method in ("slices", "lifted"):
+    if method in OF_VOLUMES | {"slices", "lifted"}:
         network = arm_of(method).build(task)
         assert network(torch.randn(2, 1, 8, 16, 16)).shape == (2, 3)
     else:
         with pytest.raises(ConfigError, match=f"'{method}' does segmentation only"):
+            arm_of(method).build(task)
+
+
+def test_a_method_that_cannot_segment_says_so():
+    task = Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8))
+    for method in OF_VOLUMES:
+        with pytest.raises(ConfigError, match=f"'{method}' gives one answer for a volume"):
             arm_of(method).build(task)
 
 
@@ -106,6 +120,21 @@ def test_cached_features_cost_as_much_of_the_budget_as_new_ones(data, tmp_path, 
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
+def test_test_volumes_share_the_cache_of_the_study(data, tmp_path):
+    config = train_config(data, arm={"method": "borrowed", **SMALL["borrowed"]}, budget={"steps": 1}, training=TRAINING)
+    material = read_material(config, open_dataset(data))
+    trained, _, _ = train_cell(config, material, places(tmp_path))
+    sample = trained.preprocessing.read_image(material.test[0].images)
+    before = set(places(tmp_path).cache.glob("*.safetensors"))
+    first = trained.answer(sample)
+    (new,) = set(places(tmp_path).cache.glob("*.safetensors")) - before
+    written = new.stat().st_mtime_ns
+    assert (trained.answer(sample) == first).all()
+    assert new.stat().st_mtime_ns == written
+    trained.cache = None  # as a predicting process has it
+    assert (trained.answer(sample) == first).all()
+
+
 def test_the_seed_of_a_run_draws_the_random_network_features_come_from(data):
     tasks = [Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8), seed=seed) for seed in (0, 1)]
     digests = {arm_of("borrowed").build(task).extractor.digest for task in tasks}
@@ -131,3 +160,18 @@ def test_a_control_with_random_weights_has_none_of_the_pretrained_ones(method):
         assert drawn.shape == trained.shape
         assert abs(float(torch.corrcoef(torch.stack([drawn, trained]))[0, 1])) < 0.05
     assert not torch.equal(kernels(False, 0), kernels(False, 1))
+
+
+@pytest.mark.parametrize("stem", ["cubes", "projection", "group"])
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_voxel_tokens_learn_one_answer_for_a_volume(stem, kind):
+    task = Task(kind, 2, 3 if kind == "classification" else 1, (1.0, 1.0, 1.0), (8, 8, 8))
+    method = arm_of("simple3d", stem=stem, freeze_encoder_until=0.5).build(task)
+    image, label = torch.randn(2, 2, 8, 9, 10), torch.tensor([0, 1])
+    label = label if kind == "classification" else label.float()
+    for progress, frozen in ((0.0, True), (0.9, False)):
+        method.train().set_progress(progress)
+        method.zero_grad()
+        method.loss(VolumeBatch(image, label, ("a", "b"))).backward()
+        without = {name for name, p in method.named_parameters() if p.grad is None}
+        assert without == ({name for name, _ in method.named_parameters() if ".encoder." in name} if frozen else set())

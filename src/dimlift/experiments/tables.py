@@ -7,6 +7,7 @@ from dimlift.errors import UnknownName
 from dimlift.experiments.arms.arm import Arm
 from dimlift.experiments.arms.borrowed import BorrowedArm
 from dimlift.experiments.arms.lifted import LiftedArm, SlicesArm
+from dimlift.experiments.arms.simple3d import Simple3DArm
 from dimlift.experiments.arms.transseg import TransSegArm
 from dimlift.experiments.arms.unet import NNUNetArm, UNetArm
 
@@ -18,6 +19,7 @@ METHODS: dict[str, type[Arm]] = {
     "slices": SlicesArm,
     "lifted": LiftedArm,
     "transseg": TransSegArm,
+    "simple3d": Simple3DArm,
     "borrowed": BorrowedArm,
 }
 

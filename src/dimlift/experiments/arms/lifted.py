@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class FromTwoDimensions(Arm):
-    """What all arms around a 2D network and a decoder share."""
+    """What all arms around a 2D network share."""
 
     network: str = Field(
         default="packaged:efficientnet_lite0", description="2D network, `SOURCE:NAME`, for example `timm:resnet18`."
@@ -22,6 +22,27 @@ class FromTwoDimensions(Arm):
         default=True, description="Start from the network's pretrained weights; false starts from random ones."
     )
     weights: str | None = Field(default=None, description="File with weights of the 2D network, instead of its own.")
+    encoder_scale: PositiveFloat = Field(
+        default=1.0, description="Learning rate of the 2D network as a share of the arm's."
+    )
+    layer_decay: PositiveFloat = Field(
+        default=1.0, description="Factor of the rate from each layer of the 2D network to the one before."
+    )
+    freeze_encoder_until: Share = Field(
+        default=0.0, description="Share of the budget during which the 2D network stays as it is."
+    )
+
+    def _learning(self) -> dict[str, Any]:
+        return {
+            "encoder_scale": self.encoder_scale,
+            "layer_decay": self.layer_decay,
+            "freeze_encoder_until": self.freeze_encoder_until,
+        }
+
+
+class WithDecoder(FromTwoDimensions):
+    """What arms share whose 2D network hands maps to a decoder."""
+
     image_size: int | None = Field(default=None, ge=1, description="Slice size of networks that want a fixed one.")
     maps: tuple[int, ...] | None = Field(
         default=None,
@@ -37,15 +58,6 @@ class FromTwoDimensions(Arm):
     image_path: bool = Field(
         default=True,
         description="Let a `light` or `unetr` decoder see the raw volume; `upernet` and `mlp` read maps only.",
-    )
-    encoder_scale: PositiveFloat = Field(
-        default=1.0, description="Learning rate of the 2D network as a share of the arm's."
-    )
-    layer_decay: PositiveFloat = Field(
-        default=1.0, description="Factor of the rate from each layer of the 2D network to the one before."
-    )
-    freeze_encoder_until: Share = Field(
-        default=0.0, description="Share of the budget during which the 2D network stays as it is."
     )
 
     def _encoder(self, task: Task, plan: Any, fresh: bool) -> "nn.Module":
@@ -76,13 +88,6 @@ class FromTwoDimensions(Arm):
             gradient_checkpointing=task.gradient_checkpointing,
         )
 
-    def _learning(self) -> dict[str, Any]:
-        return {
-            "encoder_scale": self.encoder_scale,
-            "layer_decay": self.layer_decay,
-            "freeze_encoder_until": self.freeze_encoder_until,
-        }
-
     def _volume_method(self, encoder: "nn.Module", task: Task) -> "nn.Module":
         """One answer for a whole volume."""
         from dimlift.methods.supervised import Supervised
@@ -97,7 +102,7 @@ class FromTwoDimensions(Arm):
         )
 
 
-class SlicesArm(FromTwoDimensions):
+class SlicesArm(WithDecoder):
     """The 2D network slice by slice: no slice sees another."""
 
     method: Literal["slices"] = Field(default="slices", description="2D network slice by slice, with a 2D decoder.")
@@ -119,7 +124,7 @@ class SlicesArm(FromTwoDimensions):
         )
 
 
-class LiftedArm(FromTwoDimensions):
+class LiftedArm(WithDecoder):
     """The 2D network lifted to 3D, with a 3D decoder."""
 
     method: Literal["lifted"] = Field(default="lifted", description="2D network lifted to 3D, with a 3D decoder.")

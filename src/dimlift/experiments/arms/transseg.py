@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.decoders import DecoderName, build_decoder
-from dimlift.experiments.arms.lifted import FromTwoDimensions
+from dimlift.experiments.arms.lifted import WithDecoder
 from dimlift.experiments.arms.unet import require_segmentation
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ PAPER: dict[str, Any] = {
 """The published network and settings; what belongs to the training loop is in examples/transseg.yaml."""
 
 
-class TransSegArm(FromTwoDimensions):
+class TransSegArm(WithDecoder):
     """TransSeg: the first layer takes a window of slices, the centre slice is predicted."""
 
     method: Literal["transseg"] = Field(

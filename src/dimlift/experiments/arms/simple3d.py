@@ -1,0 +1,62 @@
+"""Simple3D-Former: a 2D vision transformer on tokens of voxels."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from dimlift.errors import ConfigError
+from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.arms.lifted import FromTwoDimensions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Simple3DArm(FromTwoDimensions):
+    """Simple3D-Former: a 2D vision transformer on voxel tokens, one answer for a volume."""
+
+    method: Literal["simple3d"] = Field(default="simple3d", description="2D vision transformer on voxel tokens.")
+    network: str = Field(
+        default="timm:deit_small_patch16_224", description="2D vision transformer with learnt positions, `timm:NAME`."
+    )
+    stem: Literal["cubes", "projection", "group"] = Field(
+        default="group",
+        description="A token for each cell (naive inflation), or for each column of cells: its mean over depth "
+        "(2D projection), or what a small transformer along depth reads in it (group embedding).",
+    )
+    cell: tuple[int, int, int] = Field(default=(8, 16, 16), description="Voxels (z, y, x) of a cell.")
+    inherit: bool = Field(
+        default=True, description="Start the stem from the network's patch embedding; false draws it."
+    )
+
+    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+        """A transformer behind one of the stems."""
+        from dimlift.lifting.sources import open_network
+        from dimlift.methods.supervised import Supervised
+        from dimlift.models.voxel_transformer import VoxelTransformer, position_table
+        from dimlift.tokenizers.voxels import CubeTokens, GroupTokens, ProjectedTokens
+
+        if task.kind == "segmentation":
+            raise ConfigError(f"{self.method!r} gives one answer for a volume; use task: classification or regression")
+        network, _ = open_network(
+            self.network, pretrained=self.pretrained and fresh, weights=self.weights if fresh else None
+        )
+        positions, _ = position_table(network)
+        cubes = CubeTokens(positions.shape[-1], self.cell, task.in_channels)
+        patch: Any = getattr(network.patch_embed, "proj", None)
+        if self.inherit and patch is not None:
+            cubes.inherit(patch.weight, patch.bias)
+        depth = -(-task.patch_size[0] // self.cell[0])
+        stem: nn.Module = cubes
+        if self.stem == "projection":
+            stem = ProjectedTokens(cubes)
+        elif self.stem == "group":
+            stem = GroupTokens(cubes, depth)
+        model = VoxelTransformer(stem, network, task.classes, gradient_checkpointing=task.gradient_checkpointing)
+        return Supervised(
+            model,
+            task.kind,
+            target_mean=task.target_mean,
+            target_deviation=task.target_deviation,
+            **self._learning(),
+        )

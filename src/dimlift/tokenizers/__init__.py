@@ -1,0 +1,1 @@
+"""From volumes to tokens: what each token says, and where it is."""
