@@ -35,7 +35,8 @@ def process(rank):
     for compiled in (False, True):
         lifted = lifted_network()
         run = torch.compile(lifted, backend="eager", fullgraph=True) if compiled else lifted
-        out = nn.parallel.DistributedDataParallel(run)(volume(rank))
+        parallel = nn.parallel.DistributedDataParallel(run)
+        out = parallel(volume(rank))
         assert out.shape[:3] == (1 + rank, 4, DEPTHS[rank])
         out.square().mean().backward()
         for got, want in zip(lifted.parameters(), alone.parameters(), strict=True):
