@@ -73,6 +73,20 @@ def test_gradient_checkpointing_changes_no_number(build):
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
+@pytest.mark.parametrize("build", DECODERS)
+@pytest.mark.parametrize("strides", [STAGES, SINGLE])
+def test_bfloat16_and_channels_last_give_nearly_the_same_answer_and_gradients(build, strides):
+    maps, image = _maps((6, 16, 16), strides)
+    decoder = build(CHANNELS, strides, 2, width=16)
+    plain = decoder(maps, image)
+    decoder.to(memory_format=torch.channels_last_3d)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = decoder([m.bfloat16().to(memory_format=torch.channels_last_3d) for m in maps], image)
+    torch.testing.assert_close(half.float(), plain, rtol=0, atol=0.15)
+    half.float().square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in decoder.parameters())
+
+
 @pytest.mark.parametrize("halved", [True, False])
 def test_a_pyramid_is_made_of_maps_of_one_stride_and_of_no_others(halved):
     strides = ((1, 16, 16),) * 4

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from dimlift.batches import VolumeBatch
@@ -15,6 +16,7 @@ from dimlift.experiments.arms.borrowed import TIMES
 from dimlift.experiments.cells import Places, read_material, train_cell
 from dimlift.experiments.tables import METHODS, pick
 from dimlift.experiments.trained import Trained
+from dimlift.lifting.sources import open_network
 
 from .conftest import train_config
 
@@ -175,3 +177,21 @@ def test_voxel_tokens_learn_one_answer_for_a_volume(stem, kind):
         method.loss(VolumeBatch(image, label, ("a", "b"))).backward()
         without = {name for name, p in method.named_parameters() if p.grad is None}
         assert without == ({name for name, _ in method.named_parameters() if ".encoder." in name} if frozen else set())
+
+
+@pytest.mark.parametrize("method", ["slices", "lifted", "transseg", "simple3d"])
+def test_a_file_of_weights_needs_no_weights_of_the_source_beside_it(method, tmp_path):
+    """Nobody has timm's test networks' weights on disk; the file must do."""
+    torch.manual_seed(1)
+    network = open_network("timm:test_vit")[0]
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "vit.safetensors")
+    options = {"network": "timm:test_vit", "pretrained": True, "weights": str(tmp_path / "vit.safetensors")}
+    kind = "classification" if method == "simple3d" else "segmentation"
+    built = (
+        METHODS[method]
+        .model_validate({"method": method, **options})
+        .build(Task(kind, 3, 2, None, (3, 160, 160)), fresh=True)
+    )
+    state = built.state_dict()
+    (name,) = (key for key in state if key.endswith("blocks.5.mlp.fc1.weight"))
+    torch.testing.assert_close(state[name], network.blocks[5].mlp.fc1.weight.data)

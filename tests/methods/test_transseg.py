@@ -59,6 +59,16 @@ def test_neighbours_are_learnt_from_and_every_weight_moves(depth, predict):
     assert taps.abs().amax((0, 1, 3, 4)).min() > 0
 
 
+@pytest.mark.parametrize("predict", ["centre", "all"])
+def test_bfloat16_learns_and_answers_nearly_the_same(predict):
+    method, batch = _method(predict=predict).eval(), _batch(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        answer, loss = method(batch.image), method.loss(batch)
+    loss.backward()
+    torch.testing.assert_close(answer.float().softmax(1), method(batch.image).softmax(1), rtol=0, atol=0.1)
+    assert all(p.grad.isfinite().all() for p in method.parameters())
+
+
 def test_a_patch_is_as_deep_as_its_windows_together():
     assert TransSegArm(window=5, slices=1).patch_size((64, 32, 48)) == (5, 32, 48)
     assert TransSegArm(window=5, slices=8).patch_size((64, 32, 48)) == (12, 32, 48)

@@ -9,7 +9,7 @@ from torch import nn
 from dimlift.errors import CannotLift
 from dimlift.lifting.sources import open_network
 from dimlift.models.voxel_transformer import VoxelTransformer
-from dimlift.tokenizers.voxels import CubeTokens, ProjectedTokens
+from dimlift.tokenizers.voxels import CubeTokens, GroupTokens, ProjectedTokens
 
 
 def _vit(name: str = "timm:test_vit", size: int = 64):
@@ -65,6 +65,16 @@ def test_every_weight_learns_on_any_size(recompute):
     assert answer.shape == (2, 3)
     answer.square().sum().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("kind", [ProjectedTokens, GroupTokens])
+def test_bfloat16_answers_nearly_the_same(kind):
+    network = _vit()
+    model = VoxelTransformer(kind(CubeTokens(64, (4, 16, 16))), network, 3).eval()
+    volume = torch.randn(2, 1, 9, 40, 70)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        half = model(volume)
+    torch.testing.assert_close(half.float(), model(volume), rtol=0, atol=0.1)
 
 
 def test_other_networks_are_refused():

@@ -32,6 +32,13 @@ class FromTwoDimensions(Arm):
         default=0.0, description="Share of the budget during which the 2D network stays as it is."
     )
 
+    def _start(self, fresh: bool) -> dict[str, Any]:
+        """Where first weights come from; a file takes the place of the source's own, which need not be here then."""
+        return {
+            "pretrained": self.pretrained and fresh and self.weights is None,
+            "weights": self.weights if fresh else None,
+        }
+
     def _learning(self) -> dict[str, Any]:
         return {
             "encoder_scale": self.encoder_scale,
@@ -68,8 +75,7 @@ class WithDecoder(FromTwoDimensions):
             self.network,
             plan,
             in_channels=task.in_channels,
-            pretrained=self.pretrained and fresh,
-            weights=self.weights if fresh else None,
+            **self._start(fresh),
             image_size=self.image_size,
             features_only=True,
             certify=fresh,

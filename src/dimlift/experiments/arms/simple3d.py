@@ -38,9 +38,7 @@ class Simple3DArm(FromTwoDimensions):
 
         if task.kind == "segmentation":
             raise ConfigError(f"{self.method!r} gives one answer for a volume; use task: classification or regression")
-        network, _ = open_network(
-            self.network, pretrained=self.pretrained and fresh, weights=self.weights if fresh else None
-        )
+        network, _ = open_network(self.network, **self._start(fresh))
         positions, _ = position_table(network)
         cubes = CubeTokens(positions.shape[-1], self.cell, task.in_channels)
         patch: Any = getattr(network.patch_embed, "proj", None)

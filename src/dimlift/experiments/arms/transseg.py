@@ -86,10 +86,9 @@ class TransSegArm(WithDecoder):
             self.window,
             in_channels=task.in_channels,
             profile=self.profile,
-            pretrained=self.pretrained and fresh,
-            weights=self.weights if fresh else None,
             image_size=self.image_size,
             certify=fresh,
+            **self._start(fresh),
             **options,
         )
         decoder = build_decoder(
