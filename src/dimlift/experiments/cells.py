@@ -169,9 +169,14 @@ def train_cell(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         method = config.arm.build(task)
-    trained = Trained(config.arm, task, material.preprocessing, method, training.overlap, training.precision == "bf16")
+    bfloat16 = training.precision == "bf16"
+    trained = Trained(config.arm, task, material.preprocessing, method, training.overlap, bfloat16, places.cache)
     spent, companions = config.arm.prepare(
-        method, material.samples, places.cache, lambda event: progress(replace(event, arm=config.name))
+        method,
+        material.samples,
+        places.cache,
+        lambda event: progress(replace(event, arm=config.name)),
+        len(material.test),
     )
     sampler = PatchSampler(
         material.samples,

@@ -27,6 +27,7 @@ class Trained:
     Attributes:
         overlap: of neighbouring windows.
         bfloat16: mixed precision, as in training.
+        cache: folder of features the cells of a study share; test volumes are the same for every seed.
     """
 
     arm: Arm
@@ -35,6 +36,7 @@ class Trained:
     method: nn.Module
     overlap: float = 0.5
     bfloat16: bool = False
+    cache: Path | None = None
 
     def answer(self, sample: Sample) -> NDArray[Any]:
         """Class index of every voxel (D, H, W); for a task about whole volumes the logits (classes,)."""
@@ -48,7 +50,7 @@ class Trained:
                 image,
                 window=window,
                 overlap=self.overlap,
-                features=self.arm.companions(self.method, sample),
+                features=self.arm.companions(self.method, sample, self.cache),
                 feature_stride=getattr(self.method, "feature_stride", 1),
                 bfloat16=self.bfloat16,
             )

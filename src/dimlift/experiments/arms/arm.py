@@ -117,12 +117,18 @@ class Arm(Section):
         return size
 
     def prepare(
-        self, method: "nn.Module", samples: "Sequence[Sample]", cache: "Path", progress: Progress = silent
+        self,
+        method: "nn.Module",
+        samples: "Sequence[Sample]",
+        cache: "Path",
+        progress: Progress = silent,
+        later: int = 0,
     ) -> "tuple[float, list[list[list[Tensor]]] | None]":
         """Whatever has to be computed from the training samples before the first step.
 
         Args:
             cache: folder for what other cells of the study can use again.
+            later: test volumes that will follow, for the estimate that is told before the work.
 
         Returns:
             the seconds it takes without any cache, which count as training time; and for each sample one
@@ -130,8 +136,12 @@ class Arm(Section):
         """
         return 0.0, None
 
-    def companions(self, method: "nn.Module", sample: "Sample") -> "list[Tensor] | None":
-        """The coarse feature maps that go with a new volume; None for methods without."""
+    def companions(self, method: "nn.Module", sample: "Sample", cache: "Path | None" = None) -> "list[Tensor] | None":
+        """The coarse feature maps that go with a new volume; None for methods without.
+
+        Args:
+            cache: folder where the cells of a study share what they computed.
+        """
         return None
 
     def without_names(self) -> dict[str, Any]:

@@ -97,15 +97,20 @@ class BorrowedArm(Arm):
         )
 
     def prepare(
-        self, method: Any, samples: "Sequence[Sample]", cache: "Path", progress: Progress = silent
+        self,
+        method: Any,
+        samples: "Sequence[Sample]",
+        cache: "Path",
+        progress: Progress = silent,
+        later: int = 0,
     ) -> "tuple[float, list[list[list[Tensor]]] | None]":
         """Extract the features of the training samples, or find them in the cache, and fit their projection."""
         from dimlift.methods.borrowed.cache import FeatureCache
         from dimlift.methods.borrowed.estimate import estimate
         from dimlift.methods.borrowed.looks import draw_looks
 
-        volumes = ((s.image.shape[1:], s.geometry.spacing) for s in samples for _ in range(self.looks))
-        cost = estimate(method.extractor, volumes)
+        volumes = [(s.image.shape[1:], s.geometry.spacing) for s in samples for _ in range(self.looks)]
+        cost = estimate(method.extractor, volumes + volumes[:1] * later)
         progress(Event("features", message=str(cost)))
         store = FeatureCache(cache, method.extractor)
         maps, seconds = [], 0.0
@@ -123,9 +128,12 @@ class BorrowedArm(Arm):
         coarse = [[method.project(each, size) for each in looks] for looks, size in zip(maps, sizes, strict=True)]
         return seconds + time.perf_counter() - began, coarse
 
-    def companions(self, method: Any, sample: "Sample") -> "list[Tensor] | None":
+    def companions(self, method: Any, sample: "Sample", cache: "Path | None" = None) -> "list[Tensor] | None":
         """The features of one volume."""
-        return method.coarse_features(_tensor(sample), sample.geometry.spacing)
+        from dimlift.methods.borrowed.cache import FeatureCache
+
+        store = None if cache is None else FeatureCache(cache, method.extractor)
+        return method.coarse_features(_tensor(sample), sample.geometry.spacing, store)
 
 
 def _tensor(sample: "Sample") -> "torch.Tensor":
