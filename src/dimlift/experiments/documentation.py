@@ -42,7 +42,7 @@ dimlift train train.yaml --out runs/first training.batch_size=4 arm.widths=[32,6
 ```
 
 Unknown keys are errors that name the nearest key. Complete examples: [train.yaml](../examples/train.yaml),
-[study.yaml](../examples/study.yaml).
+[study.yaml](../examples/study.yaml), [transseg.yaml](../examples/transseg.yaml).
 
 This page is written from the program itself: `python -m dimlift.experiments.documentation docs/config.md`.
 """
