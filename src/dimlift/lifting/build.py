@@ -1,14 +1,16 @@
 """Turn a 2D network that is ours to change into a lifted one, in place."""
 
 import time
+import warnings
 from typing import cast
 
 import torch
 from torch import nn
 
 from dimlift.errors import CannotLift, PlanError
-from dimlift.lifting.certificate import Certificate, Layer
+from dimlift.lifting.certificate import Certificate, Layer, some_names
 from dimlift.lifting.claims import unclaimed
+from dimlift.lifting.hearing import hearing_attention
 from dimlift.lifting.intake import Normalisation, image_readers, refine_stem
 from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.placing import Place, is_attention, place_convolutions
@@ -20,7 +22,7 @@ from dimlift.lifting.talk.convolution import TalkingConvolution, lift_convolutio
 from dimlift.lifting.talk.position import add_depth_position
 from dimlift.lifting.talk.reduction import Reduction
 from dimlift.lifting.talk.spanning import prefer_fused_attention, spanning_for
-from dimlift.lifting.trial import Trial, measure, try_flat
+from dimlift.lifting.trial import Trial, measure, tolerance_of, try_flat
 from dimlift.lifting.waking import put_back, settle, wake
 from dimlift.lifting.weights import Shape, WeightsReport, compare_shapes, shapes_of
 
@@ -81,15 +83,38 @@ def build(
     layers = _let_convolutions_talk(lifted, places, readers)
     layers += _reduce(lifted)
     _let_calls_span(lifted, places, readers)
-    describe_maps(lifted, sizes if trial is None else [trial.size])
+    lifted.attention_within_slices = _describe(lifted, sizes if trial is None else [trial.size])
     lifted.weights_report = _report(lifted, before)
     if trial is not None:
         lifted.certificate = _certify(lifted, trial, places, layers, started, tuple(muted))
+    elif lifted.attention_within_slices:
+        warnings.warn(_kept(lifted), stacklevel=3)
     put_back(flat, muted)
     for name, module in flat.named_modules():
         module.training = training.get(name, module.training)
     lifted.training = flat.training
     return lifted
+
+
+def _describe(lifted: Lifted, sizes: list[tuple[int, int]]) -> tuple[str, ...]:
+    """Fill in what its maps are; on the way, learn which attention stays within its slice although the plan asks.
+
+    Raises:
+        PlanError: if all of it does.
+    """
+    wanted = lifted.plan.attention
+    if wanted == "slice" or lifted.listener is None:
+        describe_maps(lifted, sizes)
+        return ()
+    with hearing_attention(lifted.network, lifted.listener) as heard:
+        describe_maps(lifted, sizes)
+    if not heard.spanned:
+        raise PlanError(
+            f"attention={wanted!r}, but no attention of this network goes through "
+            f"scaled_dot_product_attention between the tokens of a slice ({some_names(heard.kept) or 'none is called'} "
+            "computes it otherwise); use attention='slice'"
+        )
+    return tuple(heard.kept)
 
 
 def _ask(
@@ -99,16 +124,24 @@ def _ask(
     flat = lifted.network
     muted = wake(flat)
     trial = try_flat(flat, lifted.in_channels, sizes, normalisation)
-    if all(trial.blind):
-        try:
-            muted |= settle(flat, lambda: flat(normalisation(trial.slices)))
-        except REFUSALS:  # too few pixels for a statistic: it stays as it is, and the certificate says so
-            return trial, muted
-        trial = try_flat(flat, lifted.in_channels, [trial.size], normalisation)
-    if muted and not all(bool(answer.isfinite().all()) for answer in trial.answers):
+    if not all(bool(answer.isfinite().all()) for answer in trial.answers):
         put_back(flat, muted)
         return try_flat(flat, lifted.in_channels, sizes, normalisation), {}
-    return trial, muted
+    if not all(trial.blind):
+        return trial, muted
+
+    def ask(slices: torch.Tensor) -> object:
+        return flat(normalisation(slices))
+
+    try:
+        statistics = settle(flat, lambda: ask(trial.slices))
+    except REFUSALS:  # too few pixels for a statistic: it stays as it is, and the certificate says so
+        return trial, muted
+    settled = try_flat(flat, lifted.in_channels, [trial.size], normalisation)
+    if not settled.shaken(ask) < tolerance_of(trial.slices) / 10:  # what it would see is rounding, blown up
+        put_back(flat, statistics)
+        return trial, muted
+    return settled, muted | statistics
 
 
 def _let_convolutions_talk(lifted: Lifted, places: list[Place], readers: Readers) -> list[Layer]:
@@ -178,11 +211,6 @@ def _certify(
     claims = measure(lifted, trial, plan, unclaimed(plan, places))
     if lifted.listener is not None:
         lifted.listener.seen = None
-    if plan.attention != "slice" and not any("attention" in kind for kind in spanning):
-        raise PlanError(
-            f"attention={plan.attention!r}, but no attention of this network goes through "
-            "scaled_dot_product_attention between the tokens of a slice; use attention='slice'"
-        )
     certificate = Certificate(
         lifted.source,
         (*layers, *(Layer("inside the forward", kind) for kind in spanning)),
@@ -209,14 +237,27 @@ def _notes(lifted: Lifted, trial: Trial, woken: tuple[str, ...]) -> tuple[str, .
         notes.append(
             f"reads {lifted.in_channels} channel(s) where the 2D network read {images}: grey answers as before"
         )
+    if lifted.attention_within_slices:
+        notes.append(_kept(lifted))
     if woken:
         named = sorted(woken, key=lambda name: name.endswith("bias"))  # biases are many and hide nothing
-        shown = ", ".join(named[:3]) + (", ..." if len(named) > 3 else "")
-        notes.append(f"{len(woken)} tensors that mute a fresh network had other numbers while it was checked ({shown})")
+        notes.append(
+            f"{len(woken)} tensors that mute a fresh network had other numbers while it was checked "
+            f"({some_names(named)})"
+        )
     constant = [str(index) for index, blind in enumerate(trial.blind) if blind]
     if constant and not all(trial.blind):
         notes.append(f"answer {', '.join(constant)} does not depend on the image: nothing was shown of it")
     return tuple(notes)
+
+
+def _kept(lifted: Lifted) -> str:
+    """Every layer by name: nobody should believe that these talk."""
+    names = lifted.attention_within_slices
+    return (
+        f"attention stays within each slice in {len(names)} layer(s) that compute it on their own, not through "
+        f"scaled_dot_product_attention: {', '.join(names)}"
+    )
 
 
 def _normalise(lifted: Lifted, normalisation: Normalisation, readers: Readers) -> None:

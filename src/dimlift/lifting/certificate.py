@@ -1,5 +1,6 @@
 """The certificate of a lift: what talks, where the weights came from, what is claimed, and what was measured."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,6 +108,11 @@ def _grouped(layers: tuple[Layer, ...]) -> list[str]:
         ways.setdefault(layer.how, []).append(layer.name)
     lines = []
     for how, names in ways.items():
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        lines.append(f"  {how}: {len(names)} ({shown})")
+        lines.append(f"  {how}: {len(names)} ({some_names(names)})")
     return lines
+
+
+def some_names(names: Iterable[str]) -> str:
+    """The first few of many names."""
+    named = list(names)
+    return ", ".join(named[:3]) + (", ..." if len(named) > 3 else "")

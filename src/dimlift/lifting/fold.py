@@ -126,7 +126,7 @@ def unfold(
     return slices.unflatten(0, (batch, -1)).transpose(1, 2)
 
 
-def by_depth(x: Shaped[Tensor, "leading *rest"]) -> Shaped[Tensor, "batch depth extra *rest"]:
+def by_depth(x: Shaped[Tensor, " leading *rest"]) -> Shaped[Tensor, " batch depth extra *rest"]:
     """A view of any tensor inside the network with its leading axis taken apart.
 
     Raises:

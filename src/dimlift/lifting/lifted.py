@@ -33,6 +33,8 @@ class Lifted(nn.Module):
         tubelet: slices that the first convolution takes together, where it strides in depth.
         listener: lets calls inside the forward span slices, where the plan asks for it.
         folded_std: for each first convolution that took an input std into its kernel, that std.
+        attention_within_slices: layers whose attention stays within each slice although the plan lets attention span
+            them, since they compute it in a way that cannot be reached.
         image_size: (height, width) it was built for, where it is bound to one; else None.
     """
 
@@ -50,6 +52,7 @@ class Lifted(nn.Module):
         self.strides: tuple[tuple[int, int, int], ...] = ()
         self.certificate: Certificate | None = None
         self.weights_report = WeightsReport()
+        self.attention_within_slices: tuple[str, ...] = ()
         self.image_size: tuple[int, int] | None = None
         self.folded_std: dict[str, Tensor] = {}
         self.head: SliceHead | None = None

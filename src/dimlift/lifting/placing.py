@@ -102,5 +102,5 @@ def _inside_attention(network: nn.Module, name: str) -> bool:
 
 def is_attention(module: nn.Module) -> bool:
     """Whether a module is some kind of attention, by what its class is called."""
-    name = type(module).__name__.lower()
+    name = type(module).__name__.lower().replace("flatten", "")
     return "attention" in name or "attn" in name or "atten" in name

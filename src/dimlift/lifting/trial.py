@@ -50,6 +50,16 @@ class Trial:
         limit = min(10 * tolerance_of(self.slices), 0.1)
         return tuple(bool((answer - answer[:1]).abs().max() <= limit * answer.abs().max()) for answer in self.answers)
 
+    def shaken(self, ask: Callable[[Tensor], Any]) -> float:
+        """How far the answers move, relative to the largest, when the slices move by a rounding error or two."""
+        epsilon = 2 * torch.finfo(self.slices.dtype).eps
+        with torch.no_grad():
+            moved = _as_list(ask(self.slices * (1 + epsilon)))
+        return max(
+            float((a - b).abs().max() / b.abs().max().clamp_min(torch.finfo(b.dtype).tiny))
+            for a, b in zip(moved, self.answers, strict=True)
+        )
+
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the slices."""

@@ -22,7 +22,7 @@ class SliceHead(nn.Module):
             nn.init.zeros_(self.score.weight)
             nn.init.zeros_(self.score.bias)
 
-    def forward(self, logits: Float[Tensor, "batch depth classes"]) -> Float[Tensor, "batch *classes"]:
+    def forward(self, logits: Float[Tensor, "batch depth classes"]) -> Float[Tensor, " batch *classes"]:
         """(B, D, K) to (B, K); unchanged for "none"."""
         if self.kind == "none":
             return logits

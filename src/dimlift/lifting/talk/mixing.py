@@ -70,7 +70,7 @@ def tap_after_tap(kernel: Float[Tensor, "o i k kh kw"]) -> Float[Tensor, "o i k 
     return kernel.permute(2, 0, 3, 4, 1).contiguous().permute(1, 4, 0, 2, 3)
 
 
-def tubelets_of(x: Float[Tensor, "n *rest"], k: int) -> Float[Tensor, "n2 k *rest"]:
+def tubelets_of(x: Float[Tensor, " n *rest"], k: int) -> Float[Tensor, "n2 k *rest"]:
     """Cut depth into runs of k slices and tell the forward that volumes are shallower from here on."""
     view = by_depth(x)
     batch, depth, extra = view.shape[:3]

@@ -18,6 +18,12 @@ from dimlift.lifting.talk.attention import attend_across_slices, spans
 from dimlift.lifting.talk.norms import measures_positions, over_slices
 from dimlift.lifting.talk.pooling import across_slices, pools_globally
 
+WHOLE_ATTENTION = F.multi_head_attention_forward
+"""torch's own layer: one call, and what happens inside cannot be seen."""
+
+SOFTMAXES = (F.softmax, torch.softmax, torch.Tensor.softmax)
+"""Attention written out by hand shows itself by its softmax."""
+
 RESHAPES = (torch.Tensor.reshape, torch.Tensor.view, torch.reshape)
 
 
@@ -36,6 +42,8 @@ class Spanning(TorchFunctionMode):
         self.changes_depth = changes_depth
         self.seen: Callable[[str], None] | None = None
         """Told the kind of each call that was made to span slices (the certificate listens)."""
+        self.kept: Callable[[], None] | None = None
+        """Told of each attention that stays within its slice, since it is no call that can be made to span."""
 
     def __torch_function__(
         self,
@@ -49,6 +57,8 @@ class Spanning(TorchFunctionMode):
         plan = self.plan
         if func is F.scaled_dot_product_attention and plan.attention != "slice":
             return self._attend(args, kwargs)
+        if self.kept is not None and (func is WHOLE_ATTENTION or (func in SOFTMAXES and args[0].ndim >= 3)):
+            self.kept()
         if plan.pool == "joint" and (how := pools_globally(func, args, kwargs)):
             self._tell("global pool over all slices")
             return across_slices(func(*args, **kwargs), how)
@@ -64,6 +74,8 @@ class Spanning(TorchFunctionMode):
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         fold = current_fold()
         if given.get("is_causal") or not spans(given["query"], given["key"], given["value"], fold):
+            if self.kept is not None:
+                self.kept()
             return F.scaled_dot_product_attention(**given)
         count_attention()
         window = self.plan.attention
