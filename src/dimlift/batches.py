@@ -19,7 +19,7 @@ class VolumeBatch(NamedTuple):
     """
 
     image: Float[Tensor, "batch channels depth height width"]
-    label: Num[Tensor, "batch *grid"]
+    label: Num[Tensor, " batch *grid"]
     cases: tuple[str, ...]
     features: Float[Tensor, "batch components d h w"] | None = None
 

@@ -53,7 +53,7 @@ class DiceCrossEntropy(nn.Module):
         )
 
     def forward(
-        self, logits: Float[Tensor, "batch classes *grid"], label: Integer[Tensor, "batch *grid"]
+        self, logits: Float[Tensor, "batch classes *grid"], label: Integer[Tensor, " batch *grid"]
     ) -> Float[Tensor, ""]:
         """The loss, in float32 whatever the autocast; zero where no voxel is annotated.
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from dimlift.lifting.fold import by_depth, current_fold, set_depth
 
 
-def average_slices(x: Float[Tensor, " n *rest"], factor: int) -> Float[Tensor, "n2 *rest"]:
+def average_slices(x: Float[Tensor, " n *rest"], factor: int) -> Float[Tensor, " n2 *rest"]:
     """Average runs of `factor` slices; the last run may be shorter (ceil). Does not tell the forward."""
     view = by_depth(x)
     depth = view.shape[1]
