@@ -12,11 +12,17 @@ from dimlift.cli.console import err, out
 
 def lift(
     network: Annotated[
-        str, typer.Argument(help="timm:NAME, NAME, or packaged:efficientnet_lite0 (real weights, no download).")
+        str,
+        typer.Argument(
+            help="timm:NAME, NAME, torchvision:NAME, or packaged:efficientnet_lite0 (real weights, no download)."
+        ),
     ],
     kernel: Annotated[str, typer.Option(help="Depth of the kernels, or 'cubic' for as deep as wide.")] = "3",
     profile: Annotated[
-        str, typer.Option(help="How a 2D kernel spreads over depth: centre, average or gaussian.")
+        str,
+        typer.Option(
+            help="centre, average, gaussian, gaussian:SIGMA, box3, kienzle_1g_as_published, acs, soft_acs or random."
+        ),
     ] = "centre",
     axes: Annotated[
         str, typer.Option(help="Axes the kernel spreads along, for example depth,height,width (cubic kernels).")

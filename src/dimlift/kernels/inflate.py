@@ -6,6 +6,7 @@ from torch import Tensor
 
 from dimlift.errors import PlanError, UnknownName
 from dimlift.kernels.profiles import Profile, shares_of
+from dimlift.kernels.turned import INFLATIONS, inflate_by_name
 
 AXES = ("depth", "width", "height")
 
@@ -20,10 +21,16 @@ def inflate(
     turned as well: along width it spans (height, depth), along height it spans (depth, width) with the width as its
     first axis, as published. The sum of the whole kernel stays what it was.
 
+    "acs", "soft_acs" and "random" are no profiles: see `dimlift.kernels.turned`.
+
     Raises:
-        PlanError: if several axes are asked of a kernel that would not be a cube.
+        PlanError: if several axes, or a turned inflation, are asked of a kernel that would not be a cube.
         UnknownName: for an axis that does not exist.
     """
+    if isinstance(profile, str) and profile in INFLATIONS:
+        if axes != ("depth",):
+            raise PlanError(f"{profile} says by itself where kernels lie, got axes {axes}; use axes=('depth',)")
+        return inflate_by_name(kernel, k, profile)
     shares = shares_of(profile, k).to(kernel)
     if not axes:
         raise PlanError("axes is empty; name at least 'depth'")

@@ -157,7 +157,7 @@ def _let_convolutions_talk(lifted: Lifted, places: list[Place], readers: Readers
             conv,
             place.name,
             place.k,
-            profile=lifted.plan.profile,
+            profile=place.profile,
             axes=place.axes,
             tubelets=place.tubelets,
             factorised=place.factorised and not place.tubelets,

@@ -1,5 +1,6 @@
 """Which laws a plan promises for a network, and why not where it does not."""
 
+from dimlift.kernels.turned import TURNED
 from dimlift.lifting.placing import Place
 from dimlift.lifting.plan import DepthPlan
 
@@ -12,6 +13,10 @@ def unclaimed(plan: DepthPlan, places: list[Place]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if any(place.axes != ("depth",) for place in places):
         reasons["constancy"] = "kernels lie along more axes than depth"
+    if any(place.profile in TURNED for place in places):
+        reasons["constancy"] = f"{plan.profile} turns kernels out of the slice"
+    elif places and plan.profile == "random":
+        reasons["constancy"] = "depth is random"
     if reasons or (slices := _slices_reason(plan, places)):
         reasons["slices"] = reasons.get("constancy") or slices
     return reasons

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from dimlift.errors import CannotLift
+from dimlift.kernels.turned import TURNED
 from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.talk.convolution import TalkingConvolution
 
@@ -39,6 +40,11 @@ def _flatten_convolution(state: dict[str, Tensor], name: str, conv: TalkingConvo
         raise CannotLift(
             f"{name} was inflated along {', '.join(conv.axes)}: its sum over depth is not the 2D kernel; "
             "lift with axes=('depth',) for a network that flattens"
+        )
+    if conv.inflation in TURNED:
+        raise CannotLift(
+            f"{name} was inflated as {conv.inflation}: its kernels do not lie in the slice, and their sum over depth "
+            "is not the 2D kernel; lift with a depth profile for a network that flattens"
         )
     if weight.ndim == 5:
         weight = weight.sum(2)

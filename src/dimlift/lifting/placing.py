@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from dimlift.errors import PlanError, UnknownName
+from dimlift.kernels.profiles import Profile
+from dimlift.kernels.turned import INFLATIONS, TURNED
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.stages import Stage
 
@@ -19,11 +21,14 @@ class Place:
     axes: tuple[str, ...]
     tubelets: bool
     factorised: bool
+    profile: str | Profile = "centre"
 
     @property
     def how(self) -> str:
         """In words, for the certificate."""
         what = "factorised kernel" if self.factorised and not self.tubelets else "kernel"
+        if isinstance(self.profile, str) and self.profile in INFLATIONS:
+            what = f"{self.profile} {what}"
         where = "" if self.axes == ("depth",) else f" along {', '.join(self.axes)}"
         return f"{what} over {self.k} slices{where}{', as tubelets' if self.tubelets else ''}"
 
@@ -44,12 +49,15 @@ def place_convolutions(network: nn.Module, plan: DepthPlan, stages: list[Stage])
             continue
         cubic = conv.kernel_size == (k, k)
         tubelets = plan.stride == "kernel" and _patchifies(conv) and not _inside_attention(network, name)
-        places.append(Place(name, k, plan.axes if cubic else ("depth",), tubelets, plan.factorised))
-    if plan.axes != ("depth",) and not any(place.axes == plan.axes for place in places):
+        profile = "centre" if plan.profile in TURNED and not cubic else plan.profile
+        places.append(Place(name, k, plan.axes if cubic else ("depth",), tubelets, plan.factorised, profile))
+    turns = plan.axes != ("depth",) or plan.profile in TURNED
+    if turns and not any((place.axes, place.profile) == (plan.axes, plan.profile) for place in places):
         found = sorted({f"{p.k}x{convolutions[p.name].kernel_size[0]}" for p in places})
+        what = plan.profile if plan.profile in TURNED else f"axes {plan.axes}"
         raise PlanError(
-            f"axes {plan.axes} need cubic kernels and this network would have none (depth x height: "
-            f"{', '.join(found) or 'no kernel above 1'}); use kernel='cubic' or axes=('depth',)"
+            f"{what} need cubic kernels and this network would have none (depth x height: "
+            f"{', '.join(found) or 'no kernel above 1'}); use kernel='cubic', or axes=('depth',) and a depth profile"
         )
     return places
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from dimlift.errors import PlanError, UnknownName
 from dimlift.kernels.inflate import AXES
-from dimlift.kernels.profiles import Profile, shares_of
+from dimlift.kernels.profiles import PROFILES, Profile, named_profile, shares_of
+from dimlift.kernels.turned import INFLATIONS, TURNED
 from dimlift.lifting.spacing import depth_by_stage
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -26,7 +27,8 @@ class DepthPlan:
             included. "cubic" takes the spatial size. A mapping names layers, or everything below a name
             ("layer4"), or everything up to the end of a stage ("stage0", "stage1", ...); what it leaves out stays 2D,
             and the longest name that fits counts.
-        profile: "average" | "centre" | "gaussian" | a function of k that gives k shares summing to one.
+        profile: "average" | "centre" | "gaussian" | "gaussian:SIGMA" | "box3" | "kienzle_1g_as_published" | a function
+            of k that gives k shares summing to one; or "acs" | "soft_acs" | "random", which are no profiles.
         axes: axes the profile is laid along. More than depth needs cubic kernels; other layers then use depth only.
         stride: "kernel" lets patchifying convolutions (kernel == stride) take tubelets: depth shrinks there.
         reduce: averaging over so many slices (the last group may be smaller) after each stage, before its map is
@@ -56,6 +58,7 @@ class DepthPlan:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UnknownName(name, str(getattr(self, name)), choices)
+        self._check_profile()
         self._check_kernel()
         for axis in self.axes:
             if axis not in AXES:
@@ -85,7 +88,24 @@ class DepthPlan:
         for size in sizes:
             if not _positive(size):
                 raise PlanError(f"a depth kernel is a whole number from 1 upwards, got {size!r}")
-            shares_of(self.profile, size)
+            if not self.is_inflation:
+                shares_of(self.profile, size)
+
+    @property
+    def is_inflation(self) -> bool:
+        """Whether the profile is the name of an inflation that is no depth profile."""
+        return isinstance(self.profile, str) and self.profile in INFLATIONS
+
+    def _check_profile(self) -> None:
+        if isinstance(self.profile, str) and not self.is_inflation and named_profile(self.profile) is None:
+            raise UnknownName("profile", self.profile, [*PROFILES, *INFLATIONS, "gaussian:SIGMA"])
+        if self.is_inflation and self.axes != ("depth",):
+            raise PlanError(f"{self.profile} says by itself where kernels lie, got axes {self.axes}; leave axes out")
+        if self.profile in TURNED and self.factorised:
+            raise PlanError(
+                f"{self.profile} turns kernels out of the slice, so they are no 2D kernel times a depth profile; "
+                "use factorised=False"
+            )
 
     @classmethod
     def from_spacing(
@@ -117,7 +137,7 @@ class DepthPlan:
             PlanError: if the profile is a function of the caller's own, which JSON cannot hold.
         """
         if not isinstance(self.profile, str):
-            raise PlanError("a profile of your own cannot be written to JSON; use 'average', 'centre' or 'gaussian'")
+            raise PlanError("a profile of your own cannot be written to JSON; use one with a name, such as 'centre'")
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in content.items()}
 

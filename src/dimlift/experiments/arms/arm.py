@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -53,8 +53,12 @@ class PlanSection(Section):
         default=3,
         description="Depth of convolution kernels larger than 1: a number, `cubic`, or a number for each layer name.",
     )
-    profile: Literal["average", "centre", "gaussian"] = Field(
-        default="centre", description="How a 2D kernel is shared out over depth."
+    profile: (
+        Literal["average", "centre", "gaussian", "box3", "kienzle_1g_as_published", "acs", "soft_acs", "random"]
+        | Annotated[str, Field(pattern=r"^gaussian:[0-9.]+$")]
+    ) = Field(
+        default="centre",
+        description="How a 2D kernel is shared out over depth; `gaussian:0.75` sets the width in slices.",
     )
     axes: tuple[Literal["depth", "height", "width"], ...] = Field(
         default=("depth",), description="Axes to inflate along; more than one needs cubic kernels."

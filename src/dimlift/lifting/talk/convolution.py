@@ -14,6 +14,7 @@ from dimlift.errors import CannotLift
 from dimlift.kernels.channels import adapt_channels
 from dimlift.kernels.inflate import inflate
 from dimlift.kernels.profiles import Profile, shares_of
+from dimlift.kernels.turned import INFLATIONS, random_shares
 from dimlift.lifting.talk import mixing
 
 
@@ -82,6 +83,7 @@ class TalkingConvolution(nn.Conv2d):
     tubelets: bool
     stacked: bool = False
     axes: tuple[str, ...]
+    inflation: str | None
     adapted: int | None
     depth_shares: Tensor
     depth_profile: nn.Parameter | None
@@ -178,16 +180,24 @@ def lift_convolution(
         else:
             adapted = channels
         conv.in_channels = channels
-    shares = shares_of(profile, k).to(weight)
+    inflation = profile if isinstance(profile, str) and profile in INFLATIONS and k > 1 else None
+    if inflation is not None and kind.gain is not None and not factorised:
+        raise CannotLift(
+            f"{name} standardises its kernel by the statistics of a slice, which {inflation} does not keep; "
+            f"use a depth profile{', or factorised=True' if inflation == 'random' else ''}"
+        )
+    shares = shares_of("centre" if inflation is not None else profile, k).to(weight)
     profiles = None
     if k > 1 and factorised:
-        profiles = nn.Parameter(shares.repeat(conv.out_channels, 1))
+        each = random_shares(conv.out_channels, k).to(weight) if inflation else shares.repeat(conv.out_channels, 1)
+        profiles = nn.Parameter(each)
     elif k > 1:
         weight = mixing.tap_after_tap(inflate(weight, k, profile, axes))
     trained = conv.weight.requires_grad
     if weight is not conv.weight:
         conv.weight = nn.Parameter(weight, requires_grad=trained)
     conv.__class__ = _talking(type(conv))  # type: ignore[arg-type]  # a class hashes by identity
+    conv.inflation = inflation  # type: ignore[assignment]
     conv.axes = axes if k > 1 else ("depth",)  # type: ignore[assignment]
     conv.kind, conv.depth_size, conv.tubelets, conv.adapted = kind, k, tubelets and k > 1, adapted  # type: ignore[assignment]
     conv.register_buffer("depth_shares", shares, persistent=False)
