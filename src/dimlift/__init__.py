@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dimlift.lifting.lifted import Lifted as Lifted
     from dimlift.lifting.network import lift as lift
     from dimlift.lifting.plan import DepthPlan as DepthPlan
+    from dimlift.lifting.recalibration import recalibrate as recalibrate
     from dimlift.report.page import write_page as write_page
     from dimlift.report.summary import summarise as summarise
 
@@ -31,6 +32,7 @@ _HOMES = {
     "Lifted": "dimlift.lifting.lifted",
     "DepthPlan": "dimlift.lifting.plan",
     "flatten": "dimlift.lifting.flatten",
+    "recalibrate": "dimlift.lifting.recalibration",
     "open_dataset": "dimlift.data.dataset",
     "TrainConfig": "dimlift.experiments.config",
     "StudyConfig": "dimlift.experiments.config",

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from dimlift.lifting.recalibration import measuring
 
 QUIET = 1e-3
 """A scale below this hides what it scales; layer scales start at 1e-6 to 1e-4."""
@@ -58,20 +59,8 @@ def settle(network: nn.Module, show: Callable[[], object]) -> dict[str, Tensor]:
     Returns:
         What these statistics were, by name, for `put_back`.
     """
-    norms = [(name, module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
-    norms = [(name, norm) for name, norm in norms if norm.track_running_stats]
-    before = {f"{name}.{key}": tensor.clone() for name, norm in norms for key, tensor in norm.named_buffers()}
-    rates = [norm.momentum for _, norm in norms]
-    try:
-        for _, norm in norms:
-            norm.training, norm.momentum = True, 1.0
+    with measuring(network, 1.0) as before:
         show()
-    except BaseException:
-        put_back(network, before)
-        raise
-    finally:
-        for (_, norm), rate in zip(norms, rates, strict=True):
-            norm.training, norm.momentum = False, rate
     return before
 
 
