@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from dimlift.data.grid_reading import features_of_box
-from dimlift.experiments.inference import classify, sample_features, segment
+from dimlift.experiments.inference import classify, segment
+from dimlift.methods.borrowed.sampling import sample_features
 
 
 class Copy(nn.Module):
@@ -52,9 +53,8 @@ def test_coarser_features_are_read_in_the_middle_of_each_block():
 
 
 def test_features_end_where_the_volume_ends():
-    coordinates = torch.tensor([-1.2, -1.0, 0.0, 1.0, 1.2]).view(1, 1, 5, 1, 1).expand(1, 3, -1, -1, -1)
-    sampled = sample_features(torch.ones(1, 2, 2, 2), coordinates)
-    assert sampled.flatten().tolist() == [0, 1, 1, 1, 0]
+    grid = torch.tensor([-1.2, -1.0, 0.0, 1.0, 1.2]).view(5, 1, 1, 1).expand(-1, -1, -1, 3)
+    assert sample_features([torch.ones(1, 2, 2, 2)], grid).flatten().tolist() == [0, 1, 1, 1, 0]
 
 
 def test_padding_is_as_dark_as_the_image_gets():

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dimlift.methods.borrowed.sampling import sample_features, window_grid
+
 WINDOWS_AT_ONCE = 2
 
 
@@ -41,7 +43,8 @@ def segment(
     padded = F.pad(image, padding, value=float(image.min()))[None]
     channels = image.shape[0]
     if features is not None:
-        padded = torch.cat([padded, _coordinates(size, margins)[None]], dim=1)
+        places = window_grid(size, [-(m // 2) for m in margins], [n + m for n, m in zip(size, margins, strict=True)])
+        padded = torch.cat([padded, places.movedim(-1, 0)[None]], dim=1)
         features = [coarse.to(device, torch.float32) for coarse in features]
 
     def on_window(patch: Tensor) -> Tensor:
@@ -49,8 +52,8 @@ def segment(
         with _precision(device, bfloat16):
             if features is None:
                 return method(patch)
-            places = F.avg_pool3d(patch[:, channels:], feature_stride)
-            sampled = torch.cat([sample_features(coarse, places) for coarse in features], dim=1)
+            grids = F.avg_pool3d(patch[:, channels:], feature_stride).movedim(1, -1)
+            sampled = torch.stack([sample_features(features, grid) for grid in grids])
             return method(patch[:, :channels], sampled)
 
     logits = sliding_window_inference(
@@ -85,26 +88,6 @@ def classify(
     padded = F.pad(image, padding, value=float(image.min()))[None].to(device)
     with _precision(device, bfloat16):
         return method(padded)[0].float().cpu()
-
-
-def sample_features(
-    coarse: Float[Tensor, "components d h w"], coordinates: Float[Tensor, "windows 3 depth height width"]
-) -> Float[Tensor, "windows components depth height width"]:
-    """Coarse features on the voxels of some windows; zero outside the volume.
-
-    Args:
-        coordinates: (z, y, x) of every voxel centre, -1 and 1 at the outer faces of the volume.
-    """
-    grid = coordinates.movedim(1, -1).flip(-1)  # grid_sample wants x first
-    maps = coarse[None].expand(len(grid), -1, -1, -1, -1)
-    inside = (coordinates.abs() <= 1).all(dim=1, keepdim=True)
-    return F.grid_sample(maps, grid, padding_mode="border", align_corners=False) * inside
-
-
-def _coordinates(size: Sequence[int], margins: Sequence[int]) -> Float[Tensor, "3 depth height width"]:
-    """Position of every voxel centre of a padded volume; -1 and 1 are the outer faces of the volume itself."""
-    axes = [(2 * (torch.arange(n + margin) - margin // 2) + 1) / n - 1 for n, margin in zip(size, margins, strict=True)]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
 def _precision(device: torch.device, bfloat16: bool) -> AbstractContextManager[object]:
