@@ -1,7 +1,8 @@
 """What a batch is: `data` and `experiments` make batches, `methods` learn from them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
@@ -22,6 +23,60 @@ class VolumeBatch(NamedTuple):
     label: Num[Tensor, " batch *grid"]
     cases: tuple[str, ...]
     features: Float[Tensor, "batch components d h w"] | None = None
+
+
+class ImageBatch(NamedTuple):
+    """Pictures beside each other.
+
+    Attributes:
+        image: values from 0 to 1, red, green, blue.
+        label: class of every picture; None where nobody says.
+        cases: the file of each picture, for messages.
+    """
+
+    image: Float[Tensor, "batch channels height width"]
+    label: Num[Tensor, " batch"] | None
+    cases: tuple[str, ...]
+
+
+class PairedBatch(NamedTuple):
+    """Volumes and pictures that are learnt from in the same step; not of each other.
+
+    Attributes:
+        volumes: the patches of the task.
+        pictures: what is to be remembered, or learnt beside it.
+    """
+
+    volumes: VolumeBatch
+    pictures: ImageBatch
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Names of the volumes and of the pictures."""
+        return self.volumes.cases + self.pictures.cases
+
+    @property
+    def image(self) -> Tensor:
+        """The patches, by whose size a step's memory is judged."""
+        return self.volumes.image
+
+
+Batch = VolumeBatch | ImageBatch | PairedBatch
+AnyBatch = TypeVar("AnyBatch", bound=tuple[Any, ...])
+
+
+def on_device(batch: AnyBatch, device: torch.device) -> AnyBatch:
+    """The batch on a device; images and volumes with their channels innermost, everything else as it is."""
+
+    def moved(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(part.ndim)
+            if layout is not None and part.is_floating_point():
+                return part.to(device, memory_format=layout, non_blocking=True)
+            return part.to(device, non_blocking=True)
+        return on_device(part, device) if isinstance(part, tuple) and hasattr(part, "_fields") else part
+
+    return type(batch)(*map(moved, batch))
 
 
 IGNORE = -1

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dimlift.batches import VolumeBatch
+from dimlift.batches import Batch, on_device
 from dimlift.errors import RunError
 from dimlift.experiments.checkpoint import Counters, load_checkpoint, save_checkpoint
 from dimlift.experiments.optimiser import MovingAverage, adamw, rate_share, set_rate
@@ -46,7 +46,7 @@ class Fit:
 
 def fit(
     method: nn.Module,
-    batch_at: Callable[[int], VolumeBatch],
+    batch_at: Callable[[int], Batch],
     *,
     budget: BudgetSection,
     training: TrainingSection,
@@ -88,7 +88,7 @@ def fit(
             torch.manual_seed(step_seed(seed, counters.step))
             method.set_progress(share)  # type: ignore[operator]
             set_rate(optimiser, rate_share(share, training.warm_up, training.final_rate))
-            batch = _on(batch_at(counters.step), fabric.device)
+            batch = on_device(batch_at(counters.step), fabric.device)
             loss = _step(fabric, module, stepper, batch, training, counters.step)
             counters.step += 1
             if average is not None:
@@ -117,7 +117,7 @@ def step_seed(seed: int, step: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:7], "big")
 
 
-def _step(fabric: Any, module: Any, stepper: Any, batch: VolumeBatch, training: TrainingSection, step: int) -> float:
+def _step(fabric: Any, module: Any, stepper: Any, batch: Batch, training: TrainingSection, step: int) -> float:
     """One optimiser step; gives the loss back."""
     try:
         stepper.zero_grad(set_to_none=True)
@@ -217,13 +217,3 @@ def _lay_out_channels_last(method: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
         elif parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
-def _on(batch: VolumeBatch, device: torch.device) -> VolumeBatch:
-    """The batch on the device, its volumes channels-last."""
-
-    def moved(volume: Tensor) -> Tensor:
-        return volume.to(device, memory_format=torch.channels_last_3d, non_blocking=True)
-
-    features = None if batch.features is None else moved(batch.features)
-    return VolumeBatch(moved(batch.image), batch.label.to(device), batch.cases, features)
