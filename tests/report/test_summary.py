@@ -5,8 +5,10 @@ import pytest
 from synthetic_study import record, write_study
 
 from dimlift.errors import DataError
+from dimlift.metrics.scores import score_segmentation
 from dimlift.records.record import Score
 from dimlift.records.study import Study
+from dimlift.report.page import write_page
 from dimlift.report.summary import summarise
 
 
@@ -73,6 +75,32 @@ def test_undefined_scores_are_counted_never_averaged(tmp_path):
     assert found.excluded == 4
     assert row(found, "unet").mean == pytest.approx(0.51)
     assert (row(found, "unet").classes[0].scored, row(found, "unet").classes[0].excluded) == (6, 2)
+
+
+def test_every_table_counts_what_was_empty(tmp_path):
+    """Left out (both masks empty) and worst value (one empty), beside the mean of each measure they touch."""
+    write_study(tmp_path, names=("unet", "lifted"), volumes=False, finished=0)
+    some, empty = np.zeros((6, 6, 6), int), np.zeros((6, 6, 6), int)
+    some[1:4, 1:4, 1:4] = 1
+    for arm in ("unet", "lifted"):
+        scores = []
+        for case, prediction, truth in (("a", some, some), ("b", empty, empty), ("c", empty, some), ("d", some, empty)):
+            scores += score_segmentation(case, prediction, truth, {"anterior": 1}, (1, 1, 1))
+        record(arm, 0, scores).save(tmp_path / "records")
+    found = summarise(tmp_path)
+    assert (found.excluded, found.worst) == (2, 4)
+    of_class = row(found, "unet").classes[0]
+    assert (of_class.scored, of_class.excluded, of_class.worst) == (3, 1, 2)
+    assert of_class.mean == pytest.approx(1 / 3)
+    left_out = row(found, "unet").left_out
+    assert {name: left_out[name] for name in ("hd95_mm", "lesion_sensitivity", "false_lesions")} == {
+        "hd95_mm": 1,
+        "lesion_sensitivity": 2,
+        "false_lesions": 0,
+    }
+    page = write_page(tmp_path).read_text(encoding="utf-8")
+    for words in ("2 scores left out", "4 scores in the means with the worst value", "2 left out", "lesions found"):
+        assert words in page
 
 
 def test_fractions_are_compared_among_themselves(tmp_path):

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dimlift.cli.console import out
+from dimlift.metrics.scores import ONE_EMPTY
 from dimlift.records.record import Record
 
 if TYPE_CHECKING:
@@ -22,12 +23,18 @@ def show_record(record: Record) -> None:
     values: dict[tuple[str, str], list[float | None]] = defaultdict(list)
     for score in record.scores:
         values[score.class_, score.metric].append(score.value)
-    metrics = list(dict.fromkeys(metric for _, metric in values))
+    worst = {class_: sum(v == 1 for v in found) for (class_, metric), found in values.items() if metric == ONE_EMPTY}
+    metrics = [metric for metric in dict.fromkeys(metric for _, metric in values) if metric != ONE_EMPTY]
     table = Table("class", *metrics, title=f"{record.arm}: {record.steps} steps in {record.seconds:.0f} s")
     for class_ in dict.fromkeys(class_ for class_, _ in values):
         table.add_row(class_, *(_mean(values[class_, metric]) for metric in metrics))
     if metrics:
         out.print(table)
+    for class_, count in worst.items():
+        if count:
+            out.print(
+                f"{class_}: {count} with the worst value, as only one of truth and prediction held it", markup=False
+            )
 
 
 def _mean(values: list[float | None]) -> str:
@@ -51,6 +58,10 @@ def show_results(summary: "Summary", page: Path) -> None:
             found, verdict = row.comparison.estimate, row.comparison.verdict
             difference = f"{signed(found.mean, digits)}\n[dim]{interval(found, digits)}[/]"
         mean = "-" if row.mean is None else number(row.mean, digits)
+        counts = [sum(getattr(c, name) for c in row.classes) for name in ("excluded", "worst")]
+        mean += "".join(
+            f"\n[dim]{count} {what}[/]" for count, what in zip(counts, ("left out", "worst"), strict=True) if count
+        )
         time = "-" if row.seconds is None else duration(row.seconds)
         table.add_row(escape(name), mean, difference, f"[{_COLOURS.get(verdict, 'default')}]{verdict}[/]", time)
     out.print(table)

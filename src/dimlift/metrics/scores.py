@@ -7,11 +7,15 @@ from jaxtyping import Float, Int
 
 from dimlift.errors import ShapeError
 from dimlift.metrics.classification import auroc, macro_f1
+from dimlift.metrics.lesions import count_lesions
 from dimlift.metrics.segmentation import dice, hd95_mm, nsd
 from dimlift.records.record import Score
 
 BACKGROUND = 0
 """Label value that is not scored: it is what is left when everything else is named."""
+
+ONE_EMPTY = "one_mask_empty"
+"""1 where a class is in only one of truth and prediction, so that the worst value was given; tables count these."""
 
 
 def score_segmentation(
@@ -23,7 +27,7 @@ def score_segmentation(
     ignore: int | None = None,
     tolerance_mm: float = 1.0,
 ) -> list[Score]:
-    """Dice, HD95 and NSD of every label but the background.
+    """Dice, HD95, NSD, lesion-wise sensitivity and false positives of every label but the background.
 
     Args:
         labels: value of each label by its name.
@@ -45,10 +49,14 @@ def score_segmentation(
         if value in (BACKGROUND, ignore):
             continue
         predicted, true = (prediction == value) & annotated, truth == value
+        lesions = count_lesions(predicted, true)
         scores += [
             Score(case, name, "dice", dice(predicted, true)),
             Score(case, name, "hd95_mm", hd95_mm(predicted, true, spacing)),
             Score(case, name, "nsd", nsd(predicted, true, spacing, tolerance_mm)),
+            Score(case, name, "lesion_sensitivity", lesions.sensitivity),
+            Score(case, name, "false_lesions", float(lesions.false)),
+            Score(case, name, ONE_EMPTY, float(predicted.any() != true.any())),
         ]
     return scores
 

@@ -33,6 +33,8 @@ MEASURES = {
         Measure("absolute_error", "absolute error", better=-1),
         Measure("hd95_mm", "HD95 (mm)", better=-1, digits=2),
         Measure("nsd", "NSD"),
+        Measure("lesion_sensitivity", "lesions found"),
+        Measure("false_lesions", "false lesions", better=-1, digits=2),
         Measure("macro_f1", "macro F1", paired=False),
         Measure("auroc", "AUROC", paired=False),
     )

@@ -15,6 +15,7 @@ class ClassResult:
         mean: over cases, folds and seeds; None if it was never defined.
         scored: number of scores in the mean.
         excluded: number of scores left out because both masks were empty.
+        worst: number of scores that are the worst value because one of the two masks was empty.
         difference: against the reference, by itself: not corrected for the number of classes or arms.
     """
 
@@ -22,6 +23,7 @@ class ClassResult:
     mean: float | None
     scored: int
     excluded: int
+    worst: int
     difference: Estimate | None
 
 
@@ -32,7 +34,7 @@ class Row:
     Attributes:
         mean: over classes within a case, then over cases, folds and seeds.
         comparison: against the reference at the same fraction; None for the reference and where nothing pairs.
-        others: means of the other measures.
+        others: means of the other measures. left_out: how many of their scores are undefined.
         seconds: mean training time of a finished cell. peak_bytes: the largest of them. steps: their mean.
         finished, failed, planned: number of cells; planned is None if the arms' shares cannot be told.
     """
@@ -46,6 +48,7 @@ class Row:
     classes: tuple[ClassResult, ...]
     comparison: Comparison | None
     others: dict[str, float | None]
+    left_out: dict[str, int]
     seconds: float | None
     peak_bytes: int | None
     steps: float | None
@@ -74,6 +77,7 @@ class Summary:
         sentence: the verdict in one sentence.
         measure: what the verdict is about.
         excluded: scores of that measure left out because both masks were empty, over all rows.
+        worst: scores that are the worst value because one of the two masks was empty, over all rows.
         several_fractions: whether rows differ in label fraction, so that it must be shown.
     """
 
@@ -86,6 +90,7 @@ class Summary:
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
     excluded: int
+    worst: int
     finished: int
     failed: int
     planned: int

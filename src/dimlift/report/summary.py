@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dimlift.metrics.scores import ONE_EMPTY
 from dimlift.records.record import Record, load_records
 from dimlift.records.study import Study
 from dimlift.report.crossed import estimate
@@ -40,6 +41,7 @@ def summarise_records(study: Study, records: Sequence[Record]) -> Summary:
     cells = [(arm, fraction) for fraction in fractions for arm in study.arms]
     scores = _by_cell(finished, measure.name, cells)
     others = {name: _by_cell(finished, name, cells) for name in MEASURES if name != measure.name}
+    worst = _by_cell(finished, ONE_EMPTY, cells)
     class_names = sorted({key[4] for of_cell in scores.values() for key in of_cell}, key=_label_order(study))
     comparisons = compare(
         {
@@ -58,6 +60,7 @@ def summarise_records(study: Study, records: Sequence[Record]) -> Summary:
             scores[cell],
             {} if cell[0] == study.reference else scores[study.reference, cell[1]],
             {name: list(of_measure[cell].values()) for name, of_measure in others.items()},
+            worst[cell],
             comparisons.get(cell),
             class_names,
             groups,
@@ -78,6 +81,7 @@ def summarise_records(study: Study, records: Sequence[Record]) -> Summary:
         ),
         notes=tuple(study.notes),
         excluded=sum(value is None for of_cell in scores.values() for value in of_cell.values()),
+        worst=sum(_count(of_cell) for of_cell in worst.values()),
         finished=len(finished),
         failed=len(failed),
         planned=study.planned,
@@ -100,6 +104,7 @@ def _row(
     scores: dict[Key, float | None],
     reference: dict[Key, float | None],
     others: dict[str, list[float | None]],
+    worst: dict[Key, float | None],
     comparison: Comparison | None,
     class_names: Sequence[str],
     groups: dict[str, str],
@@ -117,9 +122,10 @@ def _row(
         description=study.arms[arm].description,
         is_reference=arm == study.reference,
         mean=_mean([_mean(values) for values in by_case.values()]),
-        classes=tuple(_class_result(name, scores, reference, groups) for name in class_names),
+        classes=tuple(_class_result(name, scores, reference, worst, groups) for name in class_names),
         comparison=comparison,
         others={name: _mean(values) for name, values in others.items() if values},
+        left_out={name: sum(value is None for value in values) for name, values in others.items()},
         seconds=_mean([record.seconds for record in finished]),
         peak_bytes=max((record.peak_bytes for record in finished), default=None),
         steps=_mean([record.steps for record in finished]),
@@ -131,13 +137,17 @@ def _row(
 
 
 def _class_result(
-    name: str, own: dict[Key, float | None], reference: dict[Key, float | None], groups: dict[str, str]
+    name: str,
+    own: dict[Key, float | None],
+    reference: dict[Key, float | None],
+    worst: dict[Key, float | None],
+    groups: dict[str, str],
 ) -> ClassResult:
-    own, reference = ({k: v for k, v in scores.items() if k[4] == name} for scores in (own, reference))
+    own, reference, worst = ({k: v for k, v in scores.items() if k[4] == name} for scores in (own, reference, worst))
     undefined = sum(value is None for value in own.values())
     pairs = pair(own, reference, groups)
     difference = estimate(pairs.differences, pairs.cases, pairs.seeds, LEVEL) if len(pairs.differences) else None
-    return ClassResult(name, _mean(list(own.values())), len(own) - undefined, undefined, difference)
+    return ClassResult(name, _mean(list(own.values())), len(own) - undefined, undefined, _count(worst), difference)
 
 
 def _label_order(study: Study) -> Callable[[str], tuple[int, str]]:
@@ -149,6 +159,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
     """Mean of what is defined."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
+
+
+def _count(marks: dict[Key, float | None]) -> int:
+    """How many scores are marked with 1."""
+    return sum(value == 1 for value in marks.values())
 
 
 def _title(study: Study, arm: str) -> str:
