@@ -7,7 +7,7 @@ STAMP := $(VENV)/.filled
 # Workers that wait for each other actively starve each other; must be set before torch is imported.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test test-all lint types floors clean
+.PHONY: setup demo test test-all faults lint types floors clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,11 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -n 2
+
+# Kills, damaged checkpoints, full disks, limited memory: the whole suite, one test after the other.
+faults: export OMP_NUM_THREADS ?= 1
+faults: setup
+	$(BIN)/python -m pytest tests/faults
 
 lint: setup
 	$(BIN)/ruff check .

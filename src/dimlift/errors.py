@@ -10,7 +10,8 @@ DimliftError
 ├── DataError       a file or a dataset cannot be used as it is
 │   ├── DamagedFile       truncated, bit-flipped or not what its name says
 │   └── GeometryMismatch  image and label do not lie on the same grid
-└── RunError        a run cannot start or go on (folder in use, loss not finite, ...)
+├── RunError        a run cannot start or go on (folder in use, loss not finite, ...)
+└── Stopped         somebody asked the run to stop; its state is on disk, and it can go on
 """
 
 import difflib
@@ -55,6 +56,10 @@ class GeometryMismatch(DataError):
 
 class RunError(DimliftError, RuntimeError):
     """A run cannot start or go on."""
+
+
+class Stopped(DimliftError):
+    """Somebody asked the run to stop; its state is on disk, and the same command goes on with it."""
 
 
 class UnknownName(DimliftError, KeyError):

@@ -100,7 +100,7 @@ def test_a_disk_that_takes_no_more_leaves_older_checkpoints_alone(tmp_path, monk
     def full(*_args, **_more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dimlift.experiments.checkpoint.os.replace", full)
+    monkeypatch.setattr("dimlift.records.whole.os.replace", full)
     with pytest.raises(RunError, match="No space left on device; free some space"):
         run(checkpoints=tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before

@@ -7,13 +7,16 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from dimlift.errors import DimliftError
+from dimlift.errors import DimliftError, Stopped
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 FAULT = 2
 """Exit code of every error a user can do something about."""
+
+REQUEUE = 75
+"""Exit code of a run that SIGTERM or SIGUSR1 stopped: EX_TEMPFAIL of sysexits.h; start the same command again."""
 
 _STORAGE = {
     errno.ENOSPC: "free some space or write elsewhere with --out",
@@ -31,10 +34,14 @@ class Commands(TyperGroup):
         """Run the chosen command.
 
         Raises:
-            Exit: with code 2 on a `DimliftError` or a disk that refuses, 130 when stopped from the keyboard.
+            Exit: with code 2 on a `DimliftError` or a disk that refuses, 75 when a batch system stopped it, 130 when
+                stopped from the keyboard.
         """
         try:
             return super().invoke(ctx)
+        except Stopped as fault:
+            tell(str(fault))
+            raise typer.Exit(REQUEUE) from fault
         except DimliftError as fault:
             tell(str(fault))
             raise typer.Exit(FAULT) from fault

@@ -78,6 +78,7 @@ def run_cell(
     cell = config.cell(dataset.manifest_hash())
     finished = places.records / f"{cell}.json"
     if finished.is_file() and (record := Record.load(finished)).status == "finished":
+        shutil.rmtree(places.checkpoints, ignore_errors=True)  # killed between the record and this
         progress(Event("skip", config.name, 1.0, record.steps, message="already finished"))
         return record
     with _threads(config.training.threads):

@@ -1,12 +1,13 @@
 """Training state on disk: tensors as safetensors, the rest as JSON beside them, each written in one piece.
 
-A checkpoint is two files. `step-00000500.safetensors` is written first, `step-00000500.json`, which holds its checksum,
-after it: a checkpoint exists once its JSON does, so a run killed at any moment leaves whole checkpoints only.
+A checkpoint is two files. `step-00000500.safetensors` is written first, `step-00000500.json`, which holds its checksum
+and one of its own, after it: a checkpoint exists once its JSON does, so a run killed at any moment leaves whole
+checkpoints only.
 """
 
 import hashlib
 import json
-import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from dimlift.errors import RunError
 from dimlift.experiments.optimiser import MovingAverage
 from dimlift.records.record import write_json
+from dimlift.records.whole import written_whole
 
-SCHEMA = 1
+SCHEMA = 2
 KEPT = 2
 """The newest and the one before it, should the newest turn out to be damaged."""
 
@@ -35,6 +37,9 @@ class Counters:
         spent: training time that had passed before the first step (feature extraction).
         history: logged points so far.
         window: losses since the last logged point.
+        notes: sentences for the record.
+        best_step: the step validation liked best, -1 before any; its checkpoint is kept, too.
+        best: what validation found there, larger is better.
     """
 
     step: int = 0
@@ -42,12 +47,15 @@ class Counters:
     spent: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     window: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    best_step: int = -1
+    best: float = 0.0
 
 
 def save_checkpoint(
     folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage | None, counters: Counters
 ) -> Path:
-    """Write the whole training state and forget all but the last two checkpoints.
+    """Write the whole training state, and forget all checkpoints but the last two and the best.
 
     Raises:
         RunError: if the disk does not take it; older checkpoints are untouched.
@@ -56,52 +64,56 @@ def save_checkpoint(
     tensors = {name: _plain(value) for name, value in _collect(module, optimiser, average).items()}
     tensors["random"] = torch.get_rng_state()
     path = folder / f"step-{counters.step:08d}.safetensors"
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, scratch)
-        _flush(scratch)
-        digest = _digest(scratch)
-        os.replace(scratch, path)
-        write_json(path.with_suffix(".json"), {"schema": SCHEMA, "sha256": digest, **asdict(counters)})
-        _flush(folder)
+        _require_space(folder, sum(value.nbytes for value in tensors.values()))
+        with written_whole(path) as scratch:
+            save_file(tensors, scratch)
+            digest = _digest(scratch)
+        fields = {"schema": SCHEMA, "sha256": digest, **asdict(counters)}
+        write_json(path.with_suffix(".json"), {**fields, "own_sha256": _digest_of(fields)})
     except (OSError, SafetensorError) as fault:
-        scratch.unlink(missing_ok=True)
+        if not path.with_suffix(".json").exists():
+            path.unlink(missing_ok=True)  # tensors nobody vouches for only fill the disk
         raise RunError(
             f"the checkpoint of step {counters.step} cannot be written to {folder}: {fault}; "
             "free some space there and start the same command again, it goes on from the checkpoint before"
         ) from fault
     for old in _found(folder)[KEPT:]:
-        old.unlink()  # the JSON first: without it the tensors are no checkpoint
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
+        if old.stem != f"step-{counters.best_step:08d}":
+            old.unlink()  # the JSON first: without it the tensors are no checkpoint
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
     return path
 
 
 def load_checkpoint(
     folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage | None
-) -> tuple[Counters, list[str]]:
+) -> Counters:
     """Bring the newest whole checkpoint back, in place.
 
     Returns:
-        where training stood (step 0 if there is no checkpoint), and a sentence for each damaged one passed over.
+        where training stood (step 0 if there is no checkpoint), with a note for each damaged one passed over.
 
     Raises:
         RunError: if a checkpoint is whole but of another network.
     """
-    notes: list[str] = []
+    damaged: list[str] = []
     for path in _found(folder):
         try:
             fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if fields.pop("schema") != SCHEMA or fields.pop("sha256") != _digest(path.with_suffix(".safetensors")):
+            if fields.pop("own_sha256") != _digest_of(fields) or fields.pop("schema") != SCHEMA:
+                raise ValueError("its JSON is not what was written")
+            if fields.pop("sha256") != _digest(path.with_suffix(".safetensors")):
                 raise ValueError("its checksum is wrong")
             tensors = load_file(path.with_suffix(".safetensors"))
             counters = Counters(**fields)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as fault:
-            notes.append(f"checkpoint {path.stem} is damaged ({fault}); going on from the one before")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as fault:
+            damaged.append(f"checkpoint {path.stem} is damaged ({fault})")
             continue
         torch.set_rng_state(tensors.pop("random"))
         _restore(tensors, module, optimiser, average, path)
-        return counters, notes
-    return Counters(), notes
+        counters.notes += [f"{fault}; went on from step {counters.step}" for fault in damaged]
+        return counters
+    return Counters(notes=[f"{fault}; began again from step 0" for fault in damaged])
 
 
 def _found(folder: Path) -> list[Path]:
@@ -157,10 +169,11 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
-    """Have a file, or the names in a folder, reach the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _digest_of(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _require_space(folder: Path, wanted: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise OSError(f"it takes {wanted / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")

@@ -8,12 +8,13 @@ from itertools import product
 from pathlib import Path
 
 from dimlift.data.cases import Dataset
-from dimlift.errors import DimliftError
+from dimlift.errors import DimliftError, Stopped
 from dimlift.experiments.cells import Places, run_cell, versions
 from dimlift.experiments.config import StudyConfig, TrainConfig
 from dimlift.experiments.folder import claimed
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.split import split_cases
+from dimlift.experiments.stopping import heeded
 from dimlift.experiments.train import open_checked
 from dimlift.records import study as plan
 from dimlift.records.record import Record, load_records
@@ -39,11 +40,13 @@ def compare(
     Raises:
         DataError: if the data does not pass its checks.
         RunError: if the folder holds another study.
+        Stopped: when asked to by SIGTERM or SIGUSR1; the same call goes on.
     """
     out = Path(out)
     dataset = open_checked(config, progress)
     cells = planned(config)
-    with claimed(out, "compare", _identity(config, dataset), config.model_dump(mode="json")):
+    content = config.model_dump(mode="json")
+    with heeded(), claimed(out, "compare", _identity(config, dataset), content):
         _set_aside(config, dataset, out / "records")
         _describe(config, dataset, cells, out)
         records = []
@@ -76,6 +79,8 @@ def _attempt(cell: TrainConfig, dataset: Dataset, out: Path, progress: Progress)
     )
     try:
         return run_cell(cell, dataset, places, progress)
+    except Stopped:
+        raise
     except (DimliftError, RuntimeError, ValueError, MemoryError) as fault:
         reason = str(fault) if isinstance(fault, DimliftError) else f"{type(fault).__name__}: {fault}"
         record = Record(

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any, Literal
 import yaml
 
 from dimlift.errors import DimliftError, RunError
-from dimlift.records.record import write_json
+from dimlift.records.record import write_json, write_text
+from dimlift.records.whole import remove_scratch
 
 SCHEMA = 1
 OWNER = "run.json"
 CONFIG = "config.yaml"
+LOCK = ".lock"
 RESULTS = (CONFIG, "study.json", "records", "weights", "predictions", "checkpoints")
 
 Kind = Literal["train", "compare"]
@@ -33,7 +36,26 @@ def claimed(out: Path, kind: Kind, identity: str, config: dict[str, Any]) -> Ite
     """
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; choose a folder to write into")
-    owner = _owner(out)
+    existed = out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    with _locked(out):
+        owner = _owner(out)
+        try:
+            _require_same(out, owner, kind, identity, config)
+            remove_scratch(out)
+            if owner is None:  # the owner first: a configuration alone would be somebody else's
+                write_json(out / OWNER, {"schema": SCHEMA, "kind": kind, "identity": identity, "config": config})
+            if not (out / CONFIG).exists():
+                write_text(out / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+            yield out
+        except DimliftError:
+            if owner is None:
+                _withdraw(out, existed)
+            raise
+
+
+def _require_same(out: Path, owner: dict[str, Any] | None, kind: Kind, identity: str, config: dict[str, Any]) -> None:
+    """Raises: RunError, if what lies in the folder is not of this run."""
     taken = [name for name in RESULTS if owner is None and (out / name).exists()]
     if taken:
         raise RunError(f"{out} holds {', '.join(taken)} that no run of dimlift put there; choose another folder")
@@ -44,28 +66,31 @@ def claimed(out: Path, kind: Kind, identity: str, config: dict[str, Any]) -> Ite
             f"{f' (it differs in {changed})' if changed else ''}; choose another folder, "
             f"or start with the configuration in {out / CONFIG} to go on with it"
         )
-    existed = out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Nobody else is at work in the folder; the lock ends with the process, however it ends."""
+    path = out / LOCK
+    with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno()))
         except OSError as fault:
             raise RunError(f"another process is at work in {out}; wait for it, or choose another folder") from fault
-        if owner is None:
-            (out / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-            write_json(out / OWNER, {"schema": SCHEMA, "kind": kind, "identity": identity, "config": config})
-        try:
-            yield out
-        except DimliftError:
-            if owner is None and not any((out / name).exists() for name in RESULTS if name != CONFIG):
-                _withdraw(out, existed)
-            raise
+        if not mine:  # a run that was refused took its lock file away in this very moment
+            raise RunError(f"another process was at work in {out} just now; start again")
+        yield
 
 
 def _withdraw(out: Path, existed: bool) -> None:
-    """Leave a folder as it was: the run was refused before it had any result."""
-    for name in (CONFIG, OWNER, ".lock"):
-        (out / name).unlink(missing_ok=True)
+    """Leave a folder as it was, if the run was refused before it had any result."""
+    if (out / OWNER).exists():
+        if any((out / name).exists() for name in RESULTS if name != CONFIG):
+            return
+        for name in (OWNER, CONFIG):
+            (out / name).unlink(missing_ok=True)
+    (out / LOCK).unlink(missing_ok=True)
     if not existed and not any(out.iterdir()):
         out.rmdir()
 

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from dimlift.batches import Batch, on_device
-from dimlift.errors import RunError
+from dimlift.errors import RunError, Stopped
 from dimlift.experiments.checkpoint import Counters, load_checkpoint, save_checkpoint
 from dimlift.experiments.optimiser import MovingAverage, adamw, rate_share, set_rate
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.sections import BudgetSection, TrainingSection
+from dimlift.experiments.step import take_step
+from dimlift.experiments.stopping import asked_to_stop, noted
 
 POINTS = 100
 """Logged points of a run."""
@@ -67,7 +69,8 @@ def fit(
         validate: called each time `training.validate_every` of the budget has passed; its answers go into the history.
 
     Raises:
-        RunError: at the first loss that is not finite, and when memory runs out.
+        RunError: at the first loss or gradient that is not finite, and when memory runs out.
+        Stopped: after the step in which the process was asked to stop, its state saved.
     """
     fabric = _fabric(training)
     _lay_out_channels_last(method)
@@ -76,69 +79,50 @@ def fit(
     module.mark_forward_method("loss")
     average = MovingAverage(method, training.ema) if training.ema else None
     counters = Counters(seconds=spent, spent=spent)
-    notes: list[str] = []
-    if checkpoints is not None:
-        resumed, notes = load_checkpoint(checkpoints, method, optimiser, average)
-        counters = resumed if resumed.step else counters
-    clock = _Clock(budget, counters)
-    method.train()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), noted():
+        if checkpoints is not None:
+            resumed = load_checkpoint(checkpoints, method, optimiser, average)
+            for note in resumed.notes:
+                progress(Event("train", arm, message=note))
+            counters = resumed if resumed.step else replace(counters, notes=resumed.notes)
+        clock = _Clock(budget, counters)
+        method.train()
+
+        def save() -> None:
+            if checkpoints is not None:
+                save_checkpoint(checkpoints, method, optimiser, average, counters)
+
         while (share := clock.share()) < 1:
             began = time.perf_counter()
             torch.manual_seed(step_seed(seed, counters.step))
             method.set_progress(share)  # type: ignore[operator]
             set_rate(optimiser, rate_share(share, training.warm_up, training.final_rate))
             batch = on_device(batch_at(counters.step), fabric.device)
-            loss = _step(fabric, module, stepper, batch, training, counters.step)
+            loss = take_step(fabric, module, stepper, batch, training, counters.step, checkpoints)
             counters.step += 1
             if average is not None:
                 average.update(method, counters.step)
             counters.window.append(loss)
             counters.seconds += time.perf_counter() - began
             clock.log(share, arm, progress)
+            is_best = False
             if validate is not None and clock.passed(share, training.validate_every):
                 with average.applied(method) if average else nullcontext():
-                    scores = validate(method)
-                if not counters.history or counters.history[-1]["step"] != counters.step:
-                    counters.history.append(_point(counters))
-                counters.history[-1].update(scores)
+                    is_best = _note_scores(counters, validate(method))
                 method.train()
-            if checkpoints is not None and clock.checkpoint_due(training.checkpoint_every):
-                save_checkpoint(checkpoints, method, optimiser, average, counters)
-    if checkpoints is not None:
-        save_checkpoint(checkpoints, method, optimiser, average, counters)
+            if is_best or clock.checkpoint_due(training.checkpoint_every) or asked_to_stop():
+                save()
+            _stop_if_asked(counters.step)
+        save()
+        _stop_if_asked(counters.step)
     if average is not None:
         method.load_state_dict(average.shadow)
-    return Fit(counters.step, counters.seconds, counters.history, notes)
+    return Fit(counters.step, counters.seconds, counters.history, counters.notes)
 
 
 def step_seed(seed: int, step: int) -> int:
     """A seed for one step that no other (seed, step) shares."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:7], "big")
-
-
-def _step(fabric: Any, module: Any, stepper: Any, batch: Batch, training: TrainingSection, step: int) -> float:
-    """One optimiser step; gives the loss back."""
-    try:
-        stepper.zero_grad(set_to_none=True)
-        loss: Tensor = module.loss(batch)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise RunError(
-                f"the loss of step {step} is {value}; its patches came from {', '.join(batch.cases)}. "
-                "Look at those files with `dimlift check`, or lower training.rate"
-            )
-        fabric.backward(loss)
-        if training.clip:
-            fabric.clip_gradients(module, stepper, max_norm=training.clip, error_if_nonfinite=False)
-        stepper.step()
-    except (torch.OutOfMemoryError, MemoryError) as fault:
-        size = " x ".join(str(n) for n in batch.image.shape[2:])
-        raise RunError(
-            f"memory ran out at a batch of {len(batch.image)} patches of {size} voxels; set training.batch_size=1, "
-            "halve training.patch_size, or set training.gradient_checkpointing=true"
-        ) from fault
-    return value
 
 
 class _Clock:
@@ -183,6 +167,27 @@ class _Clock:
             return False
         self.checkpointed = now
         return True
+
+
+def _stop_if_asked(step: int) -> None:
+    """Raises: Stopped, if a signal came; the step is done and saved."""
+    if name := asked_to_stop():
+        raise Stopped(f"stopped by {name} after step {step}; start the same command again, it goes on from there")
+
+
+def _note_scores(counters: Counters, scores: dict[str, float]) -> bool:
+    """Put what validation found into the history; whether it is the best so far, by its first score."""
+    if not counters.history or counters.history[-1]["step"] != counters.step:
+        counters.history.append(_point(counters))
+    counters.history[-1].update(scores)
+    if not scores:
+        return False
+    metric, value = next(iter(scores.items()))
+    goodness = -value if metric.endswith("error") else value
+    if counters.best_step >= 0 and goodness <= counters.best:
+        return False
+    counters.best_step, counters.best = counters.step, goodness
+    return True
 
 
 def _point(counters: Counters) -> dict[str, float]:

@@ -10,6 +10,7 @@ from dimlift.experiments.cells import Places, run_cell
 from dimlift.experiments.config import StudyConfig, TrainConfig
 from dimlift.experiments.folder import claimed
 from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.stopping import heeded
 from dimlift.records.record import Record
 
 
@@ -22,11 +23,12 @@ def train(config: TrainConfig, out: Path | str, progress: Progress = silent) -> 
     Raises:
         DataError: if the data does not pass its checks.
         RunError: if the folder holds another run, or training cannot go on.
+        Stopped: when asked to by SIGTERM or SIGUSR1; the same call goes on.
     """
     out = Path(out)
     dataset = open_checked(config, progress)
     content = config.model_dump(mode="json")
-    with claimed(out, "train", config.cell(dataset.manifest_hash()), content):
+    with heeded(), claimed(out, "train", config.cell(dataset.manifest_hash()), content):
         places = Places(
             records=out / "records",
             weights=out / "weights",

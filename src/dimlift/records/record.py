@@ -1,12 +1,12 @@
 """One finished cell of a study as plain JSON: written by experiments, read by the report. No tensors."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dimlift.errors import DataError
+from dimlift.records.whole import written_whole
 
 SCHEMA = 1
 
@@ -97,14 +97,7 @@ def write_json(path: Path, content: Any) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write to a temporary file beside `path`, flush it to disk, and rename it into place."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with scratch.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    """Write text in one piece, see `written_whole`."""
+    with written_whole(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
     return path

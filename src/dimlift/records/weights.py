@@ -5,13 +5,13 @@ certificate} and whatever else its writer needs to build the network again. torc
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimlift.errors import DamagedFile, DataError
 from dimlift.records.record import write_json
+from dimlift.records.whole import written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,23 +38,10 @@ def write_weights(folder: Path, state: "Mapping[str, Tensor]", card: Mapping[str
     (folder / CARD_NAME).unlink(missing_ok=True)
     # safetensors refuses shared memory and strides; a fresh copy has neither
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    scratch = folder / f".{WEIGHTS_NAME}.{os.getpid()}.part"
-    try:
+    with written_whole(folder / WEIGHTS_NAME) as scratch:
         save_file(plain, scratch)
-        with scratch.open("rb") as stream:
-            os.fsync(stream.fileno())
-        scratch.chmod(0o666 & ~_umask())  # safetensors makes files only their owner may read
-        os.replace(scratch, folder / WEIGHTS_NAME)
-    finally:
-        scratch.unlink(missing_ok=True)
     write_json(folder / CARD_NAME, {"schema": SCHEMA, **card})
     return folder
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def read_card(folder: Path) -> dict[str, Any]:

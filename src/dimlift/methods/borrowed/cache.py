@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from dimlift.methods.borrowed.extraction import Extractor, Spacing
 from dimlift.methods.borrowed.looks import PLAIN, Look
+from dimlift.records.whole import written_whole
 
 FORMAT = 1
 """Part of every key: raised when the same settings give other features."""
@@ -72,10 +72,9 @@ class FeatureCache:
 
     def _write(self, path: Path, maps: list[Tensor]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
         settings = {"settings": json.dumps(self.extractor.settings.to_json()), "network": self.extractor.digest}
-        save_file({f"{index:03d}": each for index, each in enumerate(maps)}, partial, metadata=settings)
-        partial.replace(path)  # a reader sees the whole file or none
+        with written_whole(path) as scratch:
+            save_file({f"{index:03d}": each for index, each in enumerate(maps)}, scratch, metadata=settings)
 
 
 def _read(path: Path) -> list[Tensor] | None:
