@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dimlift.batches import Batch, on_device
 from dimlift.errors import RunError, Stopped
