@@ -11,6 +11,7 @@ from dimlift.cli.console import Commands
 from dimlift.cli.demo import demo
 from dimlift.cli.lift import lift
 from dimlift.cli.predict import predict
+from dimlift.cli.pretrain import pretrain
 from dimlift.cli.report import report
 from dimlift.cli.threads import settle_threads
 from dimlift.cli.train import train
@@ -44,7 +45,7 @@ def dimlift(
     """
 
 
-for command in (demo, lift, check, train, predict, compare, report):
+for command in (demo, lift, check, pretrain, train, predict, compare, report):
     app.command()(command)
 
 

@@ -86,7 +86,7 @@ def _structure(dataset: Dataset) -> Iterator[Finding]:
             str(path), "warning", "belongs to no case: there is no image (or no channel) it goes with",
             "restore what is missing beside it, or remove it",
         )  # fmt: skip
-    if dataset.task == "segmentation" and not dataset.labels:
+    if dataset.task == "segmentation" and dataset.cases and not dataset.labels:
         yield Finding(root, "error", "has no label but background", "draw masks, or name the labels in dataset.json")
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from dimlift.batches import VolumeBatch
+from dimlift.batches import IGNORE, VolumeBatch
 from dimlift.data.augmentation import Augmentation, IntensityAugmentation
 from dimlift.data.cases import Task
 from dimlift.data.foreground import ForegroundIndex
@@ -30,6 +30,7 @@ class PatchSampler:
         augment: False cuts only; True augments as nnU-Net does; or the settings themselves.
         foreground_share: share of patches centred on a foreground voxel, every class equally often.
         task: segmentation cuts patches anywhere; other tasks take the middle of the volume.
+        labelled: False for samples without labels, or whose labels are not to be seen: every voxel is `IGNORE`.
         companions: for each sample one or more alternatives, of which a patch draws one: coarse feature tensors that
             cover the whole volume of the sample; they move with the image and come out as `VolumeBatch.features`,
             channels one behind the other.
@@ -49,6 +50,7 @@ class PatchSampler:
         augment: bool | Augmentation = True,
         foreground_share: float = 1 / 3,
         task: Task = "segmentation",
+        labelled: bool = True,
         companions: Sequence[Companions] | None = None,
         companion_stride: int = 1,
     ) -> None:
@@ -66,7 +68,7 @@ class PatchSampler:
             raise DataError(
                 f"features for {len(companions)} cases, but there are {len(samples)} samples; extract them again"
             )
-        for sample in samples:
+        for sample in samples if labelled else ():
             if sample.label is None or isinstance(sample.label, np.ndarray) != (task == "segmentation"):
                 wanted = "a mask" if task == "segmentation" else "one class or number"
                 raise DataError(f"the case {sample.name!r} has no label fit for {task} ({wanted} is wanted); label it")
@@ -78,8 +80,9 @@ class PatchSampler:
         self._task = task
         self._settings = augment if isinstance(augment, Augmentation) else Augmentation() if augment else None
         self._intensity = IntensityAugmentation(self._settings.intensity) if self._settings else None
-        self._foreground_share = foreground_share if task == "segmentation" else 0.0
-        self._foreground = ForegroundIndex(samples)
+        self._labelled = labelled
+        self._foreground_share = foreground_share if task == "segmentation" and labelled else 0.0
+        self._foreground = ForegroundIndex(samples if labelled else ())
         self._images = [torch.from_numpy(sample.image) for sample in samples]
         self._fill = [image.flatten(1).amin(dim=1) for image in self._images]
 
@@ -148,6 +151,8 @@ class PatchSampler:
         return _paste(patch, image, start)
 
     def _label(self, number: int, start: Shape, grid: Tensor | None) -> Num[Tensor, "*grid"]:
+        if not self._labelled:
+            return torch.full(self.patch_size, IGNORE)
         label = self.samples[number].label
         if not isinstance(label, np.ndarray):
             return torch.tensor(label, dtype=torch.float32 if self._task == "regression" else torch.int64)

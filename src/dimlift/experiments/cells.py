@@ -28,6 +28,7 @@ from dimlift.experiments.memory import PeakMemory
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.scoring import score_cases
 from dimlift.experiments.split import split_cases
+from dimlift.experiments.start import pretraining_cost, require_unseen, start_from
 from dimlift.experiments.trained import Trained
 from dimlift.records.record import Record, Score
 
@@ -81,7 +82,7 @@ def run_cell(
         shutil.rmtree(places.checkpoints, ignore_errors=True)  # killed between the record and this
         progress(Event("skip", config.name, 1.0, record.steps, message="already finished"))
         return record
-    with _threads(config.training.threads):
+    with computing_threads(config.training.threads):
         memory = PeakMemory()
         material = read_material(config, dataset, progress)
         trained, result, feature_seconds = train_cell(config, material, places, progress)
@@ -109,6 +110,7 @@ def run_cell(
                 "parameters": sum(p.numel() for p in trained.method.parameters() if p.requires_grad),
                 "threads": torch.get_num_threads(),
                 "notes": result.notes,
+                **({"pretraining": pretraining_cost(Path(config.arm.start))} if config.arm.start else {}),
             },
         )
     record.save(places.records)
@@ -170,6 +172,10 @@ def train_cell(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         method = config.arm.build(task)
+    notes = []
+    if config.arm.start is not None:
+        require_unseen(Path(config.arm.start), material.test)
+        notes.append(start_from(method, Path(config.arm.start)))
     bfloat16 = training.precision == "bf16"
     trained = Trained(config.arm, task, material.preprocessing, method, training.overlap, bfloat16, places.cache)
     spent, companions = config.arm.prepare(
@@ -201,6 +207,7 @@ def train_cell(
         validate=_validation(config, trained, material, places) if training.validate_every and material.test else None,
         progress=progress,
     )
+    result.notes[:0] = notes
     return trained, result, spent
 
 
@@ -254,7 +261,7 @@ def _validation(
 
 
 @contextlib.contextmanager
-def _threads(count: int | None) -> Any:
+def computing_threads(count: int | None) -> Any:
     """Torch computes with `count` threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)

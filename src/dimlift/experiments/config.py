@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
@@ -16,6 +17,7 @@ from dimlift.experiments.sections import (
     SplitSection,
     TrainingSection,
 )
+from dimlift.experiments.start import weights_digest
 from dimlift.experiments.tables import METHODS
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class TrainConfig(_Common):
         for undecisive in ("checkpoint_every", "threads"):
             decisive["training"].pop(undecisive)
         content = {
-            "config": {**decisive, "arm": self.arm.without_names(), "layout": self.dataset.layout},
+            "config": {**decisive, "arm": decisive_options(self.arm), "layout": self.dataset.layout},
             "data": manifest,
             "fraction": self.fraction,
             "fold": self.fold,
@@ -115,6 +117,13 @@ class StudyConfig(_Common):
         """The configuration of one cell."""
         shared: dict[str, Any] = {name: getattr(self, name) for name in _Common.model_fields}
         return TrainConfig(**shared, arm=self.arms[arm], name=arm, fraction=fraction, fold=fold, seed=seed)
+
+
+def decisive_options(arm: Arm) -> dict[str, Any]:
+    """What decides an arm's result: of weights to start from their content, wherever they lie."""
+    options = arm.without_names()
+    start = options.pop("start")
+    return options if start is None else {**options, "start": weights_digest(Path(start))}
 
 
 def _check_fold(fold: int | None, split: SplitSection) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dimlift.errors import ConfigError, UnknownName
-from dimlift.experiments.tables import METHODS
+from dimlift.experiments.tables import METHODS, PRETRAINING
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -99,9 +99,10 @@ def _lines(errors: list[ErrorDetails], raw: Mapping[str, Any], model: type[BaseM
             case "missing":
                 lines.append(f"key '{name}' is missing")
             case "union_tag_not_found":
-                lines.append(f"key '{name}.method' is missing; choose one of: {', '.join(METHODS)}")
+                lines.append(f"key '{name}.method' is missing; choose one of: {', '.join(_tags(model, name))}")
             case "union_tag_invalid":
-                lines.append(f"'{name}.method': {UnknownName('method', str(error['ctx']['tag']), METHODS)}")
+                known = re.findall(r"'([^']+)'", str(error["ctx"]["expected_tags"]))
+                lines.append(f"'{name}.method': {UnknownName('method', str(error['ctx']['tag']), known)}")
             case "value_error":
                 lines.append(f"'{name}' {error['ctx']['error']}" if name else str(error["ctx"]["error"]))
             case _:
@@ -154,11 +155,16 @@ def _section(annotation: Any, here: Any) -> Any:
     if get_origin(annotation) in (Union, UnionType):
         members = [m for m in get_args(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
         if len(members) > 1 and isinstance(here, Mapping):
-            return METHODS[here["method"]]
+            return next(m for m in members if m.model_fields["method"].default == here["method"])
         return members[0] if members else annotation
     if hasattr(annotation, "__metadata__"):  # Annotated
         return _section(get_args(annotation)[0], here)
     return annotation
+
+
+def _tags(model: type[BaseModel], name: str) -> Mapping[str, Any]:
+    """The methods a section may name."""
+    return PRETRAINING if name == "pretraining" and "pretraining" in model.model_fields else METHODS
 
 
 _WISHES = {

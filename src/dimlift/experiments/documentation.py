@@ -15,6 +15,8 @@ from pydantic_core import PydanticUndefined
 
 from dimlift.experiments.arms.arm import Arm, PlanSection
 from dimlift.experiments.config import StudyConfig, TrainConfig
+from dimlift.experiments.pretraining.config import PicturesSection, PretrainConfig
+from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.sections import (
     BudgetSection,
     DatasetSection,
@@ -22,7 +24,7 @@ from dimlift.experiments.sections import (
     SplitSection,
     TrainingSection,
 )
-from dimlift.experiments.tables import METHODS
+from dimlift.experiments.tables import METHODS, PRETRAINING
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "dataset": DatasetSection,
@@ -30,11 +32,13 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "split": SplitSection,
     "budget": BudgetSection,
     "training": TrainingSection,
+    "pictures": PicturesSection,
 }
 
 _OPENING = """# Configuration
 
-One YAML file describes one run (`dimlift train CONFIG --out RUN`) or one study (`dimlift compare STUDY --out DIR`).
+One YAML file describes one run (`dimlift train CONFIG --out RUN`), one study (`dimlift compare STUDY --out DIR`) or
+one pretraining (`dimlift pretrain METHOD CONFIG --out DIR`).
 Every key can be overridden on the command line with `key.sub=value`, where the value is YAML:
 
 ```
@@ -42,7 +46,8 @@ dimlift train train.yaml --out runs/first training.batch_size=4 arm.widths=[32,6
 ```
 
 Unknown keys are errors that name the nearest key. Complete examples: [train.yaml](../examples/train.yaml),
-[study.yaml](../examples/study.yaml), [transseg.yaml](../examples/transseg.yaml).
+[study.yaml](../examples/study.yaml), [transseg.yaml](../examples/transseg.yaml),
+[pretrain.yaml](../examples/pretrain.yaml).
 
 This page is written from the program itself: `python -m dimlift.experiments.documentation docs/config.md`.
 """
@@ -53,12 +58,16 @@ def config_page() -> str:
     parts = [_OPENING]
     parts += ["## A run (`train`)\n", _table(TrainConfig)]
     parts += ["## A study (`compare`)\n", _table(StudyConfig)]
+    parts += ["## A pretraining (`pretrain`)\n", _table(PretrainConfig)]
     for name, section in SECTIONS.items():
         parts += [f"## `{name}`\n", f"{_first_line(section)}\n", _table(section)]
     parts += ["## Arms\n", "The keys of an arm depend on its `method`. All have these:\n", _table(Arm)]
     for name, arm in METHODS.items():
         parts += [f"### `method: {name}`\n", f"{_first_line(arm)}\n", _table(arm, without=Arm)]
     parts += ["### `plan` of a lifted arm\n", f"{_first_line(PlanSection)}\n", _table(PlanSection)]
+    parts += ["## Pretraining methods\n", "The keys of `pretraining` depend on its `method`.\n"]
+    for name, way in PRETRAINING.items():
+        parts += [f"### `pretraining.method: {name}`\n", f"{_first_line(way)}\n", _table(way, without=Pretraining)]
     return "\n".join(parts)
 
 

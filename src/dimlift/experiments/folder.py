@@ -20,7 +20,8 @@ CONFIG = "config.yaml"
 LOCK = ".lock"
 RESULTS = (CONFIG, "study.json", "records", "weights", "predictions", "checkpoints")
 
-Kind = Literal["train", "compare"]
+NAMES = {"train": "run", "compare": "study", "pretrain": "pretraining"}
+Kind = Literal["train", "compare", "pretrain"]
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def _require_same(out: Path, owner: dict[str, Any] | None, kind: Kind, identity:
     if owner is not None and (owner.get("kind"), owner.get("identity")) != (kind, identity):
         changed = _changed(owner.get("config", {}), config)
         raise RunError(
-            f"{out} holds another {'run' if owner.get('kind') == 'train' else 'study'}"
+            f"{out} holds another {NAMES.get(owner.get('kind', ''), 'run')}"
             f"{f' (it differs in {changed})' if changed else ''}; choose another folder, "
             f"or start with the configuration in {out / CONFIG} to go on with it"
         )

@@ -7,6 +7,7 @@ from dimlift.data.cases import Case, Dataset
 from dimlift.data.splits import folds, fraction
 from dimlift.errors import DataError
 from dimlift.experiments.config import TrainConfig
+from dimlift.experiments.sections import SplitSection
 
 
 def split_cases(dataset: Dataset, config: TrainConfig) -> tuple[list[Case], list[Case]]:
@@ -22,16 +23,9 @@ def split_cases(dataset: Dataset, config: TrainConfig) -> tuple[list[Case], list
             "training and testing need at least two groups: add cases, or set fold=null to train without a test"
         )
     split = config.split
-    test: Sequence[Case] = ()
-    pool: Sequence[Case]
-    if config.fold is None:
-        pool = labelled
-    elif split.test_cases is not None:
-        test = fraction(labelled, split.test_cases, split.seed)
-        held_out = {case.group for case in test}
-        pool = [case for case in labelled if case.group not in held_out]
-    else:
-        pool, test = folds(replace(dataset, cases=tuple(labelled)), split.folds, split.seed)[config.fold]
+    test = () if config.fold is None else held_out_cases(dataset, split, config.fold)
+    held_out = {case.group for case in test}
+    pool: Sequence[Case] = [case for case in labelled if case.group not in held_out]
     if not pool or len(test) == len(labelled):
         raise DataError(f"no case is left to train on: {len(test)} of {len(labelled)} test; lower split.test_cases")
     draw = config.seed if split.draw == "seed" else split.seed
@@ -40,3 +34,11 @@ def split_cases(dataset: Dataset, config: TrainConfig) -> tuple[list[Case], list
         raise DataError(f"fraction asks for {share} training cases, there are {len(pool)}; lower it")
     train = pool if share == 1.0 and isinstance(share, float) else fraction(pool, share, draw)
     return list(train), list(test)
+
+
+def held_out_cases(dataset: Dataset, split: SplitSection, fold: int) -> tuple[Case, ...]:
+    """The labelled cases a split tests on."""
+    labelled = tuple(case for case in dataset.cases if case.label is not None)
+    if split.test_cases is not None:
+        return fraction(labelled, split.test_cases, split.seed)
+    return folds(replace(dataset, cases=labelled), split.folds, split.seed)[fold][1]

@@ -10,6 +10,8 @@ from dimlift.experiments.arms.lifted import LiftedArm, SlicesArm
 from dimlift.experiments.arms.simple3d import Simple3DArm
 from dimlift.experiments.arms.transseg import TransSegArm
 from dimlift.experiments.arms.unet import NNUNetArm, UNetArm
+from dimlift.experiments.pretraining.pretraining import Pretraining
+from dimlift.experiments.pretraining.slice_distillation import SliceDistillationPretraining
 
 T = TypeVar("T")
 
@@ -21,6 +23,10 @@ METHODS: dict[str, type[Arm]] = {
     "transseg": TransSegArm,
     "simple3d": Simple3DArm,
     "borrowed": BorrowedArm,
+}
+
+PRETRAINING: dict[str, type[Pretraining]] = {
+    "slice_distillation": SliceDistillationPretraining,
 }
 
 

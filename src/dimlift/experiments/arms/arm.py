@@ -103,6 +103,11 @@ class Arm(Section):
     precision: Literal["32", "bf16"] | None = Field(
         default=None, description="Arithmetic of this arm; `training.precision` if not set."
     )
+    start: str | None = Field(
+        default=None,
+        description="Weights folder to start from, written by `dimlift pretrain` or `dimlift train`; what fits by name "
+        "and shape arrives, the record names the rest.",
+    )
 
     @abstractmethod
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":

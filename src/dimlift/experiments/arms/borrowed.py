@@ -105,28 +105,7 @@ class BorrowedArm(Arm):
         later: int = 0,
     ) -> "tuple[float, list[list[list[Tensor]]] | None]":
         """Extract the features of the training samples, or find them in the cache, and fit their projection."""
-        from dimlift.methods.borrowed.cache import FeatureCache
-        from dimlift.methods.borrowed.estimate import estimate
-        from dimlift.methods.borrowed.looks import draw_looks
-
-        volumes = [(s.image.shape[1:], s.geometry.spacing) for s in samples for _ in range(self.looks)]
-        cost = estimate(method.extractor, volumes + volumes[:1] * later)
-        progress(Event("features", message=str(cost)))
-        store = FeatureCache(cache, method.extractor)
-        maps, seconds = [], 0.0
-        for number, sample in enumerate(samples):
-            image, looks = _tensor(sample), []
-            for look in draw_looks(image, self.looks):
-                found, took = _timed(store, image, sample.geometry.spacing, look)
-                looks.append(found)
-                seconds += took
-            maps.append(looks)
-            progress(Event("features", share=(number + 1) / len(samples)))
-        began = time.perf_counter()
-        method.fit(each for looks in maps for each in looks)
-        sizes = [sample.image.shape[1:] for sample in samples]
-        coarse = [[method.project(each, size) for each in looks] for looks, size in zip(maps, sizes, strict=True)]
-        return seconds + time.perf_counter() - began, coarse
+        return features_of(method, samples, cache, progress, looks=self.looks, later=later)
 
     def companions(self, method: Any, sample: "Sample", cache: "Path | None" = None) -> "list[Tensor] | None":
         """The features of one volume."""
@@ -134,6 +113,48 @@ class BorrowedArm(Arm):
 
         store = None if cache is None else FeatureCache(cache, method.extractor)
         return method.coarse_features(_tensor(sample), sample.geometry.spacing, store)
+
+
+def features_of(
+    method: Any,
+    samples: "Sequence[Sample]",
+    cache: "Path",
+    progress: Progress = silent,
+    *,
+    looks: int = 1,
+    later: int = 0,
+) -> "tuple[float, list[list[list[Tensor]]]]":
+    """Slice features of samples, from the cache where they are, and the projection of `method` fitted on them.
+
+    Args:
+        method: has an `extractor`, `fit(maps)` and `project(maps, size)`.
+        looks: alternatives of each sample.
+        later: volumes that will follow, for the estimate that is told before the work.
+
+    Returns:
+        the seconds it takes without a cache; and for each sample its alternatives, each a list of coarse maps.
+    """
+    from dimlift.methods.borrowed.cache import FeatureCache
+    from dimlift.methods.borrowed.estimate import estimate
+    from dimlift.methods.borrowed.looks import draw_looks
+
+    volumes = [(s.image.shape[1:], s.geometry.spacing) for s in samples for _ in range(looks)]
+    progress(Event("features", message=str(estimate(method.extractor, volumes + volumes[:1] * later))))
+    store = FeatureCache(cache, method.extractor)
+    maps, seconds = [], 0.0
+    for number, sample in enumerate(samples):
+        image, alternatives = _tensor(sample), []
+        for look in draw_looks(image, looks):
+            found, took = _timed(store, image, sample.geometry.spacing, look)
+            alternatives.append(found)
+            seconds += took
+        maps.append(alternatives)
+        progress(Event("features", share=(number + 1) / len(samples)))
+    began = time.perf_counter()
+    method.fit(each for alternatives in maps for each in alternatives)
+    sizes = [sample.image.shape[1:] for sample in samples]
+    coarse = [[method.project(each, size) for each in several] for several, size in zip(maps, sizes, strict=True)]
+    return seconds + time.perf_counter() - began, coarse
 
 
 def _tensor(sample: "Sample") -> "torch.Tensor":

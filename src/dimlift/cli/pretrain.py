@@ -1,0 +1,37 @@
+"""`dimlift pretrain`: a network learns from volumes without labels, or from pictures, before an arm starts from it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dimlift.cli.console import out
+
+
+def pretrain(
+    method: Annotated[str, typer.Argument(help="How: `slice_distillation`, ... (docs/methods.md).")],
+    source: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration (.yaml): student, data, budget.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file.")
+    ] = None,
+    to: Annotated[Path, typer.Option("--out", help="Folder of the run; an interrupted run goes on.")] = Path(
+        "pretrained"
+    ),
+) -> None:
+    """Teach a network without labels. `train` and `compare` start from the result: `arm.start=OUT/weights`.
+
+    Examples:
+
+        dimlift pretrain slice_distillation examples/pretrain.yaml volumes.path=unlabelled --out pretrained
+
+        dimlift train examples/train.yaml dataset.path=labelled arm.start=pretrained/weights --out run
+    """
+    from dimlift.cli.bars import Bars
+    from dimlift.experiments.config_file import load_config
+    from dimlift.experiments.pretraining.config import PretrainConfig
+    from dimlift.experiments.pretraining.run import pretrain as run_pretraining
+
+    config = load_config(source, [f"pretraining.method={method}", *(overrides or [])], PretrainConfig)
+    with Bars() as bars:
+        record = run_pretraining(config, to, progress=bars)
+    out.print(f"{record.steps} steps in {record.seconds:.0f} s; start an arm from {to / 'weights'}", soft_wrap=True)

@@ -1,0 +1,174 @@
+"""Pretrain one network: read the pool, train, leave a weights folder that arms can start from."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dimlift.data.cases import Case
+from dimlift.data.check import check_dataset
+from dimlift.data.dataset import open_dataset
+from dimlift.data.findings import raise_on_errors
+from dimlift.data.pictures import Pictures, find_pictures, split_pictures
+from dimlift.data.preprocessing import Preprocessing
+from dimlift.data.sample import Sample
+from dimlift.errors import DataError
+from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.cells import auto_patch, computing_threads, versions
+from dimlift.experiments.folder import claimed
+from dimlift.experiments.loop import fit
+from dimlift.experiments.memory import PeakMemory
+from dimlift.experiments.pretraining.config import PretrainConfig
+from dimlift.experiments.pretraining.pretraining import Pool
+from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.split import held_out_cases
+from dimlift.experiments.start import file_digest, learning_network
+from dimlift.experiments.trained import lifted_facts
+from dimlift.records.record import Record
+from dimlift.records.weights import write_weights
+
+
+def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silent) -> Record:
+    """Run one pretraining; one that was interrupted goes on where it stopped.
+
+    Leaves in `out`: config.yaml, weights/ (what arms start from, `start: OUT/weights`), records/<identity>.json.
+
+    Raises:
+        DataError: if there is nothing to learn from, or a file is not sound.
+        RunError: if the folder holds another run, or training cannot go on.
+    """
+    out = Path(out)
+    cases = find_cases(config, progress)
+    pictures = find_pool_pictures(config)
+    seen = [file_digest(image) for case in cases for image in case.images]
+    shown = [file_digest(path) for path in pictures.paths] if pictures is not None else []
+    identity = config.identity(hashlib.sha256(repr((seen, shown)).encode()).hexdigest())
+    finished = out / "records" / f"{identity}.json"
+    with claimed(out, "pretrain", identity, config.model_dump(mode="json")), computing_threads(config.training.threads):
+        if finished.is_file():
+            progress(Event("skip", config.pretraining.method, 1.0, message="already finished"))
+            return Record.load(finished)
+        memory = PeakMemory()
+        pool, preprocessing = read_pool(config, cases, pictures, out / "cache", progress)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            student = learning_network(config.student.build(config.pretraining.student_task(pool.task)))
+            method = config.pretraining.build(student, pool)
+
+        def heard(event: Event) -> None:
+            progress(replace(event, arm=config.pretraining.method))
+
+        spent, batch_at = config.pretraining.batches(method, pool, heard)
+        result = fit(
+            method,
+            batch_at,
+            budget=config.budget,
+            training=config.loop,
+            seed=config.seed,
+            arm=config.pretraining.method,
+            spent=spent,
+            checkpoints=out / "checkpoints",
+            progress=progress,
+        )
+        card = {
+            "task": "pretraining",
+            "method": config.pretraining.method,
+            **lifted_facts(student),
+            "channels": list(preprocessing.channels) if preprocessing else [],
+            "labels": {},
+            "spacing": preprocessing.spacing if preprocessing else None,
+            "orientation": "RAS",
+            "normalisation": [rule.to_json() for rule in preprocessing.normalisation] if preprocessing else [],
+            "student": config.student.model_dump(mode="json"),
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "seen": seen,
+        }
+        write_weights(out / "weights", student.state_dict(), card)
+        record = Record(
+            cell=identity,
+            arm=config.pretraining.method,
+            fraction=1.0,
+            fold=config.fold,
+            seed=config.seed,
+            steps=result.steps,
+            seconds=result.seconds,
+            peak_bytes=memory.bytes(),
+            versions=versions(),
+            status="finished",
+            history=result.history,
+            extra={"volumes": len(cases), "pictures": len(shown), "notes": result.notes, **asked(method)},
+        )
+        record.save(out / "records")
+    progress(Event("done", config.pretraining.method, 1.0, result.steps, message=f"{result.steps} steps"))
+    return record
+
+
+def find_cases(config: PretrainConfig, progress: Progress = silent) -> list[Case]:
+    """The volumes to learn from, their files checked, without labels and without the test cases of the split.
+
+    Raises:
+        DataError: if there are none, or a file is not sound.
+    """
+    if config.volumes is None:
+        return []
+    dataset = open_dataset(config.volumes.path, config.volumes.layout, config.task)
+    left_out = set() if config.split is None else {c.group for c in held_out_cases(dataset, config.split, config.fold)}
+    cases = [replace(case, label=None) for case in dataset.cases if case.group not in left_out]
+    if not cases:
+        raise DataError(f"{config.volumes.path} has no volume left to learn from; lower split.test_cases")
+
+    def heard(done: int, total: int) -> None:
+        progress(Event("check", share=done / max(total, 1)))
+
+    bare = replace(dataset, cases=(), test_cases=tuple(cases))  # nobody asks these for labels
+    raise_on_errors(check_dataset(bare, config.preprocessing.nan_policy, heard))
+    return cases
+
+
+def find_pool_pictures(config: PretrainConfig) -> Pictures | None:
+    """The pictures to learn from; those held out are not among them."""
+    if config.pictures is None:
+        return None
+    return split_pictures(find_pictures(config.pictures.path), config.pictures.held_out)[0]
+
+
+def read_pool(
+    config: PretrainConfig,
+    cases: Sequence[Case],
+    pictures: Pictures | None,
+    cache: Path,
+    progress: Progress = silent,
+) -> tuple[Pool, Preprocessing | None]:
+    """Read everything there is to learn from; preprocessing is decided on these volumes."""
+    samples: list[Sample] = []
+    preprocessing = None
+    if config.volumes is not None:
+        dataset = open_dataset(config.volumes.path, config.volumes.layout, config.task)
+        wanted = config.preprocessing
+        preprocessing = Preprocessing.fit(dataset, cases, wanted.spacing, wanted.modality, wanted.nan_policy)
+        for number, case in enumerate(cases):
+            samples.append(preprocessing.read(case))
+            progress(Event("read", config.pretraining.method, (number + 1) / len(cases)))
+    chosen: Any = config.training.patch_size
+    if chosen == "auto":
+        side = config.pictures.size if config.pictures else 0
+        chosen = auto_patch([s.image.shape[1:] for s in samples]) if samples else (3, side, side)
+    task = Task(
+        kind=config.task,
+        in_channels=len(preprocessing.channels) if preprocessing else 1,
+        classes=2,
+        spacing=preprocessing.typical_spacing if preprocessing else None,
+        patch_size=config.student.patch_size(chosen),
+        seed=config.seed,
+        gradient_checkpointing=config.training.gradient_checkpointing,
+    )
+    return Pool(task, samples, pictures, config.loop, config.seed, cache), preprocessing
+
+
+def asked(method: Any) -> dict[str, Any]:
+    """What a method measures of itself after training, for the record."""
+    return method.report() if hasattr(method, "report") else {}
