@@ -38,7 +38,7 @@ def run(data, tmp_path_factory):
 def test_it_leaves_weights_record_predictions_and_configuration(run):
     (record,) = [Record.load(path) for path in (run / "records").glob("*.json")]
     assert (record.status, record.steps, record.arm) == ("finished", 4, "train")
-    assert {score.metric for score in record.scores} == {"dice", "hd95_mm", "nsd"}
+    assert {score.metric for score in record.scores} >= {"dice", "hd95_mm", "nsd"}
     assert len({score.case for score in record.scores}) == 2
     assert len(list((run / "predictions").glob("*.nii.gz"))) == 2
     assert record.seconds > 0
