@@ -34,7 +34,9 @@ def lift(
     reduce: Annotated[
         str, typer.Option(help="Average pooling over depth after each stage, for example 1,1,2,2.")
     ] = "1,1,1,1",
-    attention: Annotated[str, typer.Option(help="slice, joint, or the number of slices in a window.")] = "slice",
+    attention: Annotated[
+        str, typer.Option(help="slice, joint, planecycle, or the number of slices in a window.")
+    ] = "slice",
     pool: Annotated[str, typer.Option(help="Squeeze-excite and global pools: slice or joint.")] = "slice",
     norm: Annotated[str, typer.Option(help="Statistics that span positions: slice or joint.")] = "slice",
     head: Annotated[str, typer.Option(help="How slices become one answer: mean, max, attention or none.")] = "mean",

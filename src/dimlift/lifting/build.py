@@ -13,14 +13,17 @@ from dimlift.lifting.claims import unclaimed
 from dimlift.lifting.hearing import hearing_attention
 from dimlift.lifting.intake import Normalisation, image_readers, refine_stem
 from dimlift.lifting.lifted import Lifted
-from dimlift.lifting.placing import Place, is_attention, place_convolutions
+from dimlift.lifting.placing import Place, is_attention, is_innermost_attention, place_convolutions
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.sizes import REFUSALS, bound_size, describe_maps, sizes_to_try
 from dimlift.lifting.sources import SourceInfo
 from dimlift.lifting.stages import check_reduction, stages_of
 from dimlift.lifting.talk.convolution import TalkingConvolution, lift_convolution
+from dimlift.lifting.talk.families import let_span
+from dimlift.lifting.talk.planes import column_of_blocks, turn_blocks
 from dimlift.lifting.talk.position import add_depth_position
 from dimlift.lifting.talk.reduction import Reduction
+from dimlift.lifting.talk.rotary import add_depth_angles, rotary_embedding
 from dimlift.lifting.talk.spanning import prefer_fused_attention, spanning_for
 from dimlift.lifting.trial import Trial, measure, tolerance_of, try_flat
 from dimlift.lifting.waking import put_back, settle, wake
@@ -46,6 +49,8 @@ def plan_fits(network: nn.Module, plan: DepthPlan) -> list[Place]:
         )
     if plan.attention != "slice" and not any(is_attention(module) for module in network.modules()):
         raise PlanError(f"attention={plan.attention!r}, but this network has no attention; use attention='slice'")
+    if plan.attention == "planecycle":
+        column_of_blocks(network, is_attention)
     return places
 
 
@@ -82,7 +87,7 @@ def build(
     _normalise(lifted, normalisation, readers)
     layers = _let_convolutions_talk(lifted, places, readers)
     layers += _reduce(lifted)
-    _let_calls_span(lifted, places, readers)
+    layers += _let_calls_span(lifted, places, readers)
     lifted.attention_within_slices = _describe(lifted, sizes if trial is None else [trial.size])
     lifted.weights_report = _report(lifted, before)
     if trial is not None:
@@ -103,6 +108,15 @@ def _describe(lifted: Lifted, sizes: list[tuple[int, int]]) -> tuple[str, ...]:
         PlanError: if all of it does.
     """
     wanted = lifted.plan.attention
+    if wanted == "planecycle":
+        try:
+            describe_maps(lifted, sizes)
+        except CannotLift as fault:
+            raise PlanError(
+                "attention='planecycle' needs blocks that keep the tokens of a slice on its patch grid, which those of "
+                f"this network do not ({fault}); use attention='joint' or a window of slices"
+            ) from fault
+        return ()
     if wanted == "slice" or lifted.listener is None:
         describe_maps(lifted, sizes)
         return ()
@@ -112,7 +126,7 @@ def _describe(lifted: Lifted, sizes: list[tuple[int, int]]) -> tuple[str, ...]:
         raise PlanError(
             f"attention={wanted!r}, but no attention of this network goes through "
             f"scaled_dot_product_attention between the tokens of a slice ({some_names(heard.kept) or 'none is called'} "
-            "computes it otherwise); use attention='slice'"
+            f"computes it otherwise); use attention='slice'{_way_out(lifted, tuple(heard.kept))}"
         )
     return tuple(heard.kept)
 
@@ -179,15 +193,26 @@ def _reduce(lifted: Lifted) -> list[Layer]:
     return layers
 
 
-def _let_calls_span(lifted: Lifted, places: list[Place], readers: Readers) -> None:
+def _let_calls_span(lifted: Lifted, places: list[Place], readers: Readers) -> list[Layer]:
     plan = lifted.plan
     changes_depth = any(factor > 1 for factor in plan.reduce) or any(
         place.tubelets and place.name not in readers for place in places
     )
     lifted.listener = spanning_for(plan, changes_depth)
-    if plan.attention != "slice":
-        prefer_fused_attention(lifted.network)
-        add_depth_position(next(iter(readers.values())))
+    network, reader = lifted.network, next(iter(readers.values()))
+    if plan.attention == "slice":
+        return []
+    prefer_fused_attention(network)
+    if plan.attention == "planecycle":
+        turned = turn_blocks(network, column_of_blocks(network, is_attention), reader)
+        return [Layer(name, how) for name, how in turned.items()]
+    let_span(network, plan.attention)
+    if rotary_embedding(network) is None:
+        add_depth_position(reader)
+    else:
+        for module in [m for m in network.modules() if is_innermost_attention(m)]:
+            add_depth_angles(module)
+    return []
 
 
 def _report(lifted: Lifted, before: dict[str, Shape]) -> WeightsReport:
@@ -256,7 +281,19 @@ def _kept(lifted: Lifted) -> str:
     names = lifted.attention_within_slices
     return (
         f"attention stays within each slice in {len(names)} layer(s) that compute it on their own, not through "
-        f"scaled_dot_product_attention: {', '.join(names)}"
+        f"scaled_dot_product_attention: {', '.join(names)}{_way_out(lifted, names)}"
+    )
+
+
+def _way_out(lifted: Lifted, names: tuple[str, ...]) -> str:
+    """How to register the first of these layers."""
+    if not names:
+        return ""
+    cls = type(lifted.network.get_submodule(names[0]))
+    name = f"{cls.__module__.split('.')[-1]}.{cls.__qualname__}"
+    return (
+        f"; if {cls.__name__} is attention written out, or over tokens in any order, say so once with "
+        f"dimlift.lifting.talk.families.register_attention({name!r}, Family('written' or 'set'))"
     )
 
 

@@ -17,6 +17,8 @@ def unclaimed(plan: DepthPlan, places: list[Place]) -> dict[str, str]:
         reasons["constancy"] = f"{plan.profile} turns kernels out of the slice"
     elif places and plan.profile == "random":
         reasons["constancy"] = "depth is random"
+    elif plan.attention == "planecycle":
+        reasons["constancy"] = "blocks see planes other than the slice"
     if reasons or (slices := _slices_reason(plan, places)):
         reasons["slices"] = reasons.get("constancy") or slices
     return reasons

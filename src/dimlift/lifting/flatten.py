@@ -21,6 +21,10 @@ def flatten(lifted: Lifted) -> dict[str, Tensor]:
     Raises:
         CannotLift: naming the layer, where no 2D kernel does the same.
     """
+    if lifted.plan.attention == "planecycle":
+        raise CannotLift(
+            "its blocks see planes other than the slice, which no 2D network does; use lifted.network's weights"
+        )
     state = {name: tensor.detach().clone() for name, tensor in lifted.network.state_dict().items()}
     for name, module in lifted.network.named_modules():
         if isinstance(module, TalkingConvolution):
@@ -28,7 +32,7 @@ def flatten(lifted: Lifted) -> dict[str, Tensor]:
     for name, std in lifted.folded_std.items():
         state[f"{name}.weight"] *= std.to(state[f"{name}.weight"])[:, None, None]
     for name in [key for key in state if key in lifted.weights_report.new]:
-        if name.split(".")[-1] == "depth_position" and bool(state[name].any()):
+        if name.split(".")[-1] in ("depth_position", "depth_gate") and bool(state[name].any()):
             raise CannotLift(f"{name} is not zero, and a 2D network has no depth positions; set it to zero to drop it")
         del state[name]
     return state

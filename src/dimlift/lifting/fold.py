@@ -24,12 +24,16 @@ class Fold(NamedTuple):
         depth: slices of each, here and now.
         begun: leading size the network was given; smaller by now if depth was reduced.
         attended: attention calls so far, for windows that move from layer to layer.
+        grid: (height, width) of what the convolution that reads the image handed out: the patches of a slice.
+        alone: a layer that lays slices side by side by itself is under way; calls inside it are left as they are.
     """
 
     batch: int
     depth: int
     begun: int
     attended: int = 0
+    grid: tuple[int, int] | None = None
+    alone: bool = False
 
 
 class _Forward(threading.local):
@@ -62,10 +66,30 @@ def set_depth(depth: int) -> None:
     _forward.fold = current_fold()._replace(depth=depth)
 
 
+def set_grid(height: int, width: int) -> None:
+    """Say into how many patches a slice was cut."""
+    _forward.fold = current_fold()._replace(grid=(height, width))
+
+
 def count_attention() -> None:
     """Say that one more attention call was made."""
     fold = current_fold()
     _forward.fold = fold._replace(attended=fold.attended + 1)
+
+
+def current_listener() -> AbstractContextManager[Any] | None:
+    """What sees the calls of the forward under way; None if nothing has to."""
+    return _forward.listener
+
+
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """While it lasts, what spans slices is done by the layer under way, and no call inside it is made to span."""
+    _forward.fold = current_fold()._replace(alone=True)
+    try:
+        yield
+    finally:
+        _forward.fold = current_fold()._replace(alone=False)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from dimlift.lifting.placing import is_attention
+from dimlift.lifting.placing import is_innermost_attention
 from dimlift.lifting.talk.spanning import Spanning
 
 
@@ -54,9 +54,8 @@ def hearing_attention(network: nn.Module, listener: Spanning) -> Iterator[Hearin
 
     hooks = []
     for name, module in network.named_modules():
-        attends = is_attention(module) and not any(is_attention(m) for m in module.modules() if m is not module)
         hooks.append(module.register_forward_pre_hook(enter(name)))
-        hooks.append(module.register_forward_hook(leave(name, attends), prepend=True))
+        hooks.append(module.register_forward_hook(leave(name, is_innermost_attention(module)), prepend=True))
     before = listener.seen, listener.kept
     listener.seen, listener.kept = spanned, kept
     try:

@@ -10,6 +10,7 @@ from dimlift.kernels.profiles import Profile
 from dimlift.kernels.turned import INFLATIONS, TURNED
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.stages import Stage
+from dimlift.lifting.talk.families import family_of
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,13 @@ def _inside_attention(network: nn.Module, name: str) -> bool:
 
 
 def is_attention(module: nn.Module) -> bool:
-    """Whether a module is some kind of attention, by what its class is called."""
+    """Whether a module is some kind of attention, by what its class is called or registered as."""
+    if family_of(module) is not None:
+        return True
     name = type(module).__name__.lower().replace("flatten", "")
     return "attention" in name or "attn" in name or "atten" in name
+
+
+def is_innermost_attention(module: nn.Module) -> bool:
+    """Whether a module is attention and holds no other."""
+    return is_attention(module) and not any(is_attention(m) for m in module.modules() if m is not module)

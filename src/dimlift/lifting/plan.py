@@ -33,7 +33,9 @@ class DepthPlan:
         stride: "kernel" lets patchifying convolutions (kernel == stride) take tubelets: depth shrinks there.
         reduce: averaging over so many slices (the last group may be smaller) after each stage, before its map is
             handed out. Stages are the entries of feature_info; stages not named keep their depth.
-        attention: "slice" | "joint" | int: tokens of one slice, of all slices, of windows of so many slices.
+        attention: "slice" | "joint" | int | "planecycle": tokens of one slice; of all slices; of windows of so many
+            slices, cut half a window further on in every other attention, so that windows meet (Video Swin); or of the
+            planes height x width, depth x width, depth x height in turn, block after block (PlaneCycle).
         pool: "joint" lets squeeze-and-excite and global pools inside the network span all slices.
         norm: "joint" lets instance, group and layer statistics that span positions span all slices.
         head: how the answers of slices become one, where a network answers with logits.
@@ -46,7 +48,7 @@ class DepthPlan:
     axes: tuple[str, ...] = ("depth",)
     stride: Literal["none", "kernel"] = "none"
     reduce: tuple[int, ...] = (1, 1, 1, 1)
-    attention: Literal["slice", "joint"] | int = "slice"
+    attention: Literal["slice", "joint", "planecycle"] | int = "slice"
     pool: Literal["slice", "joint"] = "slice"
     norm: Literal["slice", "joint"] = "slice"
     head: Literal["mean", "max", "attention", "none"] = "mean"
@@ -70,10 +72,14 @@ class DepthPlan:
         if any(not _positive(factor) for factor in self.reduce):
             raise PlanError(f"reduce must hold whole numbers from 1 upwards, got {self.reduce}")
         if isinstance(self.attention, str):
-            if self.attention not in ("slice", "joint"):
-                raise UnknownName("attention", self.attention, ("slice", "joint", "or a number of slices"))
+            if self.attention not in ("slice", "joint", "planecycle"):
+                raise UnknownName(
+                    "attention", self.attention, ("slice", "joint", "planecycle", "or a number of slices")
+                )
         elif not _positive(self.attention):
-            raise PlanError(f"attention must be 'slice', 'joint' or a number of slices from 1, got {self.attention!r}")
+            raise PlanError(
+                f"attention must be 'slice', 'joint', 'planecycle' or a number of slices from 1, got {self.attention!r}"
+            )
 
     def _check_kernel(self) -> None:
         if isinstance(self.kernel, str):

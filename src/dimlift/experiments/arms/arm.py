@@ -67,8 +67,9 @@ class PlanSection(Section):
         default="none", description="`kernel`: patchifying convolutions also stride in depth (tubelets)."
     )
     reduce: tuple[int, ...] = Field(default=(1, 1, 1, 1), description="Average pooling over depth after each stage.")
-    attention: Literal["slice", "joint"] | int = Field(
-        default="slice", description="Attention within a slice, joint over all slices, or over a window of slices."
+    attention: Literal["slice", "joint", "planecycle"] | int = Field(
+        default="slice",
+        description="Attention within a slice, joint over all slices, over a window of slices, or in planes in turn.",
     )
     pool: Literal["slice", "joint"] = Field(
         default="slice", description="Squeeze-and-excite and global pools: per slice or over depth too."

@@ -53,10 +53,10 @@ def attend_across_slices(
     parts = []
     runs = runs_of_slices(fold.depth, window, fold.attended)
     for first, windows, size in runs:
-        joined = [_joined(t, first, windows, size) for t in (query, key, value)]
+        joined = [side_by_side(t, first, windows, size) for t in (query, key, value)]
         mask = None if attn_mask is None else _mask(attn_mask, query, key, first, windows, size)
         answer = attend(*joined, attn_mask=mask, **options)
-        parts.append(_parted(answer, fold.batch, windows, size))
+        parts.append(apart_again(answer, fold.batch, windows, size))
     whole = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
     return whole.reshape(query.shape[0], *query.shape[1:-1], value.shape[-1])
 
@@ -67,16 +67,16 @@ def spans(query: Tensor, key: Tensor, value: Tensor, fold: Fold) -> bool:
     return alike and query.ndim >= 3 and query.shape[0] % (fold.batch * fold.depth) == 0
 
 
-def _joined(x: Tensor, first: int, windows: int, size: int) -> Tensor:
-    """(B*D*E, *heads, T, C) to (B*windows*E, *heads, size*T, C)."""
+def side_by_side(x: Tensor, first: int, windows: int, size: int, axis: int = -2) -> Tensor:
+    """(B*D*E, ..., T, ...) to (B*windows*E, ..., size*T, ...), tokens on `axis`, counted from the end."""
     view = by_depth(x)[:, first : first + windows * size].unflatten(1, (windows, size))
-    return view.movedim(2, -3).flatten(-3, -2).flatten(0, 2)
+    return view.movedim(2, axis - 1).flatten(axis - 1, axis).flatten(0, 2)
 
 
-def _parted(x: Tensor, batch: int, windows: int, size: int) -> Tensor:
-    """(B*windows*E, *heads, size*T, C) to (B, windows*size, E, *heads, T, C)."""
-    view = x.unflatten(-2, (size, -1)).unflatten(0, (batch, windows, -1))
-    return view.movedim(-3, 2).flatten(1, 2)
+def apart_again(x: Tensor, batch: int, windows: int, size: int, axis: int = -2) -> Tensor:
+    """(B*windows*E, ..., size*T, ...) to (B, windows*size, E, ..., T, ...)."""
+    view = x.unflatten(axis, (size, -1)).unflatten(0, (batch, windows, -1))
+    return view.movedim(axis - 1, 2).flatten(1, 2)
 
 
 def _mask(mask: Tensor, query: Tensor, key: Tensor, first: int, windows: int, size: int) -> Tensor:

@@ -5,14 +5,14 @@ slices, and every other call passes as it is.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from dimlift.lifting.fold import count_attention, current_fold
+from dimlift.lifting.fold import count_attention, current_fold, current_listener
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.talk.attention import attend_across_slices, spans
 from dimlift.lifting.talk.norms import measures_positions, over_slices
@@ -39,6 +39,8 @@ class Spanning(TorchFunctionMode):
     def __init__(self, plan: DepthPlan, changes_depth: bool) -> None:
         super().__init__()
         self.plan = plan
+        self.window = plan.attention if isinstance(plan.attention, int) or plan.attention == "joint" else None
+        """Slices whose tokens see one another; None where attention keeps to its slice or plane."""
         self.changes_depth = changes_depth
         self.seen: Callable[[str], None] | None = None
         """Told the kind of each call that was made to span slices (the certificate listens)."""
@@ -55,36 +57,45 @@ class Spanning(TorchFunctionMode):
         """Run one call of torch, across slices if the plan says so."""
         kwargs = kwargs or {}
         plan = self.plan
-        if func is F.scaled_dot_product_attention and plan.attention != "slice":
-            return self._attend(args, kwargs)
-        if self.kept is not None and (func is WHOLE_ATTENTION or (func in SOFTMAXES and args[0].ndim >= 3)):
-            self.kept()
+        if self.window is not None:
+            if func is F.scaled_dot_product_attention:
+                return self._attend(self.window, args, kwargs)
+            by_hand = func is WHOLE_ATTENTION or (func in SOFTMAXES and args[0].ndim >= 3)
+            if self.kept is not None and by_hand and not current_fold().alone:
+                self.kept()
         if plan.pool == "joint" and (how := pools_globally(func, args, kwargs)):
-            self._tell("global pool over all slices")
+            self.tell("global pool over all slices")
             return across_slices(func(*args, **kwargs), how)
         if plan.norm == "joint" and measures_positions(func, args, kwargs):
-            self._tell("statistics over all slices")
+            self.tell("statistics over all slices")
             return over_slices(func, args, kwargs)
         if self.changes_depth and func in RESHAPES:
             args = _todays_size(args)
         return func(*args, **kwargs)
 
-    def _attend(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _attend(self, window: Literal["joint"] | int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         fold = current_fold()
+        if fold.alone:
+            return F.scaled_dot_product_attention(**given)
         if given.get("is_causal") or not spans(given["query"], given["key"], given["value"], fold):
             if self.kept is not None:
                 self.kept()
             return F.scaled_dot_product_attention(**given)
         count_attention()
-        window = self.plan.attention
-        self._tell("joint attention" if window == "joint" else f"attention over windows of {window} slices")
-        return attend_across_slices(F.scaled_dot_product_attention, fold, window, **given)  # type: ignore[arg-type]
+        self.tell(words(window))
+        return attend_across_slices(F.scaled_dot_product_attention, fold, window, **given)
 
-    def _tell(self, kind: str) -> None:
+    def tell(self, kind: str) -> None:
+        """Say that something was made to span slices."""
         if self.seen is not None:
             self.seen(kind)
+
+
+def words(window: Literal["joint"] | int) -> str:
+    """What such attention is called in the certificate."""
+    return "joint attention" if window == "joint" else f"attention over windows of {window} slices"
 
 
 def _todays_size(args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -101,7 +112,8 @@ def _todays_size(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def spanning_for(plan: DepthPlan, changes_depth: bool) -> Spanning | None:
     """What has to listen during the forward under this plan; None if nothing."""
-    if changes_depth or plan.attention != "slice" or "joint" in (plan.pool, plan.norm):
+    spans_slices = plan.attention not in ("slice", "planecycle")
+    if changes_depth or spans_slices or "joint" in (plan.pool, plan.norm):
         return Spanning(plan, changes_depth)
     return None
 
@@ -111,3 +123,10 @@ def prefer_fused_attention(network: nn.Module) -> None:
     for module in network.modules():
         if getattr(module, "fused_attn", None) is False:
             module.fused_attn = True  # type: ignore[assignment]
+
+
+def tell_attention(window: Literal["joint"] | int) -> None:
+    """Say that a layer let its slices see one another by itself."""
+    listener = current_listener()
+    if isinstance(listener, Spanning):
+        listener.tell(words(window))
