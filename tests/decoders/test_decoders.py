@@ -3,16 +3,19 @@
 import pytest
 import torch
 
+from dimlift.decoders.cascade import CascadedUpsampler
 from dimlift.decoders.light import LightDecoder
 from dimlift.decoders.mlp import MLPDecoder
 from dimlift.decoders.norm import ChannelNorm
 from dimlift.decoders.pooling import PyramidPooling
 from dimlift.decoders.pyramid import Pyramid
+from dimlift.decoders.swin import PatchExpand, SwinDecoder
 from dimlift.decoders.unetr import UNETRDecoder
 from dimlift.decoders.upernet import UPerNetDecoder
+from dimlift.decoders.upernext import UperNeXtDecoder
 from dimlift.errors import ShapeError
 
-DECODERS = [LightDecoder, UPerNetDecoder, UNETRDecoder, MLPDecoder]
+DECODERS = [LightDecoder, UPerNetDecoder, UNETRDecoder, MLPDecoder, UperNeXtDecoder, CascadedUpsampler, SwinDecoder]
 STAGES = ((1, 2, 2), (1, 4, 4), (2, 8, 8))
 SINGLE = ((1, 8, 8),) * 3
 TUBELETS = ((4, 8, 8),) * 3
@@ -159,3 +162,55 @@ def test_channel_norm_is_layer_norm_of_each_position():
     volume = torch.randn(2, 5, 3, 4, 2)
     each = torch.nn.functional.layer_norm(volume.permute(0, 2, 3, 4, 1), (5,)).permute(0, 4, 1, 2, 3)
     torch.testing.assert_close(ChannelNorm(5)(volume), each)
+
+
+def test_two_hundred_and_fifty_six_channels_are_transunets_cascade():
+    strides = tuple((1, step, step) for step in (2, 4, 8, 16))
+    decoder = CascadedUpsampler((64, 256, 512, 768), strides, 2, width=256, depth_kernel=1)
+    reads = [step[0][0].in_channels for step in decoder.steps]
+    assert reads == [512 + 512, 256 + 256, 128 + 64, 64]
+    assert [step[1][0].out_channels for step in decoder.steps] == [256, 128, 64, 16]
+
+
+def test_sixteen_channels_are_upernexts_widths():
+    decoder = UperNeXtDecoder((96, 192, 384, 768), ((4,) * 3, (8,) * 3, (16,) * 3, (32,) * 3), 1)
+    large = [m for m in decoder.head.modules() if isinstance(m, torch.nn.Conv3d)]
+    assert [(m.in_channels, m.out_channels, m.kernel_size) for m in large] == [
+        (64, 16, (7, 7, 7)), (16, 16, (7, 7, 7)), (16, 1, (7, 7, 7))
+    ]  # fmt: skip
+
+
+def test_large_kernels_get_the_right_gradient_under_bfloat16():
+    """A processor's own bfloat16 gradient of kernels seven deep is off by its whole size."""
+    maps, image = _maps((6, 16, 16), STAGES)
+    decoder = UperNeXtDecoder(CHANNELS, STAGES, 2, width=16)
+    kernel, gradients = decoder.head[0].weight, []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            answer = decoder(maps, image)
+        (gradient,) = torch.autograd.grad(answer.float().square().sum(), kernel)
+        gradients.append(gradient)
+    assert (gradients[1] - gradients[0]).abs().max() < 0.1 * gradients[0].abs().max()
+
+
+def test_a_patch_is_split_where_it_lies():
+    """Each position becomes the block of voxels it stands for, and no other."""
+    expand = PatchExpand(4, 3, (1, 2, 4))
+    volume = torch.randn(1, 4, 2, 3, 3)
+    changed = volume.clone()
+    changed[:, :, 1, 2, 0] += 1
+    moved = (expand(changed) - expand(volume)).abs().amax((0, 1))
+    assert moved.shape == (2, 6, 12)
+    assert (moved[1, 4:6, 0:4] > 0).all()
+    assert int((moved > 0).sum()) == 8
+
+
+def test_swin_windows_reach_further_than_their_own_only_after_shifting():
+    """Two blocks: in windows, then in windows shifted by half; without the second, far corners would never meet."""
+    decoder = SwinDecoder((4, 4), ((1, 2, 2), (1, 4, 4)), 2, width=8, depth_kernel=1)
+    fine = torch.randn(1, 4, 1, 14, 14)
+    changed = fine.clone()
+    changed[..., 6, 6] += 5
+    coarse, image = torch.randn(1, 4, 1, 7, 7), torch.randn(1, 1, 1, 28, 28)
+    moved = (decoder([changed, coarse], image) - decoder([fine, coarse], image)).abs().amax((0, 1, 2))
+    assert moved[15, 15] > 0  # the voxels of position (7, 7), in the next window

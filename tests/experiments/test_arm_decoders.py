@@ -5,15 +5,26 @@ from typing import get_args
 import pytest
 import torch
 
+from dimlift.decoders.cascade import CascadedUpsampler
 from dimlift.decoders.light import LightDecoder
 from dimlift.decoders.mlp import MLPDecoder
+from dimlift.decoders.swin import SwinDecoder
 from dimlift.decoders.unetr import UNETRDecoder
 from dimlift.decoders.upernet import UPerNetDecoder
+from dimlift.decoders.upernext import UperNeXtDecoder
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.decoders import DecoderName
 from dimlift.experiments.tables import METHODS
 
-KINDS = {"light": LightDecoder, "upernet": UPerNetDecoder, "unetr": UNETRDecoder, "mlp": MLPDecoder}
+KINDS = {
+    "light": LightDecoder,
+    "upernet": UPerNetDecoder,
+    "unetr": UNETRDecoder,
+    "mlp": MLPDecoder,
+    "upernext": UperNeXtDecoder,
+    "cascade": CascadedUpsampler,
+    "swin": SwinDecoder,
+}
 
 
 @pytest.mark.parametrize("decoder", get_args(DecoderName))

@@ -34,3 +34,8 @@ def level_width(width: int, stride: Grid) -> int:
     """A quarter of the width at full resolution, half of it at stride 2, all of it from stride 4."""
     step = max(stride)
     return max(8, width // 4) if step < 2 else max(8, width // 2) if step < 4 else width
+
+
+def ratio(fine: Grid, coarse: Grid) -> Grid:
+    """Positions of the finer grid that one of the coarser becomes, axis by axis."""
+    return tuple(max(1, round(c / f)) for f, c in zip(fine, coarse, strict=True))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dimlift.decoders.blocks import ConvNormGelu, Grid, resize
-from dimlift.decoders.levels import Level, check_number, checked_levels
+from dimlift.decoders.levels import Level, check_number, checked_levels, ratio
 from dimlift.decoders.pyramid import Enlarge, Pyramid
 
 
@@ -66,7 +66,7 @@ class UNETRDecoder(nn.Module):
         )
         self.coarsest = ConvNormGelu(skips[-1][0], widths[-1], 1, 1, per_slice=flat)
         self.enlarge = nn.ModuleList(
-            Enlarge(coarse, fine, _ratio(skips[index][1], skips[index + 1][1]), flat)
+            Enlarge(coarse, fine, ratio(skips[index][1], skips[index + 1][1]), flat)
             for index, (fine, coarse) in enumerate(itertools.pairwise(widths))
         )
         self.merge = nn.ModuleList(Residual(2 * wide, wide, depth_kernel) for wide in widths[:-1])
@@ -125,7 +125,3 @@ class Residual(nn.Module):
 def _width_at(width: int, stride: Grid) -> int:
     step = max(stride)
     return 2 * width if step >= 8 else width if step >= 4 else max(8, width // 2 if step >= 2 else width // 4)
-
-
-def _ratio(fine: Grid, coarse: Grid) -> Grid:
-    return tuple(max(1, round(c / f)) for f, c in zip(fine, coarse, strict=True))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from torch import nn
 
-DecoderName = Literal["light", "upernet", "unetr", "mlp"]
+DecoderName = Literal["light", "upernet", "unetr", "mlp", "upernext", "cascade", "swin"]
 
 
 def build_decoder(
@@ -29,15 +29,18 @@ def build_decoder(
         width: channels of the decoder.
         image_channels: of the volume, which is read too where the decoder can; 0 if it is not to be.
         depth_kernel: 1 keeps slices apart.
-        gradient_checkpointing: recompute activations in the backward pass.
+        gradient_checkpointing: recompute activations in the backward pass, where the decoder can.
     """
+    from dimlift.decoders.cascade import CascadedUpsampler
     from dimlift.decoders.light import LightDecoder
     from dimlift.decoders.mlp import MLPDecoder
+    from dimlift.decoders.swin import SwinDecoder
     from dimlift.decoders.unetr import UNETRDecoder
     from dimlift.decoders.upernet import UPerNetDecoder
+    from dimlift.decoders.upernext import UperNeXtDecoder
 
     options: dict[str, Any] = {"width": width, "depth_kernel": depth_kernel}
-    if name != "mlp":  # next to nothing to recompute there
+    if name in ("light", "upernet", "unetr"):
         options["gradient_checkpointing"] = gradient_checkpointing
     if name in ("light", "unetr"):
         options["image_channels"] = image_channels
@@ -46,5 +49,8 @@ def build_decoder(
         "upernet": UPerNetDecoder,
         "unetr": UNETRDecoder,
         "mlp": MLPDecoder,
+        "upernext": UperNeXtDecoder,
+        "cascade": CascadedUpsampler,
+        "swin": SwinDecoder,
     }
     return decoders[name](channels, strides, out_channels, **options)
