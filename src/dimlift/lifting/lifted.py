@@ -3,10 +3,11 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.errors import ShapeError
+from dimlift.errors import PlanError, ShapeError
 from dimlift.lifting.certificate import Certificate
 from dimlift.lifting.checkpointing import keep_fold_through_checkpoints
 from dimlift.lifting.fold import Fold, fold, folded_as, unfold
@@ -36,6 +37,7 @@ class Lifted(nn.Module):
         attention_within_slices: layers whose attention stays within each slice although the plan lets attention span
             them, since they compute it in a way that cannot be reached.
         image_size: (height, width) it was built for, where it is bound to one; else None.
+        enlarge: how many times as high and wide the network sees each slice.
     """
 
     network: nn.Module
@@ -57,6 +59,7 @@ class Lifted(nn.Module):
         self.folded_std: dict[str, Tensor] = {}
         self.head: SliceHead | None = None
         self.tubelet = 1
+        self.enlarge = 1
         self.listener: Spanning | None = None
         self.register_buffer("input_mean", None)
         self.register_buffer("input_scale", None)
@@ -84,6 +87,8 @@ class Lifted(nn.Module):
             volume = volume - self.input_mean.to(volume.dtype)
         if self.input_scale is not None:
             volume = volume * self.input_scale.to(volume.dtype)
+        if self.enlarge > 1:
+            volume = F.interpolate(volume, scale_factor=(1, self.enlarge, self.enlarge), mode="trilinear")
         batch, depth = volume.shape[0], volume.shape[2]
         if self.tubelet > 1:
             missing = -depth % self.tubelet
@@ -126,11 +131,24 @@ class Lifted(nn.Module):
             )
         if 0 in volume.shape:
             raise ShapeError(f"the volume {tuple(volume.shape)} has no voxels; crop it less")
-        if self.image_size is not None and tuple(volume.shape[-2:]) != self.image_size:
+        height, width = self.enlarge * volume.shape[-2], self.enlarge * volume.shape[-1]
+        if self.image_size is not None and (height, width) != self.image_size:
+            seen = "" if self.enlarge == 1 else f", enlarged to {height} x {width}"
             raise ShapeError(
                 f"this network reads slices of {self.image_size[0]} x {self.image_size[1]}, the volume's are "
-                f"{volume.shape[-2]} x {volume.shape[-1]}; lift it with image_size={tuple(volume.shape[-2:])}"
+                f"{volume.shape[-2]} x {volume.shape[-1]}{seen}; lift it with image_size={height, width}"
             )
+
+    def show_enlarged(self, factor: int) -> None:
+        """Show the network each slice `factor` times as high and wide from now on.
+
+        Raises:
+            PlanError: if the factor is no whole number from 1.
+        """
+        if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
+            raise PlanError(f"enlarge is a whole number from 1 upwards, got {factor!r}; 1 shows slices as they are")
+        self.enlarge = factor
+        self.strides = tuple((z, max(1, round(y / factor)), max(1, round(x / factor))) for z, y, x in self.strides)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training, as the 2D network does it itself.

@@ -32,6 +32,7 @@ def lift(
     std: Sequence[float] | None = None,
     stem_stride: int | None = None,
     stages: int | None = None,
+    enlarge: int = 1,
     **options: Any,
 ) -> Lifted:
     """Give a 2D network a third dimension.
@@ -51,6 +52,7 @@ def lift(
         mean, std: if given, the lifted network takes images on the scale they describe and normalises by itself.
         stem_stride: step of the first convolution, for finer maps than the 2D network's.
         stages: for a name with features_only, keep the first so many maps and drop what comes after.
+        enlarge: show the network each slice so many times as high and wide; its maps are finer by as much.
         options: for a name, passed on to the source.
 
     Raises:
@@ -90,7 +92,7 @@ def lift(
         if image_size is not None:
             resize(flat, image_size)
     image_channels = next(iter(image_readers(flat).values())).in_channels
-    return build(
+    lifted = build(
         flat,
         info,
         plan,
@@ -99,6 +101,8 @@ def lift(
         normalisation=Normalisation(mean, std, image_channels),
         stem_stride=stem_stride,
     )
+    lifted.show_enlarged(enlarge)
+    return lifted
 
 
 def _described(network: nn.Module) -> SourceInfo:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dimlift.errors import PlanError, UnknownName, WeightsError
+from dimlift.lifting.sources.hybrid import HybridMaps, is_hybrid
 from dimlift.lifting.sources.source import SourceInfo
 from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
 
@@ -45,6 +46,13 @@ def open_timm(
         _must_be_cached(name)
     if image_size is not None:
         options["img_size"] = image_size
+    hybrid = timm.models.is_model_in_modules(name.split(".")[0], ["vision_transformer_hybrid"])
+    if hybrid and features_only and "out_indices" not in options:
+        network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        if is_hybrid(network):
+            return HybridMaps(network), replace(
+                describe(network, name), weights="pretrained" if pretrained else "random"
+            )
     try:
         network = timm.create_model(name, pretrained=pretrained, features_only=features_only, **options)
     except TypeError as fault:
