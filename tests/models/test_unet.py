@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from dimlift.models.any_size import AnySize
+from dimlift.errors import ShapeError
+from dimlift.models.any_size import AnySize, OneSize
 from dimlift.models.injected_unet import injected_unet
 from dimlift.models.unet import level_geometry, nnunet_unet, plain_unet
+from dimlift.models.unet_transformers import unetr
 
 SIZES = [(8, 16, 24), (7, 13, 9), (1, 5, 3), (4, 4, 4)]
 
@@ -22,6 +24,25 @@ def test_any_size_in_same_size_out(size):
         injected = injected_unet(2, 5, 3, widths=(4, 8, 16), residual_units=units).train()
         assert injected(volume, torch.randn(2, 5, *size)).shape == (2, 3, *size)
         assert injected(volume, torch.randn(2, 5, *(-(-n // 2) for n in size))).shape == (2, 3, *size)
+
+
+@pytest.mark.parametrize("size", [(7, 13, 9), (16, 32, 16)])
+def test_a_unetr_takes_any_size_up_to_what_it_was_built_for(size):
+    volume = torch.randn(1, 2, *size)
+    small = unetr(2, 3, patch_size=(16, 20, 16), width=4, hidden=24, heads=2).train()
+    assert small(volume).shape == (1, 3, *size)
+    with pytest.raises(ShapeError, match=r"at most \(16, 32, 16\) voxels, got \(17, 32, 16\)"):
+        small(torch.randn(1, 2, 17, 32, 16))
+
+
+def test_one_size_repeats_the_border_and_crops():
+    class Sum(nn.Module):
+        def forward(self, volume):
+            assert volume.shape == (1, 1, 4, 4, 4)
+            return volume + volume[:, :, -1:, -1:, -1:]
+
+    volume = torch.randn(1, 1, 3, 2, 4)
+    torch.testing.assert_close(OneSize(Sum(), (4, 4, 4))(volume), volume + volume[:, :, -1:, -1:, -1:])
 
 
 def test_padding_repeats_the_border_and_leaves_fitting_volumes_alone():

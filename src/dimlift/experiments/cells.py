@@ -156,6 +156,7 @@ def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = si
         gradient_checkpointing=config.training.gradient_checkpointing,
         target_mean=float(np.mean(numbers)),
         target_deviation=float(np.std(numbers)) or 1.0,
+        class_weights=config.training.class_weights,
     )
     return Material(train, test, preprocessing, samples, task)
 

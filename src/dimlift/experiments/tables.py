@@ -6,10 +6,13 @@ from typing import TypeVar
 from dimlift.errors import UnknownName
 from dimlift.experiments.arms.arm import Arm
 from dimlift.experiments.arms.borrowed import BorrowedArm
-from dimlift.experiments.arms.lifted import LiftedArm, SlicesArm
+from dimlift.experiments.arms.convnext3d import ConvNeXt3DArm
+from dimlift.experiments.arms.lifted import LiftedArm
+from dimlift.experiments.arms.resnet import ResNetArm
 from dimlift.experiments.arms.simple3d import Simple3DArm
+from dimlift.experiments.arms.slices import SlicesArm
 from dimlift.experiments.arms.transseg import TransSegArm
-from dimlift.experiments.arms.unet import NNUNetArm, UNetArm
+from dimlift.experiments.arms.unet import NNUNetArm, SwinUNETRArm, UNetArm, UNETRArm
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.pretraining.slice_distillation import SliceDistillationPretraining
 
@@ -18,8 +21,12 @@ T = TypeVar("T")
 METHODS: dict[str, type[Arm]] = {
     "unet": UNetArm,
     "nnunet": NNUNetArm,
+    "swin_unetr": SwinUNETRArm,
+    "unetr": UNETRArm,
+    "resnet": ResNetArm,
     "slices": SlicesArm,
     "lifted": LiftedArm,
+    "convnext3d": ConvNeXt3DArm,
     "transseg": TransSegArm,
     "simple3d": Simple3DArm,
     "borrowed": BorrowedArm,

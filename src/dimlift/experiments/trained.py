@@ -87,8 +87,8 @@ class Trained:
         try:
             arm = pick("method", METHODS, card["arm"]["method"]).model_validate(card["arm"])
             fields = dict(card["built_for"])
-            for name in ("spacing", "patch_size"):
-                fields[name] = None if fields[name] is None else tuple(fields[name])
+            for name in ("spacing", "patch_size", "class_weights"):
+                fields[name] = None if fields.get(name) is None else tuple(fields[name])
             task = Task(**fields)
             preprocessing = Preprocessing.from_json(card["preprocessing"])
         except (KeyError, TypeError, ValidationError) as fault:

@@ -10,7 +10,10 @@ from dimlift.errors import ShapeError
 
 
 def classification_loss(
-    logits: Float[Tensor, "batch classes"], label: Num[Tensor, " batch"], smoothing: float = 0.0
+    logits: Float[Tensor, "batch classes"],
+    label: Num[Tensor, " batch"],
+    smoothing: float = 0.0,
+    weights: Float[Tensor, " classes"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy over volumes; those labelled `IGNORE` are left out.
 
@@ -18,6 +21,7 @@ def classification_loss(
         logits: one row for each volume.
         label: class of each volume.
         smoothing: share of the label spread over all classes (Szegedy et al., 2015, https://arxiv.org/abs/1512.00567).
+        weights: of each class; the loss is the weighted mean over volumes.
 
     Raises:
         ShapeError: if there is not one label for each row of logits.
@@ -27,7 +31,7 @@ def classification_loss(
     known = label != IGNORE
     if not known.any():
         return logits.sum() * 0.0
-    return F.cross_entropy(logits[known].float(), label[known].long(), label_smoothing=smoothing)
+    return F.cross_entropy(logits[known].float(), label[known].long(), weight=weights, label_smoothing=smoothing)
 
 
 def regression_loss(answer: Float[Tensor, "batch 1"], label: Num[Tensor, " batch"]) -> Float[Tensor, ""]:

@@ -1,5 +1,6 @@
 """Plain supervised learning of any network: a class for every voxel, or one class or number for every volume."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self, cast
 
 import torch
@@ -23,6 +24,7 @@ class Supervised(nn.Module):
         task: "segmentation", "classification" or "regression".
         criterion: loss of (logits, label) for segmentation; Dice plus cross-entropy if None.
         label_smoothing: for classification.
+        class_weights: for classification, the weight of each class; all alike if None.
         target_mean: for regression: the network answers (number - mean) / deviation, `forward` the number itself.
         target_deviation: see `target_mean`.
         encoder_scale: learning rate of the encoder as a share of the rest's.
@@ -35,6 +37,7 @@ class Supervised(nn.Module):
         ConfigError: if the encoder of a model without one is to be frozen.
     """
 
+    class_weights: Tensor | None
     target_mean: Tensor
     target_deviation: Tensor
 
@@ -45,6 +48,7 @@ class Supervised(nn.Module):
         *,
         criterion: nn.Module | None = None,
         label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
         target_mean: float = 0.0,
         target_deviation: float = 1.0,
         encoder_scale: float = 1.0,
@@ -61,6 +65,8 @@ class Supervised(nn.Module):
         self.model, self.task = model, task
         self.criterion = criterion or DiceCrossEntropy()
         self.label_smoothing = label_smoothing
+        weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
+        self.register_buffer("class_weights", weights, persistent=False)  # how it learns, no part of what it learnt
         self.encoder_scale, self.layer_decay = encoder_scale, layer_decay
         self.freeze_encoder_until = freeze_encoder_until
         self.frozen = False
@@ -81,7 +87,7 @@ class Supervised(nn.Module):
         if self.task == "segmentation":
             return self.criterion(answer, batch.label)
         if self.task == "classification":
-            return classification_loss(answer, batch.label, self.label_smoothing)
+            return classification_loss(answer, batch.label, self.label_smoothing, self.class_weights)
         return regression_loss(answer, (batch.label - self.target_mean) / self.target_deviation)
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:

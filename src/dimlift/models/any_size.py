@@ -1,8 +1,10 @@
-"""Volumes of any size through a network that wants multiples of its stride."""
+"""Volumes of any size through a network that wants multiples of its stride, or one size."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from dimlift.errors import ShapeError
 
 Grid = tuple[int, ...]
 """(z, y, x)"""
@@ -38,6 +40,38 @@ class AnySize(nn.Module):
         if not any(missing):
             return self.network(volume, *more)
         answer = self.network(*(_padded(each, size, missing) for each in (volume, *more)))
+        return answer[:, :, : size[0], : size[1], : size[2]]
+
+
+class OneSize(nn.Module):
+    """Pads a volume to the one size its network takes, by repeating its last voxels, and crops the answer.
+
+    Args:
+        network: maps (B, C, *size) to (B, K, *size).
+        size: (z, y, x) voxels.
+    """
+
+    def __init__(self, network: nn.Module, size: Grid) -> None:
+        super().__init__()
+        self.network = network
+        self.size = size
+
+    def forward(
+        self, volume: Float[Tensor, "batch channels depth height width"]
+    ) -> Float[Tensor, "batch _ depth height width"]:
+        """The network's answer for every voxel of `volume`.
+
+        Raises:
+            ShapeError: if the volume is larger.
+        """
+        size = tuple(volume.shape[2:])
+        missing = [most - n for most, n in zip(self.size, size, strict=True)]
+        if min(missing) < 0:
+            raise ShapeError(
+                f"this network was built for volumes of at most {self.size} voxels, got {size}; "
+                "give it windows of that size, or build it for more"
+            )
+        answer = self.network(_padded(volume, size, missing) if any(missing) else volume)
         return answer[:, :, : size[0], : size[1], : size[2]]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from dimlift.errors import ConfigError
 from dimlift.experiments.progress import Progress, silent
 from dimlift.experiments.sections import PositiveFloat, Section
 
@@ -33,6 +34,10 @@ class Task:
         gradient_checkpointing: recompute activations in the backward pass.
         target_mean: of the training numbers, for regression; networks answer in units of their deviation.
         target_deviation: see `target_mean`.
+        class_weights: of the classes of a classification, in the order of the labels; None weighs them alike.
+
+    Raises:
+        ConfigError: if there are class weights for another task, or not one for each class.
     """
 
     kind: Literal["segmentation", "classification", "regression"]
@@ -44,6 +49,18 @@ class Task:
     gradient_checkpointing: bool = False
     target_mean: float = 0.0
     target_deviation: float = 1.0
+    class_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.class_weights is None:
+            return
+        if self.kind != "classification":
+            raise ConfigError(f"training.class_weights is for classification, the task is {self.kind}; leave it out")
+        if len(self.class_weights) != self.classes:
+            raise ConfigError(
+                f"training.class_weights holds {len(self.class_weights)} numbers for {self.classes} classes; "
+                "give one for each, in the order of the labels"
+            )
 
 
 class PlanSection(Section):
@@ -157,3 +174,17 @@ class Arm(Section):
     def without_names(self) -> dict[str, Any]:
         """What decides the result: titles and descriptions may change without training again."""
         return self.model_dump(mode="json", exclude={"title", "description"})
+
+
+def volume_method(model: "nn.Module", task: Task, **learning: Any) -> "nn.Module":
+    """Train `model`, (B, C, D, H, W) -> (B, classes), on one answer for each volume."""
+    from dimlift.methods.supervised import Supervised
+
+    return Supervised(
+        model,
+        task.kind,
+        class_weights=task.class_weights,
+        target_mean=task.target_mean,
+        target_deviation=task.target_deviation,
+        **learning,
+    )

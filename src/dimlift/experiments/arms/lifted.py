@@ -1,10 +1,10 @@
-"""A 2D network and a decoder: its slices talk as the depth plan says, or not at all."""
+"""A 2D network and a decoder: its slices talk as the depth plan says."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from dimlift.experiments.arms.arm import Arm, PlanSection, Task
+from dimlift.experiments.arms.arm import Arm, PlanSection, Task, volume_method
 from dimlift.experiments.arms.decoders import DecoderName, build_decoder
 from dimlift.experiments.sections import PositiveFloat, Share
 
@@ -56,30 +56,47 @@ class WithDecoder(FromTwoDimensions):
         description="Stages or blocks of the 2D network whose maps the decoder reads, 0 is the first; the source's own "
         "choice if not set. For a vision transformer of 12 blocks: `[2, 5, 8, 11]`.",
     )
+    stem_stride: int | None = Field(
+        default=None,
+        ge=1,
+        description="Fine features: step of the network's first layer in voxels; its own if not set.",
+    )
+    stages: int | None = Field(
+        default=None,
+        ge=1,
+        description="Fine features: keep the first so many maps, drop the stages after; all if not set.",
+    )
+    enlarge: int = Field(
+        default=1, ge=1, description="Fine features: show the network each slice so many times as high and wide."
+    )
     decoder: DecoderName = Field(
         default="light",
         description="What turns maps into an answer: `light` (a feature pyramid), `upernet`, `unetr`, `mlp` "
-        "(SegFormer's).",
+        "(SegFormer's), `upernext` (3D-ConvNeXt's), `cascade` (TransUNet's), `swin` (Swin-Unet's).",
     )
     width: int = Field(default=64, ge=1, description="Channels of the decoder.")
     image_path: bool = Field(
         default=True,
-        description="Let a `light` or `unetr` decoder see the raw volume; `upernet` and `mlp` read maps only.",
+        description="Fine features: let a `light` or `unetr` decoder see the raw volume; the others read maps only.",
     )
+
+    @model_validator(mode="after")
+    def _maps_are_named_once(self) -> Self:
+        if self.maps is not None and self.stages is not None:
+            raise ValueError("'stages' keeps the first maps and 'maps' names them one by one; give one of both")
+        return self
+
+    def _opening(self, fresh: bool) -> dict[str, Any]:
+        """How the 2D network is opened, and how finely it looks at slices."""
+        fine = {"stem_stride": self.stem_stride, "stages": self.stages, "enlarge": self.enlarge}
+        maps = {} if self.maps is None else {"out_indices": self.maps}
+        return {"image_size": self.image_size, **fine, **maps, **self._start(fresh)}
 
     def _encoder(self, task: Task, plan: Any, fresh: bool) -> "nn.Module":
         from dimlift.lifting.network import lift
 
-        options: dict[str, Any] = {} if self.maps is None else {"out_indices": self.maps}
         return lift(
-            self.network,
-            plan,
-            in_channels=task.in_channels,
-            **self._start(fresh),
-            image_size=self.image_size,
-            features_only=True,
-            certify=fresh,
-            **options,
+            self.network, plan, in_channels=task.in_channels, features_only=True, certify=fresh, **self._opening(fresh)
         )
 
     def _decoder(self, encoder: Any, task: Task, depth_kernel: int) -> "nn.Module":
@@ -96,38 +113,25 @@ class WithDecoder(FromTwoDimensions):
 
     def _volume_method(self, encoder: "nn.Module", task: Task) -> "nn.Module":
         """One answer for a whole volume."""
-        from dimlift.methods.supervised import Supervised
         from dimlift.models.classifier import Classifier
 
-        return Supervised(
-            Classifier(encoder, task.classes, gradient_checkpointing=task.gradient_checkpointing),
-            task.kind,
-            target_mean=task.target_mean,
-            target_deviation=task.target_deviation,
-            **self._learning(),
-        )
+        model = Classifier(encoder, task.classes, gradient_checkpointing=task.gradient_checkpointing)
+        return volume_method(model, task, **self._learning())
 
+    def _method(self, encoder: "nn.Module", task: Task) -> "nn.Module":
+        """One answer for a whole volume, or one for each voxel by a 3D decoder."""
+        from dimlift.methods.supervised import Supervised
+        from dimlift.models.segmenter import Segmenter
 
-class SlicesArm(WithDecoder):
-    """The 2D network slice by slice: no slice sees another."""
-
-    method: Literal["slices"] = Field(default="slices", description="2D network slice by slice, with a 2D decoder.")
-
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
-        """A lifted network in which no layer talks."""
-        from dimlift.lifting.plan import DepthPlan
-        from dimlift.methods.slices import slice_by_slice
-
-        encoder = self._encoder(task, DepthPlan(kernel=1), fresh)
         if task.kind != "segmentation":
             return self._volume_method(encoder, task)
-        return slice_by_slice(
+        model = Segmenter(
             encoder,
             task.classes,
-            decoder=self._decoder(encoder, task, 1),
+            decoder=self._decoder(encoder, task, 3),
             gradient_checkpointing=task.gradient_checkpointing,
-            **self._learning(),
         )
+        return Supervised(model, **self._learning())
 
 
 class LiftedArm(WithDecoder):
@@ -138,16 +142,4 @@ class LiftedArm(WithDecoder):
 
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
         """A lifted network whose slices talk."""
-        from dimlift.methods.supervised import Supervised
-        from dimlift.models.segmenter import Segmenter
-
-        encoder = self._encoder(task, self.plan.depth_plan(), fresh)
-        if task.kind != "segmentation":
-            return self._volume_method(encoder, task)
-        model = Segmenter(
-            encoder,
-            task.classes,
-            decoder=self._decoder(encoder, task, 3),
-            gradient_checkpointing=task.gradient_checkpointing,
-        )
-        return Supervised(model, **self._learning())
+        return self._method(self._encoder(task, self.plan.depth_plan(), fresh), task)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from dimlift.errors import ConfigError
-from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.arms.arm import Task, volume_method
 from dimlift.experiments.arms.lifted import FromTwoDimensions
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ class Simple3DArm(FromTwoDimensions):
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
         """A transformer behind one of the stems."""
         from dimlift.lifting.sources import open_network
-        from dimlift.methods.supervised import Supervised
         from dimlift.models.voxel_transformer import VoxelTransformer, position_table
         from dimlift.tokenizers.voxels import CubeTokens, GroupTokens, ProjectedTokens
 
@@ -51,10 +50,4 @@ class Simple3DArm(FromTwoDimensions):
         elif self.stem == "group":
             stem = GroupTokens(cubes, depth)
         model = VoxelTransformer(stem, network, task.classes, gradient_checkpointing=task.gradient_checkpointing)
-        return Supervised(
-            model,
-            task.kind,
-            target_mean=task.target_mean,
-            target_deviation=task.target_deviation,
-            **self._learning(),
-        )
+        return volume_method(model, task, **self._learning())

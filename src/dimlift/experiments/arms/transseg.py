@@ -50,7 +50,7 @@ class TransSegArm(WithDecoder):
         "`training.patch_size` says; the paper has 1 and larger batches.",
     )
     decoder: DecoderName = Field(
-        default="upernet", description="What turns maps into an answer, in 2D: `upernet`, `light`, `unetr` or `mlp`."
+        default="upernet", description="What turns maps into an answer, in 2D: `upernet`, or any of the others."
     )
     loss: Literal["dice_ce", "dice_focal"] = Field(
         default="dice_ce", description="Dice plus cross-entropy, or plus the focal loss (gamma 2) of the paper."
@@ -80,16 +80,13 @@ class TransSegArm(WithDecoder):
         from dimlift.models.windows import WindowSegmenter
 
         require_segmentation(self.method, task)
-        options: dict[str, Any] = {} if self.maps is None else {"out_indices": self.maps}
         encoder = tubelet_encoder(
             self.network,
             self.window,
             in_channels=task.in_channels,
             profile=self.profile,
-            image_size=self.image_size,
             certify=fresh,
-            **self._start(fresh),
-            **options,
+            **self._opening(fresh),
         )
         decoder = build_decoder(
             self.decoder,

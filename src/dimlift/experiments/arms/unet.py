@@ -1,8 +1,8 @@
-"""Plain 3D U-Nets from scratch: what a user would otherwise pick."""
+"""3D U-Nets from scratch, plain ones and with transformers: what a user would otherwise pick."""
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm, Task
@@ -65,11 +65,67 @@ class NNUNetArm(Arm):
         return Supervised(network)
 
 
+class SwinUNETRArm(Arm):
+    """Swin UNETR from scratch: MONAI's."""
+
+    method: Literal["swin_unetr"] = Field(default="swin_unetr", description="Swin UNETR from scratch.")
+    width: int = Field(
+        default=24,
+        ge=12,
+        multiple_of=12,
+        description="Channels of the finest level, a multiple of 12; the paper has 48.",
+    )
+
+    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+        """A transformer U-Net with fresh weights."""
+        from dimlift.methods.supervised import Supervised
+        from dimlift.models.unet_transformers import swin_unetr
+
+        require_segmentation(self.method, task)
+        network = swin_unetr(
+            task.in_channels, task.classes, width=self.width, gradient_checkpointing=task.gradient_checkpointing
+        )
+        return Supervised(network)
+
+
+class UNETRArm(Arm):
+    """UNETR from scratch: MONAI's."""
+
+    method: Literal["unetr"] = Field(default="unetr", description="UNETR from scratch.")
+    width: int = Field(default=16, ge=1, description="Channels at full resolution.")
+    hidden: int = Field(
+        default=384, ge=1, description="Channels of the transformer, a multiple of `heads`; the paper has 768."
+    )
+    heads: int = Field(default=6, ge=1, description="Attention heads; the paper has 12.")
+
+    @model_validator(mode="after")
+    def _heads_share_channels(self) -> "UNETRArm":
+        if self.hidden % self.heads:
+            raise ValueError(f"{self.heads} heads cannot share {self.hidden} channels; use a multiple for 'hidden'")
+        return self
+
+    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+        """A transformer U-Net with fresh weights, for volumes as large as a training patch."""
+        from dimlift.methods.supervised import Supervised
+        from dimlift.models.unet_transformers import unetr
+
+        require_segmentation(self.method, task)
+        network = unetr(
+            task.in_channels,
+            task.classes,
+            patch_size=task.patch_size,
+            width=self.width,
+            hidden=self.hidden,
+            heads=self.heads,
+        )
+        return Supervised(network)
+
+
 def require_segmentation(method: str, task: Task) -> None:
     """Raises: ConfigError, for tasks about whole volumes and options the method lacks."""
     if task.kind != "segmentation":
         raise ConfigError(
-            f"method {method!r} does segmentation only, the task is {task.kind}; use 'lifted' or 'slices'"
+            f"method {method!r} does segmentation only, the task is {task.kind}; use 'lifted', 'slices' or 'resnet'"
         )
-    if task.gradient_checkpointing and method not in ("slices", "lifted"):
+    if task.gradient_checkpointing and method not in ("slices", "lifted", "convnext3d", "swin_unetr"):
         raise ConfigError(f"method {method!r} has no gradient checkpointing; set training.gradient_checkpointing=false")
