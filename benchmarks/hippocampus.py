@@ -1,7 +1,9 @@
-"""Does 2D knowledge pay on 8 hippocampus volumes? Every arm of hippocampus.yaml at equal steps or equal wall time.
+"""Does 2D knowledge pay on 8 hippocampus volumes? Every arm of a study at equal steps or equal wall time.
 
     python benchmarks/hippocampus.py --budget steps:500
     python benchmarks/hippocampus.py --budget seconds:120 --arms unet,borrowed --seeds 0,1,2,3,4
+    python benchmarks/hippocampus.py --study benchmarks/fine_features.yaml --budget seconds:120
+    python benchmarks/hippocampus.py --study benchmarks/transseg.yaml --budget seconds:120
 
 It may run for hours on one core and can be stopped at any time: started again with the same budget it goes on. Its
 table goes into docs/results.md, between the markers of its budget. `key.sub=value` pairs at the end override the
@@ -53,11 +55,12 @@ def main() -> None:
     unknown = set(chosen) - set(study.arms)
     if unknown:
         raise SystemExit(f"no such arm: {', '.join(sorted(unknown))}; there are {', '.join(study.arms)}")
-    folder = options.out / f"{kind}-{amount}"
+    name = options.name or options.study.stem
+    folder = (options.out or ROOT / "runs" / options.study.stem) / f"{kind}-{amount}"
     if not options.table_only:
         os.chdir(ROOT)
         compare(study, folder, progress=tell, only=chosen)
-    write_table(folder, options.budget, options.name)
+    write_table(folder, options.budget, name)
 
 
 def arguments() -> argparse.Namespace:
@@ -68,8 +71,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--study", type=Path, default=Path(__file__).with_suffix(".yaml"))
     parser.add_argument("--data", default="", help="folder with images/ and labels/")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "hippocampus")
-    parser.add_argument("--name", default="hippocampus", help="part of the markers in docs/results.md")
+    parser.add_argument("--out", type=Path, help="runs/NAME OF THE STUDY by default")
+    parser.add_argument("--name", default="", help="part of the markers in docs/results.md; the study's by default")
     parser.add_argument("--table-only", action="store_true", help="write the table of what there is, run nothing")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     return parser.parse_args()

@@ -1,5 +1,6 @@
 """docs/config.md says what the program says; the examples can be read by it."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,20 @@ def test_every_key_stands_on_the_page_with_a_meaning():
 
 
 @pytest.mark.parametrize(
-    ("name", "model"),
-    [
-        ("train.yaml", TrainConfig),
-        ("study.yaml", StudyConfig),
-        ("transseg.yaml", StudyConfig),
-        ("pretrain.yaml", PretrainConfig),
-    ],
+    "path", sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("benchmarks/*.yaml")]), ids=lambda path: path.name
 )
-def test_the_examples_are_valid(name, model):
-    load_config(ROOT / "examples" / name, [], model)
+def test_the_examples_and_benchmarks_are_valid(path):
+    models = {"train.yaml": TrainConfig, "pretrain.yaml": PretrainConfig}
+    load_config(path, [], models.get(path.name, StudyConfig))
+
+
+def test_transsegs_ablations_are_complete():
+    """Inflation x window x what is answered x weights; a window of one slice has only weights to vary."""
+    study = load_config(ROOT / "benchmarks" / "transseg.yaml", [], StudyConfig)
+    met = {(a.profile, a.window, a.predict, a.pretrained) for a in study.arms.values()}
+    assert met == {
+        *itertools.product(("centre", "average"), (3, 5, 7), ("centre", "all"), (True, False)),
+        ("centre", 1, "centre", True),
+        ("centre", 1, "centre", False),
+    }
+    assert len(met) == len(study.arms)
