@@ -37,6 +37,6 @@ def plain_resnet(
         list(widths),
         n_input_channels=in_channels,
         num_classes=answers,
-        conv1_t_stride=2,  # type: ignore[arg-type]  # one number for all axes, as its annotation does not say
+        conv1_t_stride=2,
         norm=("group", {"num_groups": 8}),
     )

@@ -26,8 +26,11 @@ class HybridMaps(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = model
-        embed = self.model.patch_embed
-        tokens = {"num_chs": self.model.embed_dim, "reduction": self.model.feature_info[-1]["reduction"]}
+        embed: Any = self.model.patch_embed
+        tokens: dict[str, Any] = {
+            "num_chs": self.model.embed_dim,
+            "reduction": self.model.feature_info[-1]["reduction"],  # type: ignore[index]
+        }
         finer = [dict(entry) for entry in embed.backbone.feature_info if entry["reduction"] < tokens["reduction"]]
         self.stages = [entry["module"] for entry in finer]
         for entry in finer:
