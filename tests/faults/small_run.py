@@ -15,7 +15,7 @@ from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imp
 ensure_torchvision_imports()
 import torch
 torch.set_num_threads(1)
-sys.path.insert(0, {folder!r})
+sys.path[:0] = [{folder!r}, {folder!r} + "/.."]
 import small_run
 small_run.{function}(*json.loads(sys.argv[1]))
 """
@@ -78,3 +78,79 @@ def train_and_kill(config: str, folder: str, kills: int, seed: int) -> None:
         codes += [code] if code != -signal.SIGKILL else []
     codes.append(run(f"killed-{number}", None))
     print(json.dumps(codes))
+
+
+def segment_within(extra_mb: int, shape: list[int]) -> None:
+    """Segment noise into 20 classes with `extra_mb` of further address space, tile by tile and in one; print how it went."""
+    import resource
+
+    import torch
+
+    from dimlift.experiments.inference import labels_of, segment
+
+    network = torch.nn.Conv3d(1, 20, 1).eval()
+    image, window = torch.zeros(1, *shape).normal_(generator=torch.Generator().manual_seed(0)), (16, 16, 16)
+    labels_of(segment(network, image[:, :16, :16, :32], window=window), (16, 16, 32))  # libraries are loaded now
+    from monai.inferers.utils import sliding_window_inference
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + extra_mb * 2**20, resource.RLIM_INFINITY))
+    went = ["tiles", labels_of(segment(network, image, window=window), shape).shape]
+    try:
+        with torch.no_grad():
+            sliding_window_inference(image[None], window, 2, network, overlap=0.5, mode="gaussian")[0].argmax(0)
+    except (RuntimeError, MemoryError):
+        went.append("in one: refused")
+    print(json.dumps(went))
+
+
+def peaks(shapes: list[list[int]]) -> None:
+    """Print the largest resident memory, beyond image and labels, of segmenting noise of each shape."""
+    import torch
+
+    from dimlift.experiments.inference import labels_of, segment
+    from dimlift.experiments.memory import PeakMemory, resident_bytes
+
+    network, found = torch.nn.Conv3d(1, 20, 1).eval(), []
+    for shape in [shapes[0], *shapes]:  # the first one loads libraries
+        image = torch.randn(1, *shape)
+        before, peak = resident_bytes(), PeakMemory()
+        labels = labels_of(segment(network, image, window=(16, 16, 16)), shape)
+        found.append(peak.bytes() - before - labels.nbytes)
+    print(json.dumps(found[1:]))
+
+
+def train_within(extra_mb: int) -> None:
+    """Train on a patch that does not fit into `extra_mb` of further address space; print what it is told."""
+    import resource
+
+    import torch
+
+    from dimlift.batches import VolumeBatch
+    from dimlift.errors import RunError
+    from dimlift.experiments.loop import fit
+    from dimlift.experiments.sections import BudgetSection, TrainingSection
+    from experiments.small_method import SmallMethod, batch_at
+
+    def large(step: int) -> VolumeBatch:
+        return VolumeBatch(torch.zeros(2, 1, 64, 96, 128), torch.zeros(2, 64, 96, 128, dtype=torch.long), ("a", "b"))
+
+    settings = {"training": TrainingSection(device="cpu"), "seed": 0}
+    fit(SmallMethod(), batch_at, budget=BudgetSection(steps=1), **settings)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + extra_mb * 2**20, resource.RLIM_INFINITY))
+    try:
+        fit(SmallMethod(), large, budget=BudgetSection(steps=1), **settings)
+    except RunError as fault:
+        print(json.dumps(str(fault)))
+
+
+def predict_and_measure(run: str, image: str, output: str, limit: str) -> None:
+    """Predict, and print the estimate and the largest resident memory this process ever had."""
+    from dimlift.experiments.memory import bytes_of
+    from dimlift.experiments.predict import predict
+
+    told = []
+    predict(run, [image], output, lambda event: told.append(event.message), max_memory=bytes_of(limit))
+    (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    print(json.dumps({"told": [message for message in told if message], "peak": int(peak.split()[1]) * 1024}))

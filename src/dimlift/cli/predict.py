@@ -12,6 +12,9 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Folder of `dimlift train`, or a weights folder.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
     output: Annotated[Path, typer.Argument(help="A NIfTI file for one image, a folder for several.")],
+    max_memory: Annotated[
+        str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if it takes more, as in 3GiB.")
+    ] = None,
 ) -> None:
     """Segment images; every output has exactly the shape and affine of its image.
 
@@ -19,12 +22,14 @@ def predict(
 
         dimlift predict run scan.nii.gz scan_labels.nii.gz
 
-        dimlift predict run imagesTs predictions
+        dimlift predict run imagesTs predictions --max-memory 3GiB
     """
     from dimlift.cli.bars import Bars
+    from dimlift.experiments.memory import bytes_of
     from dimlift.experiments.predict import predict as run_prediction
 
+    limit = None if max_memory is None else bytes_of(max_memory)
     with Bars() as bars:
-        written = run_prediction(run, inputs, output, progress=bars)
+        written = run_prediction(run, inputs, output, progress=bars, max_memory=limit)
     for path in written:
         out.print(path, soft_wrap=True)

@@ -7,7 +7,6 @@ must be the one the header states.
 
 import contextlib
 import gzip
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from dimlift.data.findings import Finding
 from dimlift.data.volume import Grid, Volume
 from dimlift.errors import DamagedFile, DataError
+from dimlift.records.whole import written_whole
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -51,8 +51,7 @@ def read_volume(path: str | Path) -> Volume:
         payload = _read_payload(path, stream, header)
     shape = tuple(int(size) for size in header.get_data_shape())
     array = np.frombuffer(payload, header.get_data_dtype()).reshape(shape, order="F")
-    slope, intercept = header.get_slope_inter()
-    array = apply_read_scaling(array, slope, intercept)
+    array = apply_read_scaling(array, *_scaling(header))
     return Volume(_as_volume(path, array), _read_affine(path, header), path, header)
 
 
@@ -65,7 +64,11 @@ def read_grid(path: str | Path) -> Grid:
     path = Path(path)
     with _faults_named(path), _open(path) as stream:
         header = _read_header(path, stream)
-    return Grid(tuple(int(size) for size in header.get_data_shape()), _read_affine(path, header))
+    shape = tuple(int(size) for size in header.get_data_shape())
+    stored = header.get_data_dtype().itemsize
+    slope, intercept = header.get_slope_inter()
+    scaled = 0 if slope in (None, 1) and not intercept else 2 * max(4, stored)
+    return Grid(shape, _read_affine(path, header), stored + scaled)
 
 
 def write_labels(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
@@ -85,7 +88,7 @@ def write_labels(path: str | Path, array: NDArray[Any], affine: NDArray[np.float
     kind = (
         np.uint8 if lowest >= 0 and highest < 256 else np.int16 if lowest >= -(2**15) and highest < 2**15 else np.int32
     )
-    return write_volume(path, array.astype(kind), affine, like)
+    return write_volume(path, array.astype(kind, copy=False), affine, like)
 
 
 def write_volume(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
@@ -100,20 +103,13 @@ def write_volume(path: str | Path, array: NDArray[Any], affine: NDArray[np.float
     header.extensions.clear()
     image = nib.Nifti1Image(array, affine, None if like is None else header)
     image.header.set_slope_inter(1, 0)
-    content = image.to_bytes()
-    if path.name.lower().endswith(".gz"):
-        content = gzip.compress(content, compresslevel=5, mtime=0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with scratch.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(scratch, path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    with written_whole(path) as scratch, scratch.open("wb") as stream:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile("", "wb", 5, stream, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(stream)
     return path
 
 
@@ -209,6 +205,14 @@ def _read_payload(path: Path, stream: IO[bytes], header: Any) -> bytearray:
     if rest:
         raise _damaged(path, f"goes on after the {head + gap + wanted} bytes its header states")
     return payload
+
+
+def _scaling(header: Any) -> tuple[Any, Any]:
+    """Slope and intercept, None where there are none; of a precision that is enough for the voxels and no more."""
+    slope, intercept = header.get_slope_inter()
+    if header.get_data_dtype().itemsize > 2:
+        return slope, intercept
+    return tuple(None if number is None else np.float32(number) for number in (slope, intercept))  # type: ignore[return-value]
 
 
 def _as_volume(path: Path, array: NDArray[Any]) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from dimlift.data.slabs import slabs
 from dimlift.errors import DataError, UnknownName
 
 Kind = Literal["zscore", "zscore_nonzero", "ct", "none"]
@@ -40,26 +41,53 @@ class Normalisation:
     mean: float = 0.0
     std: float = 1.0
 
-    def apply(self, image: NDArray[np.float32], use: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+    def apply(
+        self,
+        image: NDArray[np.float32],
+        use: NDArray[np.bool_] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Normalise one channel, any shape.
 
         Args:
             use: where mean and standard deviation may be taken from; None means everywhere.
+            out: takes the result, may be the image itself; a new array if None.
         """
-        if self.kind == "none":
+        if self.kind == "none" and out is None:
             return image
-        if self.kind == "ct":
-            return ((np.clip(image, self.low, self.high) - self.mean) / max(self.std, _SMALLEST_STD)).astype(np.float32)
-        if self.kind == "zscore_nonzero":
-            inside = image != 0
-            use = inside if use is None else use & inside
-        voxels = image if use is None else image[use]
-        if not voxels.size:
-            return np.zeros_like(image)
-        scaled = (image - voxels.mean(dtype=np.float64)) / max(float(voxels.std(dtype=np.float64)), _SMALLEST_STD)
-        if self.kind == "zscore_nonzero":
-            scaled = np.where(inside, scaled, 0)
-        return scaled.astype(np.float32)
+        result = np.empty_like(image) if out is None else out
+        mean, std, low, high = self.mean, self.std, self.low, self.high
+        if self.kind in ("zscore", "zscore_nonzero"):
+            mean, std = self._moments(image, use)
+            low, high = -np.inf, np.inf
+        for part in slabs(image.shape):
+            if self.kind == "none":
+                result[part] = image[part]
+                continue
+            scaled = np.clip(image[part], low, high, dtype=np.float64) - mean
+            scaled /= max(std, _SMALLEST_STD)
+            result[part] = scaled if self.kind != "zscore_nonzero" else np.where(image[part] != 0, scaled, 0)
+        return result
+
+    def _moments(self, image: NDArray[np.float32], use: NDArray[np.bool_] | None) -> tuple[float, float]:
+        """Mean and standard deviation of the voxels that count, in double precision; infinite if there are none."""
+
+        def voxels(part: slice) -> NDArray[np.float64]:
+            inside = image[part]
+            if self.kind == "zscore_nonzero":
+                inside = inside[(inside != 0) if use is None else (inside != 0) & use[part]]
+            elif use is not None:
+                inside = inside[use[part]]
+            return inside.astype(np.float64)
+
+        parts = list(slabs(image.shape))
+        counts, sums = zip(*((found.size, found.sum()) for found in map(voxels, parts)), strict=True)
+        count = sum(counts)
+        if not count:
+            return 0.0, np.inf
+        mean = float(sum(sums)) / count
+        squares = sum(float(((voxels(part) - mean) ** 2).sum()) for part in parts)
+        return mean, float(np.sqrt(squares / count))
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""

@@ -21,6 +21,7 @@ from dimlift.data.normalisation import Normalisation, fit_ct, kind_for
 from dimlift.data.orientation import Axis, Turn, canonical_spacing, choose_through_plane
 from dimlift.data.resampling import Shape, resample_image, resample_labels, resampled_shape
 from dimlift.data.sample import IGNORED, Geometry, Sample
+from dimlift.data.slabs import slabs
 from dimlift.data.volume import Volume, require_same_grid
 from dimlift.data.voxels import NanPolicy, read_integers, require_listed, require_nan_policy, settle_non_finite
 from dimlift.errors import DataError
@@ -112,7 +113,16 @@ class Preprocessing:
         """Read the images of one case, one file per channel or one file with all channels on its last axis."""
         return self._prepare(stem_of(paths[0]), self._open(paths), None)
 
-    def restore(self, labels: NDArray[Any], geometry: Geometry) -> NDArray[np.int16]:
+    def geometry(self, shape: Shape, affine: NDArray[np.float64], header: Any = None, path: Path = Path()) -> Geometry:
+        """How a file of this grid is turned and resampled."""
+        turn = Turn.of(affine, self.through_plane)
+        spacing = canonical_spacing(affine, self.through_plane)
+        turned: Shape = turn.forward(np.broadcast_to(np.False_, shape)).shape
+        wanted = resampled_shape(turned, spacing, self.spacing or spacing)
+        depth, height, width = (old * size / new for old, size, new in zip(spacing, turned, wanted, strict=True))
+        return Geometry(turn, turned, wanted, (depth, height, width), affine, header, path)
+
+    def restore(self, labels: NDArray[Any], geometry: Geometry) -> NDArray[np.integer[Any]]:
         """Put a label map back onto the grid of the file it was predicted from.
 
         Args:
@@ -126,9 +136,14 @@ class Preprocessing:
         """
         if labels.shape != geometry.shape:
             raise DataError(f"{geometry.path}: label map of shape {labels.shape}, but the sample has {geometry.shape}")
-        table = np.array([0, *sorted(self.labels.values())], dtype=np.int16)
-        turned = resample_labels(table[labels.astype(np.intp)], geometry.turned_shape)
-        return np.ascontiguousarray(geometry.turn.backward(turned))
+        values = [0, *sorted(self.labels.values())]
+        table = np.array(values, dtype=np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values))))
+        classes = resample_labels(labels, geometry.turned_shape)
+        restored = np.empty(geometry.turn.backward(classes).shape, table.dtype)
+        turned = geometry.turn.forward(restored)  # the same memory
+        for part in slabs(classes.shape):
+            turned[part] = table[classes[part]]
+        return restored
 
     def write(self, path: str | Path, labels: NDArray[Any], geometry: Geometry) -> Path:
         """Restore a label map and write it beside nothing but itself: whole or not at all."""
@@ -175,30 +190,29 @@ class Preprocessing:
 
     def _prepare(self, name: str, volumes: list[Volume], answer: Volume | int | float | None) -> Sample:
         first = volumes[0]
-        turn = Turn.of(first.affine, self.through_plane)
-        spacing = canonical_spacing(first.affine, self.through_plane)
-        channels, bad = [], np.zeros(first.shape, dtype=bool)
-        for volume, rule in zip(volumes, self.normalisation, strict=True):
-            finite, where = settle_non_finite(volume.array.astype(np.float32), volume.path, self.nan_policy)
-            channels.append(rule.apply(finite, None if where is None else ~where))
+        geometry = self.geometry(first.shape, first.affine, first.header, first.path)
+        turn, shape, spacing = geometry.turn, geometry.shape, canonical_spacing(first.affine, self.through_plane)
+        del first
+        image = np.empty((len(volumes), *geometry.turned_shape), np.float32)
+        bad: NDArray[np.bool_] | None = None
+        for channel, rule in zip(image, self.normalisation, strict=True):
+            volume = volumes.pop(0)  # with its last channel goes what was read of a file
+            channel[...] = turn.forward(volume.array)
+            finite, where = settle_non_finite(channel, volume.path, self.nan_policy)
+            rule.apply(finite, None if where is None else ~where, out=channel)
             if where is not None:
-                bad |= where
-        image = np.stack([turn.forward(channel) for channel in channels])
-        turned_shape: Shape = image.shape[1:]
-        target = self.spacing or spacing
-        shape = resampled_shape(turned_shape, spacing, target)
+                bad = where if bad is None else bad | where
+            del volume
         label: NDArray[np.int16] | int | float | None
         if isinstance(answer, Volume):
             label = self._classes(answer)
-            if self.nan_policy == "mask":
-                label[bad] = IGNORED
-            label = np.ascontiguousarray(resample_labels(turn.forward(label), shape))
+            upright = turn.forward(label)
+            if self.nan_policy == "mask" and bad is not None:
+                upright[bad] = IGNORED
+            label = np.ascontiguousarray(resample_labels(upright, shape))
         else:
             label = answer
         image = np.ascontiguousarray(resample_image(image, shape, spacing))
-        true_spacing = tuple(old * size / new for old, size, new in zip(spacing, turned_shape, shape, strict=True))
-        depth, height, width = true_spacing
-        geometry = Geometry(turn, turned_shape, shape, (depth, height, width), first.affine, first.header, first.path)
         return Sample(name, image, label, geometry)
 
     def _classes(self, mask: Volume) -> NDArray[np.int16]:

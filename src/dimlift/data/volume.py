@@ -39,10 +39,15 @@ class Volume:
 
 
 class Grid(NamedTuple):
-    """What a file's header says of its grid: all axes (channels last), and the affine of `Volume`."""
+    """What a file's header says of its grid: all axes (channels last), and the affine of `Volume`.
+
+    `voxel_bytes` is what a voxel takes while it is read, as it is stored and with its scaling; the most where a format
+    does not say.
+    """
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
+    voxel_bytes: int = 16
 
 
 def voxel_sizes(affine: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,19 +1,23 @@
 """A trained network over a whole volume: windows with Gaussian blending, features sampled for each window."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dimlift.experiments.sweep import Row, Tile, adjoining_rows, overlapping_rows, sweep
 from dimlift.methods.borrowed.sampling import sample_features, window_grid
 
 WINDOWS_AT_ONCE = 2
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def segment(
     method: nn.Module,
     image: Float[Tensor, "channels depth height width"],
@@ -23,53 +27,66 @@ def segment(
     features: Sequence[Float[Tensor, "components d h w"]] | None = None,
     feature_stride: int = 1,
     bfloat16: bool = False,
-) -> Float[Tensor, "classes depth height width"]:
-    """Class scores of every voxel.
+) -> Iterator[Tile]:
+    """Class scores of every voxel, tile by tile, so that they are never all in memory.
 
     A volume smaller than the window is padded to it, as training patches are: the image with its minimum.
 
     Args:
-        method: `forward(image, features)` gives logits at the resolution of its input.
+        method: `forward(image, features)` gives logits at the resolution of its input. One with `reads_whole_depth`
+            is shown `depth_margin` slices on either side of those it is asked about, where there are any.
         features: coarse maps, each covering the whole volume; every window is given them on its own voxels,
             or on blocks of `feature_stride` voxels along each axis.
-    """
-    from monai.inferers.utils import sliding_window_inference
 
+    Raises:
+        TypeError: if the method gives anything but one tensor.
+    """
     method.eval()
     device = next(method.parameters()).device
     size = image.shape[1:]
-    margins = [max(0, wanted - found) for wanted, found in zip(window, size, strict=True)]
-    padding = [side for margin in reversed(margins) for side in (margin // 2, margin - margin // 2)]
-    padded = F.pad(image, padding, value=float(image.min()))[None]
-    channels = image.shape[0]
-    if features is not None:
-        places = window_grid(size, [-(m // 2) for m in margins], [n + m for n, m in zip(size, margins, strict=True)])
-        padded = torch.cat([padded, places.movedim(-1, 0)[None]], dim=1)
-        features = [coarse.to(device, torch.float32) for coarse in features]
-
-    def on_window(patch: Tensor) -> Tensor:
-        patch = patch.to(memory_format=torch.channels_last_3d)
-        with _precision(device, bfloat16):
-            if features is None:
-                return method(patch)
-            grids = F.avg_pool3d(patch[:, channels:], feature_stride).movedim(1, -1)
-            sampled = torch.stack([sample_features(features, grid) for grid in grids])
-            return method(patch[:, :channels], sampled)
-
-    logits = sliding_window_inference(
-        padded,
-        roi_size=window,
-        sw_batch_size=WINDOWS_AT_ONCE,
-        predictor=on_window,
-        overlap=overlap,
-        mode="gaussian",
-        sw_device=device,
-        device=torch.device("cpu"),
+    whole_depth = getattr(method, "reads_whole_depth", False)
+    wanted = (1 if whole_depth else window[0], *window[1:])
+    margins = [max(0, most - found) for most, found in zip(wanted, size, strict=True)]
+    padded = _padded(image, margins)
+    depth, height, width = padded.shape[1:]
+    rows = (
+        adjoining_rows(depth, window[0], getattr(method, "depth_margin", depth))
+        if whole_depth
+        else overlapping_rows(depth, window[0], overlap)
     )
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"{type(method).__name__} gives {type(logits).__name__}, one tensor of logits is wanted")
-    inner = [slice(m // 2, m // 2 + n) for m, n in zip(margins, size, strict=True)]
-    return logits[0].float()[(slice(None), *inner)]
+    coarse = None if features is None else [each.to(device, torch.float32) for each in features]
+
+    def ask(row: Row, top: int, lefts: Sequence[int]) -> Tensor:
+        parts = [padded[:, row.read, top : top + window[1], left : left + window[2]] for left in lefts]
+        patches = torch.stack(parts).to(device, memory_format=torch.channels_last_3d)
+        with _precision(device, bfloat16):
+            if coarse is None:
+                logits = method(patches)
+            else:
+                places = [(row.read.start, top, left) for left in lefts]
+                starts = [[at - m // 2 for at, m in zip(place, margins, strict=True)] for place in places]
+                grids = [window_grid(size, start, patches.shape[2:], device).movedim(-1, 0) for start in starts]
+                spread = F.avg_pool3d(torch.stack(grids), feature_stride).movedim(1, -1)
+                logits = method(patches, torch.stack([sample_features(coarse, grid) for grid in spread]))
+        if not isinstance(logits, Tensor):
+            raise TypeError(f"{type(method).__name__} gives {type(logits).__name__}, one tensor of logits is wanted")
+        skipped = row.answer.start - row.read.start
+        return logits[:, :, skipped : skipped + row.answer.stop - row.answer.start].to("cpu", torch.float32)
+
+    for tile in sweep(ask, (depth, height, width), rows, window[1:], overlap, WINDOWS_AT_ONCE):
+        yield from _inside(tile, margins, size)
+
+
+def labels_of(tiles: Iterable[Tile], size: Sequence[int]) -> NDArray[np.integer[Any]]:
+    """Class of every voxel (depth, height, width), in a byte each where they are at most 256."""
+    labels: NDArray[Any] | None = None
+    for tile in tiles:
+        if labels is None:
+            labels = np.zeros(tuple(size), np.uint8 if len(tile.logits) <= 256 else np.int16)
+        labels[tile.depth, tile.height] = tile.logits.argmax(dim=0).numpy()
+    if labels is None:
+        raise ValueError("no tile to take labels from")
+    return labels
 
 
 @torch.inference_mode()
@@ -84,10 +101,28 @@ def classify(
     method.eval()
     device = next(method.parameters()).device
     margins = [max(0, wanted - found) for wanted, found in zip(smallest, image.shape[1:], strict=True)]
-    padding = [side for margin in reversed(margins) for side in (margin // 2, margin - margin // 2)]
-    padded = F.pad(image, padding, value=float(image.min()))[None].to(device)
     with _precision(device, bfloat16):
-        return method(padded)[0].float().cpu()
+        return method(_padded(image, margins)[None].to(device))[0].float().cpu()
+
+
+def _padded(image: Tensor, margins: Sequence[int]) -> Tensor:
+    """The image with its minimum around it; itself where there is nothing to add."""
+    if not any(margins):
+        return image
+    padding = [side for margin in reversed(margins) for side in (margin // 2, margin - margin // 2)]
+    return F.pad(image, padding, value=float(image.min()))
+
+
+def _inside(tile: Tile, margins: Sequence[int], size: Sequence[int]) -> Iterator[Tile]:
+    """The part of a tile that lies in the volume, if any does."""
+    places, cuts = [], []
+    for place, margin, full in zip((tile.depth, tile.height), margins, size, strict=False):
+        first, last = max(0, place.start - margin // 2), min(full, place.stop - margin // 2)
+        places.append(slice(first, last))
+        cuts.append(slice(first + margin // 2 - place.start, last + margin // 2 - place.start))
+    if all(place.start < place.stop for place in places):
+        left = margins[2] // 2
+        yield Tile(places[0], places[1], tile.logits[:, cuts[0], cuts[1], left : left + size[2]])
 
 
 def _precision(device: torch.device, bfloat16: bool) -> AbstractContextManager[object]:

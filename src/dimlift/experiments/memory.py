@@ -1,10 +1,17 @@
-"""The largest resident memory of a stretch of work, in this process."""
+"""Resident memory of this process: now, and the most of a stretch of work; sizes as people write them."""
 
 import ctypes
 import gc
 import os
+import re
 import resource
 from pathlib import Path
+
+import psutil
+
+from dimlift.errors import ConfigError
+
+_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 class PeakMemory:
@@ -36,3 +43,25 @@ class PeakMemory:
             pass
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak * 1024 if os.uname().sysname == "Linux" else peak
+
+
+def resident_bytes() -> int:
+    """Resident set of this process now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def bytes_of(text: str) -> int:
+    """A size as people write it: "3GiB", "2.5 G", "800M", a plain number of bytes.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(|k|[KMGT]i|[MGT])B?\s*", text)
+    if match is None:
+        raise ConfigError(f"{text!r} is not an amount of memory; write for example 3GiB or 800M")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def readable(count: float) -> str:
+    """Bytes as a person reads them."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dimlift.data.formats import stem_of
+from dimlift.data.formats import read_grid, stem_of
 from dimlift.data.nifti import SUFFIXES
 from dimlift.errors import DataError, RunError
+from dimlift.experiments.footprint import footprints, require_memory
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.scoring import softmax
 from dimlift.experiments.trained import Trained
@@ -18,7 +19,11 @@ _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
 def predict(
-    run: Path | str, inputs: Sequence[Path | str], output: Path | str, progress: Progress = silent
+    run: Path | str,
+    inputs: Sequence[Path | str],
+    output: Path | str,
+    progress: Progress = silent,
+    max_memory: int | None = None,
 ) -> list[Path]:
     """Segment, or classify, files or folders of files.
 
@@ -27,25 +32,35 @@ def predict(
         inputs: NIfTI files and folders of them. Files named CASE_0000, CASE_0001, ... are the channels of one case.
         output: folder; gets CASE.nii.gz for each case, or for tasks about whole volumes one predictions.json. For a
             single case also the NIfTI file itself.
+        max_memory: resident bytes the process may come to; more is refused before anything is predicted.
 
     Returns:
         what was written.
 
     Raises:
-        RunError: if the run holds no weights, or the output would take the place of an input.
+        RunError: if the run holds no weights, the output would take the place of an input, or memory will not do.
         DataError: if there is no input, or it has other channels than the run was trained on.
     """
     trained = Trained.load(weights_folder(Path(run)))
     cases = find_cases([Path(path) for path in inputs], len(trained.preprocessing.channels))
     output = Path(output)
     places = _places(cases, output)
+    if trained.task.kind == "segmentation":
+        needed = footprints(trained, {name: [read_grid(file) for file in files] for name, files in cases.items()})
+        if max_memory is not None:
+            require_memory(needed, max_memory)
+        progress(Event("predict", message=str(needed[0])))
+    elif max_memory is not None:
+        raise RunError(f"max_memory is for segmentation; {trained.task.kind} reads a volume in one piece, leave it out")
     written: list[Path] = []
     answers: dict[str, object] = {}
     for number, (name, images) in enumerate(cases.items()):
         sample = trained.preprocessing.read_image(images)
         answer = trained.answer(sample)
+        geometry = sample.geometry
+        del sample  # the image has done its part, and writing needs memory too
         if trained.task.kind == "segmentation":
-            written.append(trained.preprocessing.write(places[name], answer, sample.geometry))
+            written.append(trained.preprocessing.write(places[name], answer, geometry))
         elif trained.task.kind == "classification":
             chances = softmax(answer)
             labels = list(trained.preprocessing.labels)

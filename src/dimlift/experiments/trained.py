@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -15,7 +14,7 @@ from dimlift.data.preprocessing import Preprocessing
 from dimlift.data.sample import Sample
 from dimlift.errors import DataError, WeightsError
 from dimlift.experiments.arms.arm import Arm, Task
-from dimlift.experiments.inference import classify, segment
+from dimlift.experiments.inference import classify, labels_of, segment
 from dimlift.experiments.tables import METHODS, pick
 from dimlift.records.weights import read_weights, write_weights
 
@@ -42,19 +41,16 @@ class Trained:
         """Class index of every voxel (D, H, W); for a task about whole volumes the logits (classes,)."""
         image = torch.from_numpy(sample.image)
         if self.task.kind == "segmentation":
-            window = self.task.patch_size
-            if getattr(self.method, "reads_whole_depth", False):
-                window = (image.shape[1], *window[1:])
-            logits = segment(
+            tiles = segment(
                 self.method,
                 image,
-                window=window,
+                window=self.task.patch_size,
                 overlap=self.overlap,
                 features=self.arm.companions(self.method, sample, self.cache),
                 feature_stride=getattr(self.method, "feature_stride", 1),
                 bfloat16=self.bfloat16,
             )
-            return logits.argmax(dim=0).numpy().astype(np.int16)
+            return labels_of(tiles, image.shape[1:])
         return classify(self.method, image, smallest=self.task.patch_size, bfloat16=self.bfloat16).numpy()
 
     def save(self, folder: Path) -> Path:

@@ -23,14 +23,16 @@ class TransSeg(Supervised):
         training: what `Supervised` takes: criterion, encoder_scale, layer_decay, freeze_encoder_until.
 
     Attributes:
-        reads_whole_depth: prediction hands it all slices at once; it takes them a few at a time itself, each with
-            true neighbours, and answers each once.
+        reads_whole_depth: prediction asks about each slice once, and hands over its true neighbours with it.
+        depth_margin: how many of them on either side an answer depends on.
     """
 
     reads_whole_depth = True
 
     def __init__(self, model: WindowSegmenter, **training: Any) -> None:
         super().__init__(model, "segmentation", **training)
+        # with several answers in a window, those of the windows around count, and these see as far again
+        self.depth_margin = model.window // 2 * (1 if model.slots == 1 else 2)
 
     def loss(self, batch: VolumeBatch) -> Float[Tensor, ""]:
         """The criterion over all windows of a batch, on the slices they answer for.

@@ -171,6 +171,12 @@ class Arm(Section):
         """
         return None
 
+    def companion_bytes(
+        self, method: "nn.Module", size: tuple[int, int, int], spacing: tuple[float, float, float]
+    ) -> int:
+        """Memory the companions of a volume take while they are computed; 0 for methods without."""
+        return 0
+
     def without_names(self) -> dict[str, Any]:
         """What decides the result: titles and descriptions may change without training again."""
         return self.model_dump(mode="json", exclude={"title", "description"})

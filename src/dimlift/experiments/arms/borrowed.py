@@ -1,6 +1,7 @@
 """A 3D U-Net that is given, beside the image, what a frozen 2D network sees in its slices."""
 
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -113,6 +114,12 @@ class BorrowedArm(Arm):
 
         store = None if cache is None else FeatureCache(cache, method.extractor)
         return method.coarse_features(_tensor(sample), sample.geometry.spacing, store)
+
+    def companion_bytes(self, method: Any, size: tuple[int, int, int], spacing: tuple[float, float, float]) -> int:
+        """Maps as they are kept in the cache (two bytes a number), and once more in single precision."""
+        grids = method.extractor.grids(size, spacing)
+        kept = zip(method.extractor.channels, grids, strict=True)
+        return sum(6 * channels * math.prod(grid) for channels, grid in kept)
 
 
 def features_of(
