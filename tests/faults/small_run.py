@@ -81,7 +81,7 @@ def train_and_kill(config: str, folder: str, kills: int, seed: int) -> None:
 
 
 def segment_within(extra_mb: int, shape: list[int]) -> None:
-    """Segment noise into 20 classes with `extra_mb` of further address space, tile by tile and in one; print how it went."""
+    """Segment noise into 20 classes with `extra_mb` of further address space, in tiles and whole; print how it went."""
     import resource
 
     import torch
