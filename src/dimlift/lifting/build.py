@@ -11,14 +11,14 @@ from dimlift.errors import CannotLift, PlanError
 from dimlift.lifting.certificate import Certificate, Layer, some_names
 from dimlift.lifting.claims import unclaimed
 from dimlift.lifting.hearing import hearing_attention
-from dimlift.lifting.intake import Normalisation, image_readers, refine_stem
+from dimlift.lifting.intake import Normalisation, image_channels, image_readers, refine_stem
 from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.placing import Place, is_attention, is_innermost_attention, place_convolutions
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.sizes import REFUSALS, bound_size, describe_maps, sizes_to_try
 from dimlift.lifting.sources import SourceInfo
 from dimlift.lifting.stages import check_reduction, stages_of
-from dimlift.lifting.talk.convolution import TalkingConvolution, lift_convolution
+from dimlift.lifting.talk.convolution import TalkingConvolution, kind_of, lift_convolution
 from dimlift.lifting.talk.families import let_span
 from dimlift.lifting.talk.planes import column_of_blocks, turn_blocks
 from dimlift.lifting.talk.position import add_depth_position
@@ -37,6 +37,7 @@ def plan_fits(network: nn.Module, plan: DepthPlan) -> list[Place]:
 
     Raises:
         PlanError: if the plan does not fit this network. Nothing was touched.
+        CannotLift: if one of them is of a kind that is not known.
     """
     stages = stages_of(network)
     check_reduction(stages, plan.reduce)
@@ -49,8 +50,15 @@ def plan_fits(network: nn.Module, plan: DepthPlan) -> list[Place]:
         )
     if plan.attention != "slice" and not any(is_attention(module) for module in network.modules()):
         raise PlanError(f"attention={plan.attention!r}, but this network has no attention; use attention='slice'")
+    if plan.attention != "slice" and not readers:
+        raise PlanError(
+            f"attention={plan.attention!r} tells slices apart where a convolution reads the image, and here none does; "
+            "use attention='slice'"
+        )
     if plan.attention == "planecycle":
         column_of_blocks(network, is_attention)
+    for place in places:
+        kind_of(cast(nn.Conv2d, network.get_submodule(place.name)), place.name)
     return places
 
 
@@ -74,11 +82,16 @@ def build(
     flat.eval()
     readers = image_readers(flat)
     before = shapes_of(flat)
-    image_channels = next(iter(readers.values())).in_channels
+    channels = image_channels(flat)
+    if not readers and in_channels not in (None, channels):
+        raise CannotLift(
+            f"the image is not read by a convolution, so it cannot be adapted to {in_channels} channels; lift with "
+            f"in_channels={channels} and give a grey volume {channels} times"
+        )
     if stem_stride is not None:
         refine_stem(readers, stem_stride)
     bound = bound_size(flat)
-    lifted = Lifted(flat, plan, info, image_channels if in_channels is None else in_channels)
+    lifted = Lifted(flat, plan, info, channels if in_channels is None else in_channels)
     lifted.image_size = bound
     sizes = sizes_to_try(flat, info.size)
     trial, muted = _ask(lifted, sizes, normalisation) if certify else (None, {})
@@ -159,8 +172,7 @@ def _ask(
 
 
 def _let_convolutions_talk(lifted: Lifted, places: list[Place], readers: Readers) -> list[Layer]:
-    adapt = lifted.in_channels != next(iter(readers.values())).in_channels
-    if adapt:
+    if any(reader.in_channels != lifted.in_channels for reader in readers.values()):
         talking = {place.name for place in places}
         for name, reader in readers.items():
             if name not in talking:
@@ -199,9 +211,9 @@ def _let_calls_span(lifted: Lifted, places: list[Place], readers: Readers) -> li
         place.tubelets and place.name not in readers for place in places
     )
     lifted.listener = spanning_for(plan, changes_depth)
-    network, reader = lifted.network, next(iter(readers.values()))
     if plan.attention == "slice":
         return []
+    network, reader = lifted.network, next(iter(readers.values()))
     prefer_fused_attention(network)
     if plan.attention == "planecycle":
         turned = turn_blocks(network, column_of_blocks(network, is_attention), reader)
@@ -299,8 +311,8 @@ def _way_out(lifted: Lifted, names: tuple[str, ...]) -> str:
 
 def _normalise(lifted: Lifted, normalisation: Normalisation, readers: Readers) -> None:
     """Put mean and std where they belong."""
-    weight = next(iter(readers.values())).weight
-    same = lifted.in_channels == weight.shape[1]
+    weight = next(lifted.network.parameters())
+    same = normalisation.channels == lifted.in_channels
 
     def buffer(values: torch.Tensor) -> torch.Tensor:
         values = values if same else values.mean().expand(lifted.in_channels)

@@ -1,6 +1,8 @@
 """The first convolution: channels of the volume, intensities, and how finely it samples."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,19 +10,56 @@ from torch import nn
 from dimlift.errors import CannotLift, PlanError
 from dimlift.lifting.talk.convolution import kind_of
 
+Channels = Callable[[Any, nn.Conv2d | None], int]
+"""(the module that reads the image, the first convolution of the network if it has one) -> channels of the image."""
+
+INTAKES: dict[str, Channels] = {}
+"""By class name: modules that read the image without a convolution, as pixels shuffled to channels or flat patches."""
+
+
+def register_intake(name: str, channels: Channels) -> None:
+    """Teach dimlift a module that reads the image by other means than a convolution."""
+    INTAKES[name] = channels
+
+
+def _shuffled(module: Any, first: nn.Conv2d | None) -> int:
+    return 3 if first is None else first.in_channels // module.bs**2
+
+
+register_intake("SpaceToDepth", _shuffled)  # TResNet
+register_intake("LearnableDct2d", lambda module, first: 3)  # CSATv2
+register_intake("NaFlexEmbeds", lambda module, first: module.in_chans)
+register_intake("Gemma4PatchEmbed", lambda module, first: module.input_proj.in_features // math.prod(module.patch_size))
+
 
 def image_readers(network: nn.Module) -> dict[str, nn.Conv2d]:
     """The convolutions that read the image: those with as many inputs as the first one, where that is three or one.
 
+    None where a registered intake does.
+
     Raises:
-        CannotLift: if the network has no convolution.
+        CannotLift: if the network has neither.
     """
     convolutions = {name: m for name, m in network.named_modules() if isinstance(m, nn.Conv2d)}
+    if any(type(module).__name__ in INTAKES for module in network.modules()):
+        return {}
     if not convolutions:
-        raise CannotLift("the network has no nn.Conv2d, so nothing in it reads an image; lift one that does")
+        raise CannotLift(
+            "the network has no nn.Conv2d, so what reads its image is not known; name the module that does "
+            "once with dimlift.lifting.intake.register_intake('ItsClass', lambda module, first: channels)"
+        )
     channels = next(iter(convolutions.values())).in_channels
     readers = {name: m for name, m in convolutions.items() if m.in_channels == channels}
     return readers if channels == 3 else dict(list(readers.items())[:1])
+
+
+def image_channels(network: nn.Module) -> int:
+    """Channels of the images the 2D network reads."""
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    for module in network.modules():
+        if type(module).__name__ in INTAKES:
+            return INTAKES[type(module).__name__](module, first)
+    return next(iter(image_readers(network).values())).in_channels
 
 
 class Normalisation:
@@ -31,6 +70,7 @@ class Normalisation:
     """
 
     def __init__(self, mean: Sequence[float] | None, std: Sequence[float] | None, channels: int) -> None:
+        self.channels = channels
         self.mean = _per_channel(mean, "mean", channels)
         self.std = _per_channel(std, "std", channels)
         if self.std is not None and bool((self.std <= 0).any()):
@@ -46,7 +86,7 @@ class Normalisation:
         """Divide the first kernels by the std; False where a standardised kernel would undo it."""
         if self.std is None:
             return True
-        if any(kind_of(conv, name).gain is not None for name, conv in readers.items()):
+        if not readers or any(kind_of(conv, name).gain is not None for name, conv in readers.items()):
             return False
         for conv in readers.values():
             conv.weight = nn.Parameter(
@@ -70,6 +110,8 @@ def refine_stem(readers: dict[str, nn.Conv2d], stride: int) -> None:
     Raises:
         PlanError: if that is no finer than it was.
     """
+    if not readers:
+        raise PlanError("the image is not read by a convolution, so its stride is not known; leave stem_stride out")
     for name, conv in readers.items():
         kernel, old = conv.kernel_size[0], conv.stride[0]
         if not 1 <= stride <= old:

@@ -1,5 +1,7 @@
 """The lifted network: fold, run the 2D network's own forward, unfold."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -185,8 +187,24 @@ def first_tensor(out: Any) -> Tensor:
 
 def on_meta(lifted: Lifted, shape: tuple[int, ...]) -> Any:
     """Run a lifted network on nothing but shapes: no arithmetic, no memory."""
-    tensors = {**dict(lifted.named_parameters()), **dict(lifted.named_buffers())}
-    hollow = {name: tensor.to("meta") for name, tensor in tensors.items()}
     dtype = next((p.dtype for p in lifted.parameters()), torch.float32)
-    with torch.no_grad():
-        return torch.func.functional_call(lifted, hollow, (torch.empty(shape, device="meta", dtype=dtype),))
+    with torch.no_grad(), hollow(lifted):
+        return lifted(torch.empty(shape, device="meta", dtype=dtype))
+
+
+@contextmanager
+def hollow(network: nn.Module) -> Iterator[None]:
+    """While it lasts, parameters and buffers are shapes without numbers. Tensors and modules may have many names."""
+    holders = [tensors for module in network.modules() for tensors in (module._parameters, module._buffers)]
+    kept = [dict(tensors) for tensors in holders]
+    shapes: dict[int, Any] = {}
+    try:
+        for tensors in holders:
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    empty = shapes.setdefault(id(tensor), tensor.detach().to("meta"))
+                    tensors[name] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
+        yield
+    finally:
+        for tensors, before in zip(holders, kept, strict=True):
+            tensors.update(before)

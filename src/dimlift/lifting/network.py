@@ -10,7 +10,7 @@ from torch import nn
 
 from dimlift.errors import CannotLift, PlanError
 from dimlift.lifting.build import build, plan_fits
-from dimlift.lifting.intake import Normalisation, image_readers
+from dimlift.lifting.intake import Normalisation, image_channels
 from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.sizes import resize
@@ -91,14 +91,13 @@ def lift(
         flat, info = copy.deepcopy(network), _described(network)
         if image_size is not None:
             resize(flat, image_size)
-    image_channels = next(iter(image_readers(flat).values())).in_channels
     lifted = build(
         flat,
         info,
         plan,
         in_channels=in_channels,
         certify=certify,
-        normalisation=Normalisation(mean, std, image_channels),
+        normalisation=Normalisation(mean, std, image_channels(flat)),
         stem_stride=stem_stride,
     )
     lifted.show_enlarged(enlarge)

@@ -42,12 +42,14 @@ def resize(network: nn.Module, image_size: int | tuple[int, int]) -> None:
 
 
 def sizes_to_try(network: nn.Module, trained_on: tuple[int, int] | None) -> list[tuple[int, int]]:
-    """Image sizes a network may answer at, small ones first; the one it is bound to where it says so."""
-    bound = bound_size(network)
-    if bound is not None:
-        return [bound]
-    sizes = [(side, side) for side in SIDES]
-    return sizes if trained_on is None or trained_on in sizes else [*sizes, trained_on]
+    """Image sizes a network may answer at: the one it says it is bound to, then small ones first.
+
+    What says so may be an inner part, bound to the size of its own input (Visformer), so that others are tried as well.
+    """
+    said = [getattr(module, "img_size", None) for module in network.modules()]
+    named = [(s, s) if isinstance(s, int) else tuple(s) for s in said if isinstance(s, int | tuple | list)]
+    sizes = [bound_size(network), *((side, side) for side in SIDES), trained_on, *named]
+    return list(dict.fromkeys(size for size in sizes if size is not None))
 
 
 def describe_maps(lifted: Lifted, sizes: list[tuple[int, int]]) -> None:
@@ -59,6 +61,8 @@ def describe_maps(lifted: Lifted, sizes: list[tuple[int, int]]) -> None:
     fault: Exception | None = None
     for hollow in (True, False):  # not every operator knows how to run on shapes
         for size in sizes:
+            if lifted.image_size is not None:
+                lifted.image_size = size
             try:
                 _describe_maps(lifted, size, hollow)
             except REFUSALS as refused:

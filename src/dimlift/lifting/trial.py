@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dimlift.errors import CannotLift
 from dimlift.lifting.certificate import Claim
+from dimlift.lifting.intake import image_channels
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.sizes import REFUSALS
 
@@ -102,12 +103,6 @@ def try_flat(
             continue
         return Trial(slices, _as_list(answers), in_channels)
     raise CannotLift(f"the 2D network answers at none of the sizes {sizes}: {fault}; give image_size=") from fault
-
-
-def image_channels(network: nn.Module) -> int:
-    """Channels of the images the 2D network reads: those of its first convolution."""
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    return 3 if first is None else first.in_channels
 
 
 def measure(lifted: nn.Module, trial: Trial, plan: DepthPlan, places_why: dict[str, str]) -> tuple[Claim, ...]:

@@ -54,6 +54,8 @@ def tubelet_encoder(
         raise PlanError(f"a window of {window} slices has no centre slice; use an odd number, such as {window | 1}")
     encoder = lift(network, DepthPlan(kernel=1), features_only=True, certify=certify, **options)
     readers = image_readers(encoder.network)
+    if not readers:
+        raise CannotLift(f"the image of {network} is not read by a convolution, which could take a window of slices")
     trial = None if encoder.certificate is None else _Trial(encoder, encoder.certificate.volume[-2:])
     report = encoder.weights_report
     for name, reader in readers.items():

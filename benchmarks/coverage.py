@@ -1,0 +1,241 @@
+"""Lift every network timm has, and write down for which of them the laws hold.
+
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/coverage.py [--out runs/coverage.jsonl] [--minutes 60]
+
+One line of JSON for each network, the smallest first; a run goes on where the last one ended. Each network has a
+process of its own with a limit of processor time and memory, so that one that dies costs one line. `--again failed`
+forgets the networks that did not hold, `--names` runs only these; every run ends by writing docs/coverage.md.
+
+Weights are random: `CheapDraws` fills them from one block of noise, since drawing a billion numbers takes longer than
+trying the laws on them. Law 1 is tried with the centre profile, law 2 with the average one, answers compared slice by
+slice before any head (`head="none"`), in float32; where more than 1e-4 comes out, once more in float64, which tells a
+wrong lift from rounding.
+"""
+
+import argparse
+import gc
+import json
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+import dimlift
+from dimlift import DepthPlan
+from dimlift.errors import CannotLift
+from dimlift.lifting.lifted import Lifted
+from dimlift.lifting.sources import open_network
+from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
+
+SIDES = (32, 28, 64, 56, 128, 224, None)
+"""Image sizes asked for at building, where a network is built for one; None leaves it its own."""
+
+LARGE = 1_500_000_000
+REDUCED = ({"depth": 4}, {"depths": (1, 1, 1, 1)}, {"layers": (1, 1, 1, 1)})
+"""How a network of more than LARGE parameters is made to fit, where it takes one of these."""
+
+PLANS = {
+    "slices": DepthPlan(kernel=3, profile="centre", head="none"),
+    "constancy": DepthPlan(kernel=3, profile="average", head="none"),
+}
+
+
+class CheapDraws(TorchFunctionMode):
+    """While it lasts, random tensors are cut one after the other from a ring of noise: the same every time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.flat = torch.rand(1_000_003, generator=generator)  # a prime: rows and layers do not repeat
+        self.normal = torch.randn(1_000_003, generator=generator)
+        self.cursor = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.Tensor.normal_:
+            return self._fill(args[0], self.normal, *_given(args, kwargs, mean=0.0, std=1.0))
+        if func is torch.Tensor.uniform_:
+            low, high = _given(args, kwargs, **{"from": 0.0, "to": 1.0})
+            return self._fill(args[0], self.flat, low, high - low)
+        if func is torch.Tensor.erfinv_:  # the slow part of truncated normals; uniform numbers do as well
+            return args[0]
+        return func(*args, **kwargs)
+
+    def _fill(self, tensor: torch.Tensor, ring: torch.Tensor, shift: float, scale: float) -> torch.Tensor:
+        if tensor.is_meta or not tensor.is_contiguous():
+            return tensor if tensor.is_meta else tensor.copy_(self._fill(torch.empty(tensor.shape), ring, shift, scale))
+        rest = tensor.data.view(-1)
+        while len(rest):
+            part = rest[: len(ring) - self.cursor]
+            part.copy_(ring[self.cursor : self.cursor + len(part)]).mul_(scale).add_(shift)
+            self.cursor = (self.cursor + len(part)) % len(ring)
+            rest = rest[len(part) :]
+        return tensor
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any], **defaults: float) -> tuple[float, ...]:
+    names = list(defaults)
+    found = {**defaults, **dict(zip(names, args[1:], strict=False)), **{k: v for k, v in kwargs.items() if k in names}}
+    return tuple(float(found[name]) for name in names)
+
+
+def sizes_of_all(names: list[str], cache: Path) -> dict[str, int]:
+    """Number of parameters of each network, from builds without numbers; kept in a file of its own."""
+    import timm
+
+    known: dict[str, int] = json.loads(cache.read_text()) if cache.is_file() else {}
+    fresh = [name for name in names if name not in known]
+    for name in fresh:
+        try:
+            with CheapDraws(), torch.device("meta"):
+                known[name] = sum(p.numel() for p in timm.create_model(name).parameters())
+        except Exception:  # some draw numbers on the way that only a real device has
+            with CheapDraws():
+                known[name] = sum(p.numel() for p in timm.create_model(name).parameters())
+    if fresh:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps(known))
+    return known
+
+
+class NothingShown(Exception):
+    """The answers do not depend on the image, or no more than rounding does."""
+
+
+def try_laws(name: str, parameters: int) -> dict[str, Any]:
+    """Lift one network at the first size it takes, and say what came of it."""
+    refusals = []
+    for options in REDUCED if parameters > LARGE else ({},):
+        for side in SIDES:
+            try:
+                found = _laws(_by_name(name, side, options))
+            except CannotLift as fault:
+                if "law of" not in str(fault):
+                    refusals.append(str(fault))
+                    continue
+                found = _in_double(name, side, options) | {"float32": str(fault)}
+            except NothingShown as fault:
+                found = _in_double(name, side, options) | {"float32": f"nothing shown: {fault}"}
+            except Exception as fault:
+                refusals.append(f"{type(fault).__name__}: {fault}")
+                continue
+            return {"status": "holds", "dtype": "float32", **found, "options": options}
+    return {"status": "fails", "reason": refusals[-1]}
+
+
+def _by_name(name: str, side: int | None, options: dict[str, Any]) -> Callable[[DepthPlan], Lifted]:
+    def lift(plan: DepthPlan) -> Lifted:
+        with CheapDraws():
+            return dimlift.lift(f"timm:{name}", plan, image_size=side, **options)
+
+    return lift
+
+
+def _laws(lift: Callable[[DepthPlan], Lifted]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for law, plan in PLANS.items():
+        certificate = lift(plan).certificate
+        claim = next(claim for claim in certificate.claims if claim.law == law)
+        if not claim.claimed or claim.error is None:
+            raise NothingShown(claim.reason)
+        found |= {law: claim.error, "side": certificate.volume[-1], "talking": len(certificate.layers)}
+    return found
+
+
+def _in_double(name: str, side: int | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Both laws in float64, where rounding cannot be what is seen."""
+    found: dict[str, Any] = {"dtype": "float64"}
+    try:
+        with CheapDraws():
+            network, _ = open_network(f"timm:{name}", image_size=side, **options)
+        network = network.double()
+        return found | _laws(lambda plan: dimlift.lift(network, plan))
+    except Exception as fault:
+        return found | {"status": "fails", "reason": f"{type(fault).__name__}: {fault}"}
+
+
+def _child(name: str, parameters: int, memory: int, seconds: int, pipe: Any) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    pipe.send(try_laws(name, parameters))
+
+
+def in_a_process(name: str, parameters: int, gigabytes: float, seconds: int) -> dict[str, Any]:
+    """`try_laws` where it can do no harm."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(name, parameters, int(gigabytes * 2**30), seconds, theirs))
+    child.start()
+    theirs.close()
+    try:
+        found = ours.recv()
+    except EOFError:
+        child.join()
+        over = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found = {"status": "not run", "reason": f"ended by signal {-(child.exitcode or 0)} ({over.ru_maxrss >> 20} GB)"}
+        if child.exitcode in (-24, -9):
+            found["reason"] = f"takes more than {seconds} s of processor"
+    child.join()
+    return found
+
+
+def read(out: Path) -> dict[str, dict[str, Any]]:
+    """The last line of each network."""
+    if not out.is_file():
+        return {}
+    lines = (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines() if line.strip())
+    return {line["name"]: line for line in lines}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/coverage.jsonl"))
+    parser.add_argument("--names", nargs="*", help="only these")
+    parser.add_argument("--smallest", action="store_true", help="only the smallest architecture of each model file")
+    parser.add_argument("--again", choices=("failed", "all"), help="run these again")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further network after so long")
+    parser.add_argument("--seconds", type=int, default=150, help="processor seconds for one network")
+    parser.add_argument("--gigabytes", type=float, default=14, help="memory for one network")
+    chosen = parser.parse_args()
+
+    ensure_torchvision_imports()
+    import timm
+    from timm.models import model_entrypoint
+
+    torch.set_num_threads(1)
+    names = timm.list_models()
+    files = {name: model_entrypoint(name).__module__.rpartition(".")[2] for name in names}
+    sizes = sizes_of_all(names, chosen.out.with_suffix(".sizes.json"))
+    order = sorted(names, key=lambda name: (sizes[name], name))
+    if chosen.smallest:
+        first = {files[name]: name for name in reversed(order)}
+        order = [name for name in order if first[files[name]] == name]
+    if chosen.names:
+        order = [name for name in order if name in chosen.names]
+    done = read(chosen.out)
+    if chosen.again:
+        done = {name: line for name, line in done.items() if chosen.again == "failed" and line["status"] == "holds"}
+    assert dimlift.lift  # everything is imported before the first fork
+    gc.collect()
+    gc.freeze()
+    end = time.monotonic() + 60 * chosen.minutes
+    for name in order:
+        if name in done or time.monotonic() > end:
+            continue
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found = in_a_process(name, sizes[name], chosen.gigabytes, chosen.seconds)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = round(after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime, 1)
+        line = {"name": name, "file": files[name], "parameters": sizes[name], "seconds": seconds, **found}
+        with chosen.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
