@@ -196,7 +196,7 @@ def on_meta(lifted: Lifted, shape: tuple[int, ...]) -> Any:
 def hollow(network: nn.Module) -> Iterator[None]:
     """While it lasts, parameters and buffers are shapes without numbers. Tensors and modules may have many names."""
     holders = [tensors for module in network.modules() for tensors in (module._parameters, module._buffers)]
-    kept = [dict(tensors) for tensors in holders]
+    kept: list[dict[str, Any]] = [dict(tensors) for tensors in holders]
     shapes: dict[int, Any] = {}
     try:
         for tensors in holders:
