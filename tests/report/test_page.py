@@ -247,3 +247,36 @@ def test_a_real_certificate_without_prose_is_put_into_words(tmp_path):
     assert "law of slices: holds (measured error 3.0e-07)" in page.text
     assert "law of constancy: not claimed" in page.text
     assert "claims hold" in page.text
+
+
+PLAN = {
+    "stages": [
+        {"stride": [1, 4, 4], "channels": 24, "kernels": [], "reach": 0, "attention": "slice"},
+        {"stride": [1, 8, 8], "channels": 48, "kernels": [3], "reach": 3, "attention": "slice"},
+        {"stride": [2, 16, 16], "channels": 96, "kernels": [3, 5], "reach": 8, "attention": "slice"},
+        {"stride": [4, 32, 32], "channels": 192, "kernels": [], "reach": 0, "attention": "joint"},
+    ],
+    "spacing": [5.0, 0.8, 0.8],
+}
+
+
+def test_the_depth_plan_is_drawn_with_spacings_kernels_and_reductions(tmp_path):
+    write_study(tmp_path, volumes=False, arms={**arms(), "lifted": Arm("<Lifted>", "", PLAN)})
+    text, outline = page_of(tmp_path)
+    assert outline.faults == []
+    (drawing,) = re.findall(r"<svg[^>]*><title>Depth plan of &lt;Lifted&gt;.*?</svg>", text)
+    words = re.findall(r"<text[^>]*>([^<]+)</text>", drawing)
+    for wanted in ("5 x 0.8 mm", "5 x 3.2 mm", "10 x 12.8 mm", "20 x 25.6 mm", "slices apart", "depth kernel 3, 5"):
+        assert words.count(wanted) == 1
+    assert "joint attention" in words
+    assert words.count("\N{DIVISION SIGN}2") == 2  # depth halved twice
+    bars = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', drawing)]
+    assert len(bars) == 16 + 16 + 16 + 8 + 4
+    assert bars[-1] > bars[-5] > bars[0]
+    brackets = [float(reach) for reach in re.findall(r"v-5h([\d.]+)v5", drawing)]
+    assert brackets == pytest.approx([112 * 3 / 16, 112 * 8 / 16], abs=0.1)  # of a block of 16 slices
+
+
+def test_certificates_without_stages_have_no_drawing(tmp_path):
+    write_study(tmp_path, volumes=False)
+    assert "Depth plan of" not in page_of(tmp_path)[0]

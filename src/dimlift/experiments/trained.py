@@ -16,6 +16,8 @@ from dimlift.errors import DataError, WeightsError
 from dimlift.experiments.arms.arm import Arm, Task
 from dimlift.experiments.inference import classify, labels_of, segment
 from dimlift.experiments.tables import METHODS, pick
+from dimlift.lifting.lifted import Lifted
+from dimlift.lifting.outline import outline
 from dimlift.records.weights import read_weights, write_weights
 
 
@@ -57,7 +59,7 @@ class Trained:
         """Write the weights folder."""
         card = {
             "task": self.task.kind,
-            **lifted_facts(self.method),
+            **lifted_facts(self.method, self.task.spacing),
             "channels": list(self.preprocessing.channels),
             "labels": self.preprocessing.labels,
             "spacing": self.preprocessing.spacing,
@@ -119,12 +121,19 @@ def fit_weights(method: nn.Module, state: Mapping[str, Tensor], source: Path) ->
     method.load_state_dict(dict(state))
 
 
-def lifted_facts(method: nn.Module) -> dict[str, Any]:
-    """Source, licence, plan and certificate of the lifted network inside a method; None where there is none."""
+def lifted_facts(method: nn.Module, spacing: tuple[float, float, float] | None = None) -> dict[str, Any]:
+    """Source, licence, plan and certificate of the lifted network inside a method; None where there is none.
+
+    Args:
+        spacing: millimetres between voxels as the network sees them, for the drawing of its depth plan.
+    """
     facts: dict[str, Any] = dict.fromkeys(("source", "licence", "plan", "certificate"))
     for module in method.modules():
-        if hasattr(module, "certificate") and hasattr(module, "plan"):
-            return {name: _plain(getattr(module, name, None)) for name in facts}
+        if isinstance(module, Lifted):
+            facts = {name: _plain(getattr(module, name)) for name in facts}
+            if facts["certificate"] is not None:
+                facts["certificate"] |= {"stages": outline(module), "spacing": spacing}
+            break
     return facts
 
 

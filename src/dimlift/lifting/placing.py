@@ -85,12 +85,16 @@ def _sizes(
             if longest == name or max(conv.kernel_size) > 1:
                 sizes[name] = asked[longest]
         elif max(conv.kernel_size) > 1:
-            sizes[name] = asked.get(f"stage{_stage_of(name, order, stages)}", 1)
+            sizes[name] = asked.get(f"stage{stage_of(name, order, stages)}", 1)
     return sizes
 
 
-def _stage_of(name: str, order: Mapping[str, int], stages: list[Stage]) -> int:
-    """Modules come in the order they are used: a layer belongs to the first stage that has not ended before it."""
+def stage_of(name: str, order: Mapping[str, int], stages: list[Stage]) -> int:
+    """Modules come in the order they are used: a layer belongs to the first stage that has not ended before it.
+
+    Args:
+        order: place of each module's name among all.
+    """
     for index, stage in enumerate(stages):
         inside = name == stage.module or name.startswith(f"{stage.module}.")
         if inside or order[name] < order.get(stage.module, -1):

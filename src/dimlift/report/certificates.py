@@ -1,4 +1,4 @@
-"""The certificates of lifted arms, as a sentence, the claims, and the whole text."""
+"""The certificates of lifted arms, as a sentence, the claims, a drawing of the depth plan, and the whole text."""
 
 import json
 from collections import defaultdict
@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from dimlift.records.study import Study
+from dimlift.report.depth_plan import draw_depth_plan
 
 
 @dataclass(frozen=True)
@@ -16,22 +19,26 @@ class CertificateView:
     Attributes:
         holds: whether every claim was measured to hold; None if the certificate does not say.
         summary: one sentence.
+        drawing: the depth plan, where the certificate holds its stages.
         text: everything, for whoever opens it.
     """
 
     title: str
     holds: bool | None
     summary: str
+    drawing: Markup | None
     text: str
 
 
 def certificates(study: Study) -> list[CertificateView]:
     """One view for each arm with a certificate, in the order of the study."""
-    return [
-        CertificateView(arm.title or name, _holds(arm.certificate), _summary(arm.certificate), _text(arm.certificate))
-        for name, arm in study.arms.items()
-        if arm.certificate
-    ]
+    views = []
+    for name, arm in study.arms.items():
+        found, title = arm.certificate, arm.title or name
+        if found:
+            drawing = draw_depth_plan(found, title)
+            views.append(CertificateView(title, _holds(found), _summary(found), drawing, _text(found)))
+    return views
 
 
 def _holds(content: Mapping[str, Any]) -> bool | None:
