@@ -79,3 +79,22 @@ def test_a_standardised_kernel_refuses_what_would_undo_its_statistics():
     with pytest.raises(CannotLift, match=r"standardises its kernel.*or factorised=True"):
         dimlift.lift(network("test_nfnet"), DepthPlan(profile="random"), certify=False)
     dimlift.lift(network("test_nfnet"), DepthPlan(profile="random", factorised=True), certify=False)
+
+
+@pytest.mark.parametrize("axes", [("depth",), ("depth", "width"), ("depth", "width", "height")])
+@pytest.mark.parametrize(("profile", "k"), [("gaussian", 3), ("centre", 3), ("average", 4)])
+def test_standardising_and_inflating_change_places(axes, profile, k):
+    """A standardised kernel inflated along any axes is the inflated kernel of a plain layer that was standardised."""
+    from timm.layers import StdConv2d
+
+    plan = DepthPlan(kernel="cubic", profile=profile, axes=axes)
+    torch.manual_seed(0)
+    standardised = StdConv2d(3, 4, k, padding=0, bias=False, eps=1e-6).double()
+    plain = torch.nn.Conv2d(3, 4, k, bias=False).double()
+    variance, mean = torch.var_mean(standardised.weight.detach(), (1, 2, 3), keepdim=True, correction=0)
+    plain.weight.data = (standardised.weight.data - mean) * torch.rsqrt(variance + 1e-6)
+    volume = torch.randn(1, 3, 6, 9, 9, dtype=torch.float64)
+    one, other = (
+        dimlift.lift(torch.nn.Sequential(conv), plan, certify=False)(volume) for conv in (standardised, plain)
+    )
+    torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)

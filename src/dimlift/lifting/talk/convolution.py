@@ -73,8 +73,9 @@ class TalkingConvolution(nn.Conv2d):
     """Mixed into the class of the layer it lifts; see `lift_convolution`.
 
     The weight is (O, I, k, kh, kw), or (O, I, kh, kw) beside `depth_profile` (O, k) when factorised.
-    A standardised kernel takes its statistics from the 2D kernel, the sum over depth; its mean is taken away slice by
-    slice in the profile's shares, so that inflating and standardising may change places.
+    A standardised kernel takes its statistics from the 2D kernel, the sum over depth, or along several axes the one
+    whose inflation comes closest (`plane`); its mean is taken away as inflated (`depth_shares`), so that inflating and
+    standardising may change places.
     `stacked`: this layer reads the image, and the slices of its tubelets already come as channels.
     """
 
@@ -86,6 +87,7 @@ class TalkingConvolution(nn.Conv2d):
     inflation: str | None
     adapted: int | None
     depth_shares: Tensor
+    plane: Tensor | None
     depth_profile: nn.Parameter | None
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n2 o h2 w2"]:
@@ -115,12 +117,14 @@ class TalkingConvolution(nn.Conv2d):
         kernel = self.weight
         if self.kind.gain is not None:
             flat = kernel.sum(2) if kernel.ndim == 5 else kernel
+            if self.plane is not None:
+                flat = torch.einsum("oidhw,dhwp->oip", kernel, self.plane.to(kernel))[..., None]
             variance, mean = torch.var_mean(flat, dim=(1, 2, 3), keepdim=True, correction=0)
             gain = self.kind.gain(self)
             gain = gain.view(-1, 1, 1, 1) if isinstance(gain, Tensor) else gain
             scale = gain * torch.rsqrt(variance + self.eps)  # type: ignore[operator]  # every standardised kind has it
             if kernel.ndim == 5:
-                shares = self.depth_shares.to(kernel).view(-1, 1, 1)
+                shares = self.depth_shares.to(kernel)
                 kernel = (kernel - mean[:, :, None] * shares) * scale[:, :, None]
             else:
                 kernel = (kernel - mean) * scale
@@ -200,5 +204,12 @@ def lift_convolution(
     conv.inflation = inflation  # type: ignore[assignment]
     conv.axes = axes if k > 1 else ("depth",)  # type: ignore[assignment]
     conv.kind, conv.depth_size, conv.tubelets, conv.adapted = kind, k, tubelets and k > 1, adapted  # type: ignore[assignment]
-    conv.register_buffer("depth_shares", shares, persistent=False)
+    plane = None
+    spread = shares[:, None, None]
+    if k > 1 and axes != ("depth",) and kind.gain is not None:
+        spread = inflate(weight.new_ones(1, 1, k, k), k, profile, axes)[0, 0]
+        pixels = torch.eye(k * k, dtype=torch.float64).view(k * k, 1, k, k)
+        plane = torch.linalg.pinv(inflate(pixels, k, profile, axes).flatten(1)).view(k, k, k, k * k).to(weight)
+    conv.register_buffer("depth_shares", spread, persistent=False)
+    conv.register_buffer("plane", plane, persistent=False)
     conv.register_parameter("depth_profile", profiles)
