@@ -61,7 +61,28 @@ class PairedBatch(NamedTuple):
         return self.volumes.image
 
 
-Batch = VolumeBatch | ImageBatch | PairedBatch
+class PointBatch(NamedTuple):
+    """Clouds of points beside each other, all with the same number of points.
+
+    Attributes:
+        points: coordinates.
+        label: class of every point, or one class per cloud; `IGNORE` where nobody says; None where nobody is asked.
+        cases: the name of each cloud, for messages.
+        features: what else is known of each point (colour from 0 to 1, normal, painted 2D features).
+    """
+
+    points: Float[Tensor, "batch points 3"]
+    label: Num[Tensor, " batch *points"] | None
+    cases: tuple[str, ...]
+    features: Float[Tensor, "batch points channels"] | None = None
+
+    @property
+    def image(self) -> Tensor:
+        """The clouds, by whose size a step's memory is judged."""
+        return self.points
+
+
+Batch = VolumeBatch | ImageBatch | PairedBatch | PointBatch
 AnyBatch = TypeVar("AnyBatch", bound=tuple[Any, ...])
 
 
