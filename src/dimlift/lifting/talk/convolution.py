@@ -15,7 +15,8 @@ from dimlift.kernels.channels import adapt_channels
 from dimlift.kernels.inflate import inflate
 from dimlift.kernels.profiles import Profile, shares_of
 from dimlift.kernels.turned import INFLATIONS, random_shares
-from dimlift.lifting.talk import mixing
+from dimlift.lifting.talk import depth_profile, full_kernels, mixing
+from dimlift.lifting.talk.full_kernels import Slide
 
 
 @dataclass(frozen=True)
@@ -92,26 +93,32 @@ class TalkingConvolution(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n2 o h2 w2"]:
         """Convolve folded slices; depth comes from the forward under way."""
-        if self.kind.same(self):
-            x = mixing.same_padding(x, _pair(self.kernel_size), _pair(self.stride), _pair(self.dilation))
+        x, slide = self._slide(x)
         kernel = self._kernel()
-        if kernel.ndim == 5:
-            if self.stacked:
-                x = self._convolve(x, kernel.transpose(1, 2).flatten(1, 2), self.groups)
-            else:
-                work = mixing.convolve_tubelets if self.tubelets else mixing.convolve_full
-                x = work(x, kernel, self.groups, self._convolve)
-        else:
-            x = self._convolve(x, kernel, self.groups)
+        if kernel.ndim == 4:
+            x = full_kernels.convolve_slices(x, kernel, slide)
             if self.depth_profile is not None:
-                x = (mixing.mix_tubelets if self.tubelets else mixing.mix)(x, self.depth_profile.to(x.dtype))
+                work = depth_profile.mix_tubelets if self.tubelets else depth_profile.mix
+                x = work(x, self.depth_profile.to(x.dtype))
+        elif self.stacked:
+            x = full_kernels.convolve_slices(x, kernel.transpose(1, 2).flatten(1, 2), slide)
+        else:
+            work = full_kernels.convolve_tubelets if self.tubelets else full_kernels.convolve_full
+            x = work(x, kernel, slide)
         return x if self.bias is None else x + self.bias.to(x.dtype)[:, None, None]
 
-    def _convolve(self, x: Tensor, kernel: Tensor, groups: int) -> Tensor:
+    def _slide(self, x: Tensor) -> tuple[Tensor, Slide]:
+        size, stride, dilation = _pair(self.kernel_size), _pair(self.stride), _pair(self.dilation)
+        padding = (0, 0)
+        if self.kind.same(self):
+            x = mixing.same_padding(x, size, stride, dilation)
         if self.padding_mode != "zeros":
             x = F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-            return F.conv2d(x, kernel, None, self.stride, 0, self.dilation, groups)
-        return F.conv2d(x, kernel, None, self.stride, self.padding, self.dilation, groups)
+        elif isinstance(self.padding, str):
+            x = F.pad(x, self._reversed_padding_repeated_twice)
+        else:
+            padding = _pair(self.padding)
+        return x, Slide(stride, padding, dilation, self.groups)
 
     def _kernel(self) -> Tensor:
         kernel = self.weight

@@ -69,6 +69,8 @@ class Spanning(TorchFunctionMode):
         if plan.norm == "joint" and measures_positions(func, args, kwargs):
             self.tell("statistics over all slices")
             return over_slices(func, args, kwargs)
+        if func is torch.Tensor.unflatten:
+            func = torch.unflatten  # the method is written in Python, in a way that torch.compile does not follow
         if self.changes_depth and func in RESHAPES:
             args = _todays_size(args)
         return func(*args, **kwargs)
