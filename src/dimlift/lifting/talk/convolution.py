@@ -98,13 +98,13 @@ class TalkingConvolution(nn.Conv2d):
         if kernel.ndim == 4:
             x = full_kernels.convolve_slices(x, kernel, slide)
             if self.depth_profile is not None:
-                work = depth_profile.mix_tubelets if self.tubelets else depth_profile.mix
-                x = work(x, self.depth_profile.to(x.dtype))
+                mix = depth_profile.mix_tubelets if self.tubelets else depth_profile.mix
+                x = mix(x, self.depth_profile.to(x.dtype))
         elif self.stacked:
             x = full_kernels.convolve_slices(x, kernel.transpose(1, 2).flatten(1, 2), slide)
         else:
-            work = full_kernels.convolve_tubelets if self.tubelets else full_kernels.convolve_full
-            x = work(x, kernel, slide)
+            convolve = full_kernels.convolve_tubelets if self.tubelets else full_kernels.convolve_full
+            x = convolve(x, kernel, slide)
         return x if self.bias is None else x + self.bias.to(x.dtype)[:, None, None]
 
     def _slide(self, x: Tensor) -> tuple[Tensor, Slide]:
