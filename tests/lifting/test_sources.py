@@ -60,7 +60,7 @@ def test_keys_that_do_not_fit_are_named(tmp_path, weights):
 def test_names_that_do_not_exist_get_their_neighbours():
     with pytest.raises(UnknownName, match="resnet18"):
         dimlift.lift("timm:resnet_18")
-    with pytest.raises(UnknownName, match="packaged, timm"):
+    with pytest.raises(UnknownName, match="packaged, smp, timm, torchvision, transformers"):
         dimlift.lift("hub:resnet18")
     with pytest.raises(UnknownName, match="efficientnet_lite0"):
         dimlift.lift("packaged:efficientnet_lite9")

@@ -1,79 +1,154 @@
-"""Law 6 for Hugging Face transformers: a live network of theirs lifts to the function timm's twin lifts to."""
+"""Networks of transformers lift as they are; law 6: they are the function timm's twins lift to."""
 
 import pytest
 import torch
-from torch import nn
 
 import dimlift
 from dimlift import DepthPlan
-from dimlift.lifting.sources import open_network
-from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
+from dimlift.errors import CannotLift, PlanError, UnknownName, WeightsError
 from lifting.families import answers, scramble
+from lifting.twins import CASES, SHAPE, STAGES, SWIN, build, transformers
 
-WIDTH, LAYERS, SIDE, PATCH = 48, 2, 64, 16
-NAMES = (  # theirs, timm's
-    ("vit.embeddings.position_embeddings", "pos_embed"),
-    ("vit.embeddings.patch_embeddings.projection.", "patch_embed.proj."),
-    ("vit.embeddings.", ""),
-    ("vit.layers.", "blocks."),
-    ("vit.layernorm.", "norm."),
-    ("layernorm_before.", "norm1."),
-    ("layernorm_after.", "norm2."),
-    ("attention.o_proj.", "attn.proj."),
-    ("classifier.", "head."),
-)
-
-
-class Logits(nn.Module):
-    """Hands out the logits alone; a lift wants tensors, not a record of them."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(images).logits
-
-
-def in_timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    renamed = {}
-    for key, tensor in state.items():
-        for old, new in NAMES:
-            key = key.replace(old, new)
-        renamed[key] = tensor
-    for layer in range(LAYERS):
-        for kind in ("weight", "bias"):
-            parts = [renamed.pop(f"blocks.{layer}.attention.{part}_proj.{kind}") for part in "qkv"]
-            renamed[f"blocks.{layer}.attn.qkv.{kind}"] = torch.cat(parts)
-    return renamed
-
-
-@pytest.fixture(scope="module")
-def twins() -> tuple[nn.Module, nn.Module]:
-    ensure_torchvision_imports()
-    transformers = pytest.importorskip("transformers", reason="the package transformers is not installed")
-    settings = transformers.ViTConfig(
-        hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=3,
-        intermediate_size=2 * WIDTH,
-        image_size=SIDE,
-        patch_size=PATCH,
-        num_labels=5,
-        layer_norm_eps=1e-6,
-    )
-    theirs = scramble(transformers.ViTForImageClassification(settings))
-    shape = {"embed_dim": WIDTH, "depth": LAYERS, "num_heads": 3, "mlp_ratio": 2, "num_classes": 5}
-    timm, _ = open_network("timm:vit_tiny_patch16_224", img_size=SIDE, **shape)
-    timm.load_state_dict(in_timm_names(theirs.state_dict()))
-    return Logits(theirs).double().eval(), timm.double().eval()
+MEAN, JOINT = DepthPlan(kernel=3, profile="average"), DepthPlan(kernel=1, attention="joint")
+TUBELETS = DepthPlan(kernel=2, stride="kernel", profile="average", attention="joint")
 
 
 @pytest.mark.parametrize(
-    "plan", [DepthPlan(kernel=3, profile="average"), DepthPlan(attention="joint"), DepthPlan(kernel=2, factorised=True)]
+    ("case", "plan", "features_only"),
+    [
+        ("vit", MEAN, False),
+        ("vit", JOINT, False),
+        ("dinov2", DepthPlan(kernel=2, factorised=True), True),
+        ("dinov2", TUBELETS, True),
+        ("dinov3", JOINT, True),
+        ("clip", JOINT, True),
+        ("swin", MEAN, False),
+        ("swin", MEAN, True),
+        ("convnext", DepthPlan(kernel=3, profile="gaussian"), False),
+        ("convnext", DepthPlan(kernel=3, profile="average", reduce=(1, 2, 1, 1)), True),
+        ("resnet", MEAN, True),
+    ],
 )
-def test_sources_agree(twins, plan):
-    volume = torch.randn(1, 3, 4, SIDE, SIDE, dtype=torch.float64)
-    a, b = (answers(dimlift.lift(network, plan), volume)[0] for network in twins)
-    assert a.abs().max() > 1e-3
-    torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * float(a.abs().max()))
+def test_sources_agree(tmp_path, case, plan, features_only):
+    make, name, options = CASES[case]
+    theirs = scramble(make())
+    theirs.save_pretrained(tmp_path)
+    side, column = options.get("img_size", 64), "embed_dim" in options and "depths" not in options
+    chosen = {"out_indices": (0, 1)} if features_only and column else {}
+    two = [
+        dimlift.lift(f"transformers:{tmp_path}", plan, features_only=features_only, in_channels=1, **chosen),
+        dimlift.lift(
+            f"timm:{name}",
+            plan,
+            features_only=features_only,
+            in_channels=1,
+            weights=tmp_path / "model.safetensors",
+            **options,
+            **chosen,
+        ),
+    ]
+    volume = torch.randn(1, 1, 4, side, side)
+    one, other = (answers(lifted.eval(), volume) for lifted in two)
+    if features_only and case == "resnet":
+        other = other[1:]  # timm hands out the map behind its first convolution as well
+    for a, b in zip(one, other, strict=True):
+        assert a.abs().max() > 1e-3
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-5 * float(a.abs().max()))
+
+
+LIVE = {
+    "ViT": lambda: build("ViT:ViTModel", **SHAPE),
+    "DeiT": lambda: build("DeiT:DeiTForImageClassification", **SHAPE),
+    "BEiT": lambda: build("Beit:BeitModel", **SHAPE, use_relative_position_bias=True),
+    "DINOv2 with registers": lambda: build("Dinov2WithRegisters:Dinov2WithRegistersModel", **SHAPE),
+    "DINOv2, its backbone": lambda: build("Dinov2:Dinov2Backbone", **SHAPE, out_features=["stage1", "stage2"]),
+    "DINOv3": lambda: build("DINOv3ViT:DINOv3ViTModel", **SHAPE, num_register_tokens=4),
+    "SigLIP": lambda: build("SiglipVision:SiglipVisionModel", **SHAPE),
+    "Swin": lambda: build("Swin:SwinModel", **SWIN, window_size=4),
+    "SwinV2": lambda: build("Swinv2:Swinv2Model", **SWIN, window_size=4),
+    "DINOv3 ConvNeXt": lambda: build("DINOv3ConvNext:DINOv3ConvNextModel", **STAGES),
+    "SegFormer": lambda: build("Segformer:SegformerModel", hidden_sizes=[16, 16, 32, 32], depths=[1] * 4),
+}
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_a_live_network_lifts_as_it_is(name):
+    network = LIVE[name]().eval()
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    kind = type(network)
+    lifted = dimlift.lift(network, DepthPlan(kernel=3), in_channels=1)
+    assert [claim.holds and claim.claimed for claim in lifted.certificate.claims] == [True, True]
+    assert type(network) is kind
+    assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+    kept = set(lifted.network.state_dict())
+    assert {key for key in before if not key.startswith(("pooler", "head"))} <= kept
+    out = lifted(torch.randn(1, 1, 2, 64, 96))  # not square, not the size it was built for
+    if isinstance(out, list):
+        assert [m.shape[1] for m in out] == list(lifted.channels)
+        assert [(64 // m.shape[3], 96 // m.shape[4]) for m in out] == [stride[1:] for stride in lifted.strides]
+    if any(word in name for word in ("ViT", "DeiT", "BEiT", "DINOv3", "SigLIP")) and "ConvNeXt" not in name:
+        joint = dimlift.lift(network, TUBELETS, in_channels=1)
+        assert joint.certificate.holds
+        assert not joint.attention_within_slices
+
+
+@pytest.mark.parametrize("name", ["SegFormer", "UPerNet"])
+def test_a_whole_segmentation_network_answers_for_every_slice(name):
+    if name == "SegFormer":
+        small = {"hidden_sizes": [16, 16, 32, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 16}
+        made = build("Segformer:SegformerForSemanticSegmentation", **small, num_labels=5)
+    else:
+        backbone = transformers.ConvNextConfig(**STAGES, out_features=["stage1", "stage2", "stage3", "stage4"])
+        small = {"backbone_config": backbone, "hidden_size": 16, "auxiliary_in_channels": 48}
+        made = build("UperNet:UperNetForSemanticSegmentation", **small, num_labels=5)
+    lifted = dimlift.lift(made, MEAN, in_channels=1)
+    assert lifted.certificate.holds
+    inflated = lifted.weights_report.inflated
+    assert name == "SegFormer" or any(key.startswith("decode_head") for key in inflated)
+    step = 4 if name == "SegFormer" else 1
+    assert lifted.strides == ((1, step, step),)
+    volume = torch.randn(2, 1, 3, 64, 96, requires_grad=True)
+    if name == "SegFormer":  # UPerNet has none
+        lifted.set_grad_checkpointing()
+    out = lifted.train()(volume)
+    assert out.shape == (2, 5, 3, 64 // step, 96 // step)
+    out.square().mean().backward()
+    assert volume.grad.abs().max() > 0
+
+
+def test_folders_names_and_what_is_not_here(tmp_path, monkeypatch):
+    network = CASES["vit"][0]()
+    network.save_pretrained(tmp_path / "vit")
+    lifted = dimlift.lift(f"transformers:{tmp_path / 'vit'}", certify=False, licence="cc-by-4.0")
+    weight = "vit.embeddings.patch_embeddings.projection.weight"
+    assert torch.equal(lifted.network.get_parameter(weight).sum(2), network.get_parameter(weight))
+    assert (lifted.licence, lifted.info.weights) == ("cc-by-4.0", str(tmp_path / "vit"))
+    drawn = dimlift.lift(f"transformers:{tmp_path / 'vit'}", certify=False, pretrained=False)
+    assert not torch.equal(drawn.network.get_parameter(weight), lifted.network.get_parameter(weight))
+    filled = dimlift.lift(f"transformers:{tmp_path / 'vit'}", certify=False, weights=tmp_path / "vit/model.safetensors")
+    assert torch.equal(filled.network.get_parameter(weight), lifted.network.get_parameter(weight))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeightsError, match="download=True"):
+        dimlift.lift("transformers:nobody/has-this")
+    with pytest.raises(WeightsError, match="gated: Meta"):
+        dimlift.lift("transformers:facebook/dinov3-vits16-pretrain-lvd1689m")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeightsError, match=r"holds no config\.json"):
+        dimlift.lift(f"transformers:{tmp_path / 'empty'}")
+    with pytest.raises(PlanError, match="2 maps"):
+        dimlift.lift(f"transformers:{tmp_path / 'vit'}", features_only=True, out_indices=(4,))
+    transformers.BertConfig(num_hidden_layers=1).save_pretrained(tmp_path / "text")
+    with pytest.raises((CannotLift, UnknownName, WeightsError)):
+        dimlift.lift(f"transformers:{tmp_path / 'text'}", pretrained=False)
+
+
+def test_weights_that_did_not_arrive_are_named(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    CASES["dinov2"][0]().save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    gone = "encoder.layer.0.norm1.weight"
+    state.pop(gone)
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=f"missing: {gone}"):
+        dimlift.lift(f"transformers:{tmp_path}", certify=False)

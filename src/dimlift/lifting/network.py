@@ -15,6 +15,7 @@ from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.sizes import resize
 from dimlift.lifting.sources import SourceInfo, open_network
+from dimlift.lifting.sources.answering import as_images_to_tensors, is_of_transformers
 
 
 def lift(
@@ -33,13 +34,14 @@ def lift(
     stem_stride: int | None = None,
     stages: int | None = None,
     enlarge: int = 1,
+    licence: str | None = None,
     **options: Any,
 ) -> Lifted:
     """Give a 2D network a third dimension.
 
     Args:
-        network: a live module, which is left untouched, or the name of one ("timm:resnet18",
-            "packaged:efficientnet_lite0").
+        network: a live module (also one of transformers), which is left untouched, or the name of one
+            ("timm:resnet18", "transformers:FOLDER", "smp:Unet/resnet18", "packaged:efficientnet_lite0").
         plan: how its slices talk.
         in_channels: channels of the volumes; those of the 2D network if not given.
         pretrained: for a name, read the source's own weights; False draws random ones. If not said, only packaged
@@ -47,12 +49,13 @@ def lift(
         download: allow the source to fetch them if they are not on this machine.
         weights: for a name, a local .safetensors, .pt or .pth file to fill it from.
         image_size: (height, width) of the slices, for networks bound to one size.
-        features_only: for a name, hand out a list of maps instead of logits.
+        features_only: for a name or a module of transformers, hand out a list of maps instead of logits.
         certify: try the laws on a small input; without it a large network lifts in seconds.
         mean, std: if given, the lifted network takes images on the scale they describe and normalises by itself.
         stem_stride: step of the first convolution, for finer maps than the 2D network's.
         stages: for a name with features_only, keep the first so many maps and drop what comes after.
         enlarge: show the network each slice so many times as high and wide; its maps are finer by as much.
+        licence: of the weights, where the source does not state it; it is written into the weights folder.
         options: for a name, passed on to the source.
 
     Raises:
@@ -76,19 +79,24 @@ def lift(
             features_only=features_only,
             image_size=image_size,
             weights=weights,
+            licence=licence,
             **options,
         )
         plan_fits(flat, plan)
     else:
-        if pretrained or weights is not None or features_only or options:
+        theirs = isinstance(network, nn.Module) and is_of_transformers(network)
+        if pretrained or weights is not None or (features_only and not theirs) or options:
             raise PlanError(
                 "pretrained, weights, features_only and further options open a network by its name; "
                 "give them to whoever made this module"
             )
         if not isinstance(network, nn.Module) or isinstance(network, Lifted):
             raise CannotLift(f"lift takes a 2D nn.Module or its name, got {type(network).__name__}")
-        plan_fits(network, plan)
         flat, info = copy.deepcopy(network), _described(network)
+        info = info if licence is None else replace(info, licence=licence)
+        if theirs:
+            flat = as_images_to_tensors(flat, features_only)
+        plan_fits(flat, plan)
         if image_size is not None:
             resize(flat, image_size)
     lifted = build(

@@ -16,6 +16,8 @@ REFUSALS = (RuntimeError, AssertionError, ValueError, IndexError, TypeError)
 
 def bound_size(network: nn.Module) -> tuple[int, int] | None:
     """The image size a network insists on; None if it takes others."""
+    if getattr(network, "takes_any_size", False):
+        return None
     for module in network.modules():
         size = getattr(module, "img_size", None)
         strict = getattr(module, "strict_img_size", False) and not getattr(module, "dynamic_img_pad", False)

@@ -1,6 +1,5 @@
 """Where 2D networks come from. Each library is imported in one file, and only when it is asked for."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from torch import nn
 from dimlift.errors import UnknownName
 from dimlift.lifting.sources.source import SourceInfo
 
-KINDS = ("timm", "torchvision", "packaged")
+KINDS = ("timm", "torchvision", "transformers", "smp", "packaged")
 
 
 def open_network(
@@ -21,59 +20,94 @@ def open_network(
     features_only: bool = False,
     image_size: int | tuple[int, int] | None = None,
     weights: str | Path | None = None,
+    licence: str | None = None,
     **options: Any,
 ) -> tuple[nn.Module, SourceInfo]:
     """Open a plain 2D network.
 
     Args:
-        name: "timm:resnet18", "torchvision:resnet18", "packaged:efficientnet_lite0"; a bare name means timm.
-        pretrained: read the source's own weights; False draws random ones. If not said, a packaged network has its
-            weights, which lie on this machine, and any other has random ones.
-        download: fetch them if they are not on this machine.
+        name: "timm:resnet18", "torchvision:resnet18", "transformers:FOLDER", "smp:Unet/resnet18",
+            "packaged:efficientnet_lite0"; a bare name means timm.
+        pretrained: read the source's own weights; False draws random ones. If not said, networks of packages and of
+            folders have the weights that lie there, and any other has random ones.
+        download: fetch them if they are not on this machine. Without it the network is not asked for anything.
         features_only: a list of maps instead of logits.
         image_size: (height, width) for networks built for one size.
         weights: a local .safetensors, .pt or .pth file to fill it from.
+        licence: of the weights, where the source does not state it.
         options: passed on to the source.
 
     Raises:
         UnknownName: for a source or network that does not exist.
-        WeightsError: if the file does not fit.
+        WeightsError: if the file does not fit, or weights are not here and must not be fetched.
     """
     kind, _, rest = name.partition(":")
     if not rest:
         kind, rest = "timm", name
-    whole: Callable[[str], list[str]] | None = None
-    if kind in ("timm", "torchvision"):
-        if kind == "timm":
-            from dimlift.lifting.sources.timm import keys_of_whole
-            from dimlift.lifting.sources.timm import open_timm as open_named
-        else:
-            from dimlift.lifting.sources.torchvision import keys_of_whole
-            from dimlift.lifting.sources.torchvision import open_torchvision as open_named
+    if kind not in KINDS:
+        raise UnknownName("source of networks", kind, KINDS)
+    options |= {"features_only": features_only, "image_size": image_size}
+    network, info = _open(kind, rest, pretrained if weights is None else False, download, options)
+    if weights is not None:
+        from dimlift.lifting.sources.files import digest
+        from dimlift.lifting.sources.terms import terms_of
 
-        whole = keys_of_whole
-        network, info = open_named(
-            rest,
-            pretrained=bool(pretrained),
-            download=download,
-            features_only=features_only,
-            image_size=image_size,
-            **options,
+        terms = terms_of(Path(weights).name, name)
+        dropped = _fill(kind, rest, network, Path(weights), options)
+        info = replace(
+            info,
+            weights=str(weights),
+            sha256=digest(Path(weights)),
+            licence=terms.licence,
+            gated=terms.gated,
+            dropped=dropped,
         )
-    elif kind == "packaged":
+    return network, info if licence is None else replace(info, licence=licence)
+
+
+def _open(
+    kind: str, rest: str, pretrained: bool | None, download: bool, options: dict[str, Any]
+) -> tuple[nn.Module, SourceInfo]:
+    if kind == "packaged":
         from dimlift.lifting.sources.packaged import open_packaged
 
-        network, info = open_packaged(
-            rest, pretrained=pretrained is not False, features_only=features_only, image_size=image_size, **options
-        )
-    else:
-        raise UnknownName("source of networks", kind, KINDS)
-    if weights is not None:
-        from dimlift.lifting.sources.files import load_weights
+        return open_packaged(rest, pretrained=pretrained is not False, **options)
+    if kind == "transformers":
+        from dimlift.lifting.sources.transformers import open_transformers
 
-        load_weights(network, Path(weights), whole(rest) if whole is not None and features_only else ())
-        info = replace(info, weights=str(weights))
-    return network, info
+        return open_transformers(rest, pretrained=pretrained is not False, download=download, **options)
+    if kind == "smp":
+        from dimlift.lifting.sources.smp import open_smp
+
+        return open_smp(rest, pretrained=bool(pretrained), download=download, **options)
+    if kind == "torchvision":
+        from dimlift.lifting.sources.torchvision import open_torchvision
+
+        return open_torchvision(rest, pretrained=bool(pretrained), download=download, **options)
+    from dimlift.lifting.sources.timm import open_timm
+
+    return open_timm(rest, pretrained=bool(pretrained), download=download, **options)
+
+
+def _fill(kind: str, rest: str, network: nn.Module, path: Path, options: dict[str, Any]) -> tuple[str, ...]:
+    """Load a file into a network, by the names its source knows; returns what the file holds beside it."""
+    from dimlift.lifting.sources.arrival import load_weights
+
+    part = options["features_only"]
+    if kind == "timm":
+        from dimlift.lifting.sources.timm import adapt, hollow
+
+        whole = hollow(rest, **options | {"features_only": False}) if part else network
+        return load_weights(network, path, whole.state_dict() if part else (), adapt(whole))
+    if kind == "torchvision" and part:
+        from dimlift.lifting.sources.torchvision import keys_of_whole
+
+        return load_weights(network, path, keys_of_whole(rest))
+    if kind == "transformers":
+        from dimlift.lifting.sources.transformers import adapt_to
+
+        return load_weights(network, path, (), adapt_to(network))
+    return load_weights(network, path)
 
 
 __all__ = ["SourceInfo", "open_network"]

@@ -10,10 +10,13 @@ class SourceInfo:
 
     Attributes:
         name: "timm:resnet18", "packaged:efficientnet_lite0", ... enough to open it again; None for a live module.
-        licence: of the weights, as far as the source states it; None if it does not.
+        licence: of the weights, as far as the source or the user states it; None if nobody does.
         mean, std: what training images were normalised with, one number a channel, on the scale from 0 to 1.
         size: (height, width) the network was trained or built for.
         weights: where the numbers come from: "random", "pretrained", or a file name.
+        sha256: of the file the numbers came from.
+        gated: what had to be accepted to get the weights; None where nothing had, as far as is known.
+        dropped: what the file held beside this network (heads, text towers), in a few words.
     """
 
     name: str | None
@@ -22,7 +25,33 @@ class SourceInfo:
     std: tuple[float, ...] | None = None
     size: tuple[int, int] | None = None
     weights: str = "random"
+    sha256: str | None = None
+    gated: str | None = None
+    dropped: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {"name": self.name, "licence": self.licence, "mean": self.mean, "std": self.std, "weights": self.weights}
+        return {
+            "name": self.name,
+            "licence": self.licence,
+            "gated": self.gated,
+            "mean": self.mean,
+            "std": self.std,
+            "weights": self.weights,
+            "sha256": self.sha256,
+            "dropped": list(self.dropped),
+        }
+
+    def __str__(self) -> str:
+        """Where the numbers come from and under what terms, in one line."""
+        if self.weights == "random":
+            return "weights are random"
+        told = [f"weights: {self.weights}"]
+        if self.sha256 is not None:
+            told.append(f"sha256 {self.sha256[:12]}")
+        told.append(f"licence {self.licence or 'not stated'}")
+        if self.gated:
+            told.append(f"gated ({self.gated})")
+        if self.dropped:
+            told.append(f"not wanted and dropped: {', '.join(self.dropped)}")
+        return "; ".join(told)

@@ -1,14 +1,22 @@
 """Networks of timm. The only file that imports it."""
 
+import contextlib
+import io
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dimlift.errors import PlanError, UnknownName, WeightsError
+from dimlift.lifting.sources.arrival import Adapt
+from dimlift.lifting.sources.files import digest, read_tensors
+from dimlift.lifting.sources.hub import address_file, hub_file
 from dimlift.lifting.sources.hybrid import HybridMaps, is_hybrid
 from dimlift.lifting.sources.source import SourceInfo
+from dimlift.lifting.sources.terms import terms_of
 from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
 
 
@@ -42,17 +50,22 @@ def open_timm(
     known = timm.list_models()
     if name.split(".")[0] not in known:
         raise UnknownName("timm network", name, known)
-    if pretrained and not download:
-        _must_be_cached(name)
+    if "." in name and name not in timm.list_pretrained():
+        raise UnknownName("timm weights", name, timm.list_pretrained(f"{name.split('.')[0]}.*"))
+    info = SourceInfo(None)
+    if pretrained:
+        path, address = locate(name, download)
+        # as a state dict: timm would unpickle a file, and ask the hub about one it has
+        options["pretrained_cfg_overlay"] = {"state_dict": read_tensors(path)}
+        terms = terms_of(address, name)
+        info = replace(info, weights=address, sha256=digest(path), licence=terms.licence, gated=terms.gated)
     if image_size is not None:
         options["img_size"] = image_size
     hybrid = timm.models.is_model_in_modules(name.split(".")[0], ["vision_transformer_hybrid"])
     if hybrid and features_only and "out_indices" not in options:
         network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
         if is_hybrid(network):
-            return HybridMaps(network), replace(
-                describe(network, name), weights="pretrained" if pretrained else "random"
-            )
+            return HybridMaps(network), _stated(network, name, info)
     try:
         network = timm.create_model(name, pretrained=pretrained, features_only=features_only, **options)
     except TypeError as fault:
@@ -66,34 +79,61 @@ def open_timm(
         raise PlanError(
             f"timm cannot give the maps of {name}: {fault}; lift it with features_only=False, or choose another"
         ) from fault
-    info = describe(network, name)
-    return network, replace(info, weights="pretrained" if pretrained else "random")
+    return network, _stated(network, name, info)
 
 
-def keys_of_whole(name: str) -> list[str]:
-    """Keys of the network with its head, from a build without numbers."""
+def _stated(network: nn.Module, name: str, read: SourceInfo) -> SourceInfo:
+    """What is known of the network and of the weights read into it, which timm keeps among its settings: not here."""
+    for module in network.modules():
+        settings: Any = getattr(module, "pretrained_cfg", None)
+        if isinstance(settings, dict):
+            settings.pop("state_dict", None)
+    told = describe(network, name)
+    licence = None if read.weights == "random" else told.licence or read.licence
+    return replace(told, licence=licence, weights=read.weights, sha256=read.sha256, gated=read.gated)
+
+
+def hollow(name: str, **options: Any) -> nn.Module:
+    """The network with its head and without numbers, built as `open_timm` would for its maps."""
+    options = {key: value for key, value in options.items() if key not in ("out_indices", "output_stride")}
     with torch.device("meta"):
-        network, _ = open_timm(name)
-    return list(network.state_dict())
+        return open_timm(name, **options)[0]
 
 
-def _must_be_cached(name: str) -> None:
+def adapt(whole: nn.Module) -> Adapt:
+    """Original names into timm's, by the filter timm itself has for this network; tables for another image are resized.
+
+    Args:
+        whole: the network with its head; only its shapes are read.
+    """
+    filters = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
+
+    def filtered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        with contextlib.redirect_stdout(io.StringIO()):  # timm prints what it could not find
+            return tensors if filters is None else dict(filters(tensors, whole))
+
+    return filtered
+
+
+def locate(name: str, download: bool) -> tuple[Path, str]:
+    """The file of timm's own weights for a network, and where it comes from.
+
+    Raises:
+        WeightsError: if there is none, or it is not here and must not be fetched.
+    """
     from timm.models import get_pretrained_cfg
 
     settings = get_pretrained_cfg(name)
     place = getattr(settings, "hf_hub_id", None)
-    if settings is None or place is None:
+    if place is not None:
+        place = place if not place.endswith("/") else f"{place}{name}"
+        one = getattr(settings, "hf_hub_filename", None)
+        files = (one,) if one else ("model.safetensors", "pytorch_model.bin")
+        return hub_file(f"timm's {name}", place, files, download=download), place
+    address = getattr(settings, "url", None)
+    if not address or getattr(settings, "custom_load", False):
         raise WeightsError(f"timm has no weights for {name} that it could fetch; lift it with weights=FILE")
-    from huggingface_hub import try_to_load_from_cache
-
-    place = place if not place.endswith("/") else f"{place}{name}"
-    for file in ("model.safetensors", "pytorch_model.bin"):
-        if isinstance(try_to_load_from_cache(place, file), str):
-            return
-    raise WeightsError(
-        f"the weights of {name} are not on this machine; allow fetching them with download=True (--download), "
-        "or give a local file with weights="
-    )
+    return address_file(f"timm's {name}", address, download=download), address
 
 
 def describe(network: nn.Module, name: str | None = None) -> SourceInfo:

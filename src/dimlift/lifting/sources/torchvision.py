@@ -1,7 +1,6 @@
 """Networks of torchvision. The only file that imports it to build them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dimlift.errors import PlanError, UnknownName, WeightsError
+from dimlift.lifting.sources.files import digest, read_tensors
+from dimlift.lifting.sources.hub import address_file
 from dimlift.lifting.sources.source import SourceInfo
 from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
 
@@ -51,8 +52,14 @@ def open_torchvision(
     if transformer and image_size is not None:
         options["image_size"] = _side(image_size)
     network = models.get_model(name, weights=None, **options)
+    address = sha256 = None
     if pretrained:
-        network.load_state_dict(_weights(name, best, download, network))
+        if best is None:
+            raise WeightsError(f"torchvision has no weights for {name} that it could fetch; lift it with weights=FILE")
+        address = best.url
+        path = address_file(f"torchvision's {name}", address, download=download)
+        sha256 = digest(path)
+        network.load_state_dict(_fitted(read_tensors(path), network))
     settings = best.transforms() if best is not None else None
     size = network.image_size if transformer else settings.crop_size[0] if settings is not None else None
     info = SourceInfo(
@@ -60,7 +67,8 @@ def open_torchvision(
         mean=None if settings is None else tuple(settings.mean),
         std=None if settings is None else tuple(settings.std),
         size=None if size is None else (size, size),
-        weights="pretrained" if pretrained else "random",
+        weights=address or "random",
+        sha256=sha256,
     )
     units = _units(network)
     stages = _stages(network, units)
@@ -151,21 +159,13 @@ def _stages(network: nn.Module, units: list[str]) -> list[dict[str, Any]]:
     return list(stages.values())
 
 
-def _weights(name: str, best: Any, download: bool, network: nn.Module) -> dict[str, Tensor]:
-    if best is None:
-        raise WeightsError(f"torchvision has no weights for {name} that it could fetch; lift it with weights=FILE")
-    file = Path(torch.hub.get_dir()) / "checkpoints" / best.url.rsplit("/", 1)[-1]
-    if not download and not file.is_file():
-        raise WeightsError(
-            f"the weights of torchvision's {name} are not on this machine; allow fetching them with download=True "
-            "(--download), or give a local file with weights="
-        )
-    state = best.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    if hasattr(network, "image_size"):
-        from torchvision.models.vision_transformer import interpolate_embeddings
+def _fitted(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Position tables for the network's image size."""
+    if not hasattr(network, "image_size"):
+        return state
+    from torchvision.models.vision_transformer import interpolate_embeddings
 
-        state = interpolate_embeddings(network.image_size, network.patch_size, state)
-    return dict(state)
+    return dict(interpolate_embeddings(network.image_size, network.patch_size, state))
 
 
 def _side(image_size: int | tuple[int, int]) -> int:
