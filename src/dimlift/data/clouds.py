@@ -1,0 +1,216 @@
+"""Point clouds from files: PLY, NumPy, XYZ, OFF, PCD and LAS, read to their end or refused."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimlift.errors import DamagedFile, DataError, UnknownName
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Points as a file gives them.
+
+    Attributes:
+        points: (N, 3) coordinates, float64, in the file's unit.
+        colours: (N, 3) red, green, blue from 0 to 1; None where there are none.
+        labels: (N,) class of every point; None where nobody says.
+        extra: other columns by name, (N,) or (N, k).
+        path: the file.
+    """
+
+    points: NDArray[np.float64]
+    colours: NDArray[np.float32] | None = None
+    labels: NDArray[np.int64] | None = None
+    extra: dict[str, NDArray[Any]] = field(default_factory=dict)
+    path: Path = Path()
+
+
+def read_cloud(path: Path | str) -> Cloud:
+    """The points of a file; its suffix says how to read it.
+
+    Raises:
+        UnknownName: for a kind of file nobody reads.
+        DamagedFile: if it is cut short or not what its name says.
+        DataError: if a coordinate is NaN or infinite, or there is no point.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}; check the path")
+    if path.suffix.lower() not in READERS:
+        raise UnknownName("kind of point cloud", path.suffix, READERS)
+    try:
+        cloud = READERS[path.suffix.lower()](path)
+    except (ValueError, KeyError, IndexError, EOFError, OSError, UnicodeDecodeError) as fault:
+        if isinstance(fault, DataError):
+            raise
+        raise DamagedFile(f"{path} cannot be read as a point cloud ({fault}); copy or export it again") from fault
+    if not len(cloud.points):
+        raise DataError(f"{path} holds no point; export it again")
+    broken = ~np.isfinite(cloud.points).all(axis=1)
+    if broken.any():
+        raise DataError(
+            f"{path}: {int(broken.sum())} of {len(broken)} points have a coordinate that is NaN or infinite (the first "
+            f"is point {int(broken.argmax())}); take them out of the file"
+        )
+    return cloud
+
+
+def _read_ply(path: Path) -> Cloud:
+    plyfile = _library("plyfile", path)
+    try:
+        vertices = plyfile.PlyData.read(str(path))["vertex"].data
+    except plyfile.PlyParseError as fault:
+        raise DamagedFile(f"{path} is not a whole PLY file ({fault}); copy or export it again") from fault
+    return _from_columns({name: np.asarray(vertices[name]) for name in vertices.dtype.names}, path)
+
+
+def _read_numpy(path: Path) -> Cloud:
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return _from_table(loaded, path)
+    with loaded:
+        names = loaded.files
+        if "points" not in names:
+            raise DataError(f"{path} holds {', '.join(names)}; a cloud needs an array 'points' of (N, 3)")
+        table = {name: loaded[name] for name in names}
+    cloud = _from_table(table.pop("points"), path)
+    colours = table.pop("colours", table.pop("colors", None))
+    labels = table.pop("labels", None)
+    for name, column in (("colours", colours), ("labels", labels)):
+        if column is not None and len(column) != len(cloud.points):
+            raise DataError(f"{path}: {len(column)} {name} for {len(cloud.points)} points; export both together")
+    extra = {name: column for name, column in table.items() if column.shape[:1] == cloud.points.shape[:1]}
+    return Cloud(
+        cloud.points,
+        cloud.colours if colours is None else _unit(colours),
+        None if labels is None else labels.astype(np.int64),
+        {**cloud.extra, **extra},
+        path,
+    )
+
+
+def _read_text(path: Path) -> Cloud:
+    return _from_table(np.loadtxt(path, dtype=np.float64, ndmin=2, delimiter="," if _has_commas(path) else None), path)
+
+
+def _read_off(path: Path) -> Cloud:
+    words = path.read_text(encoding="ascii").split()
+    # some ModelNet40 files run the first two lines together: "OFF490 518 0"
+    head, rest = words[0], words[1:]
+    if not head.startswith("OFF"):
+        raise DamagedFile(f"{path} does not begin with OFF; export it again")
+    numbers = [head[3:], *rest] if head != "OFF" else rest
+    count = int(numbers[0])
+    values = np.asarray(numbers[3 : 3 + 3 * count], dtype=np.float64)
+    if len(values) < 3 * count:
+        raise DamagedFile(f"{path} promises {count} vertices and holds {len(values) // 3}; copy it again")
+    return Cloud(values.reshape(count, 3), path=path)
+
+
+def _read_pcd(path: Path) -> Cloud:
+    with path.open("rb") as stream:
+        header: dict[str, list[str]] = {}
+        for line in iter(stream.readline, b""):
+            words = line.decode("ascii").split()
+            if words and not words[0].startswith("#"):
+                header[words[0].upper()] = words[1:]
+            if words[:1] == ["DATA"]:
+                break
+        else:
+            raise DamagedFile(f"{path} has no DATA line; copy or export it again")
+        body = stream.read()
+    kinds = {"F": "f", "U": "u", "I": "i"}
+    counts = [int(count) for count in header.get("COUNT", ["1"] * len(header["FIELDS"]))]
+    columns = zip(header["FIELDS"], header["TYPE"], header["SIZE"], counts, strict=True)
+    layout = np.dtype([(name, f"<{kinds[kind]}{size}", (n,) if n > 1 else ()) for name, kind, size, n in columns])
+    total = int(header["POINTS"][0])
+    if header["DATA"][0] == "ascii":
+        rows = np.atleast_1d(np.loadtxt(body.decode("ascii").splitlines(), dtype=layout))
+    elif header["DATA"][0] == "binary":
+        rows = np.frombuffer(body[: total * layout.itemsize], dtype=layout)
+    else:
+        raise DataError(f"{path} is a {header['DATA'][0]} PCD; save it as ascii or binary")
+    if len(rows) < total:
+        raise DamagedFile(f"{path} promises {total} points and holds {len(rows)}; copy it again")
+    return _from_columns({name: rows[name] for name in layout.names or ()}, path)
+
+
+def _read_las(path: Path) -> Cloud:
+    laspy = _library("laspy", path)
+    try:
+        found = laspy.read(path)
+    except laspy.errors.LaspyException as fault:
+        raise DamagedFile(f"{path} is not a whole LAS file ({fault}); copy it again") from fault
+    if len(found.points) < found.header.point_count:
+        raise DamagedFile(f"{path} promises {found.header.point_count} points and holds {len(found.points)}")
+    names = set(found.point_format.dimension_names)
+    has_colour = {"red", "green", "blue"} <= names
+    colours = np.stack([found.red, found.green, found.blue], 1) / 65535 if has_colour else None
+    return Cloud(
+        np.asarray(found.xyz, dtype=np.float64),
+        None if colours is None else colours.astype(np.float32),
+        np.asarray(found.classification, dtype=np.int64) if "classification" in names else None,
+        {"intensity": np.asarray(found.intensity)} if "intensity" in names else {},
+        path,
+    )
+
+
+def _from_table(table: NDArray[Any], path: Path) -> Cloud:
+    """x, y, z and, if there are six columns, colours (or normals, if some are below zero)."""
+    if table.ndim != 2 or table.shape[1] < 3 or not np.issubdtype(table.dtype, np.number):
+        raise DataError(f"{path} holds an array of {table.shape} {table.dtype}; rows of at least x y z are wanted")
+    points, rest = table[:, :3].astype(np.float64), table[:, 3:]
+    if rest.shape[1] < 3:
+        return Cloud(points, path=path, extra={"columns": rest} if rest.shape[1] else {})
+    if (rest[:, :3] < 0).any():
+        return Cloud(points, path=path, extra={"normals": rest[:, :3]})
+    return Cloud(points, _unit(rest[:, :3]), path=path)
+
+
+def _from_columns(columns: dict[str, NDArray[Any]], path: Path) -> Cloud:
+    missing = [axis for axis in "xyz" if axis not in columns]
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(missing)} (it has {', '.join(columns)}); export it again")
+    points = np.stack([columns.pop(axis) for axis in "xyz"], 1).astype(np.float64)
+    colours = None
+    if {"red", "green", "blue"} <= columns.keys():
+        colours = _unit(np.stack([columns.pop(name) for name in ("red", "green", "blue")], 1))
+    labels = next((columns.pop(name) for name in ("label", "labels", "class") if name in columns), None)
+    return Cloud(points, colours, None if labels is None else labels.astype(np.int64), columns, path)
+
+
+def _unit(colours: NDArray[Any]) -> NDArray[np.float32]:
+    """Colours from 0 to 1, whether they came as bytes or as shares."""
+    top = 255 if np.issubdtype(colours.dtype, np.integer) or colours.max(initial=0) > 1 else 1
+    return (colours / top).astype(np.float32)
+
+
+def _library(name: str, path: Path) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as fault:
+        raise DataError(f"{path} is read with {name}: pip install 'dimlift[points]'") from fault
+
+
+def _has_commas(path: Path) -> bool:
+    with path.open(encoding="utf-8") as stream:
+        return "," in stream.readline()
+
+
+READERS: dict[str, Callable[[Path], Cloud]] = {
+    ".ply": _read_ply,
+    ".npy": _read_numpy,
+    ".npz": _read_numpy,
+    ".xyz": _read_text,
+    ".txt": _read_text,
+    ".off": _read_off,
+    ".pcd": _read_pcd,
+    ".las": _read_las,
+    ".laz": _read_las,
+}
