@@ -52,7 +52,7 @@ def read_cloud(path: Path | str) -> Cloud:
         raise DamagedFile(f"{path} cannot be read as a point cloud ({fault}); copy or export it again") from fault
     if not len(cloud.points):
         raise DataError(f"{path} holds no point; export it again")
-    broken = ~np.isfinite(cloud.points).all(axis=1)
+    broken: NDArray[np.bool_] = np.logical_not(np.isfinite(cloud.points).all(axis=1))
     if broken.any():
         raise DataError(
             f"{path}: {int(broken.sum())} of {len(broken)} points have a coordinate that is NaN or infinite (the first "
