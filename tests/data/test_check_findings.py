@@ -157,3 +157,49 @@ def test_errors_stop_and_warnings_do_not(plain_folder):
         raise_on_errors(check_dataset(dataset))
     assert "and 2 more; `dimlift check`" in str(caught.value)
     assert "copy it again" in str(caught.value)
+
+
+def test_a_spacing_and_intensities_unlike_the_others_are_warnings(plain_folder):
+    root = plain_folder(cases=8)
+    assert found(root) == []
+    save(root / "images" / "case_2.nii.gz", make_image(2), np.diag([1, 1, 2.5, 1]))
+    save(root / "labels" / "case_2.nii.gz", make_mask(2), np.diag([1, 1, 2.5, 1]))
+    save(root / "images" / "case_5.nii.gz", make_image(5) + 1024)
+    odd = found(root)
+    assert [(name, level) for name, level, _ in odd] == [("case_2.nii.gz", "warning"), ("case_5.nii.gz", "warning")]
+    assert "2.5 x 1 x 1 mm (z, y, x); usual in this dataset is 1 x 1 x 1" in odd[0][2]
+    assert "usual in this dataset is 52" in odd[1][2]
+
+
+def test_a_dataset_of_two_kinds_has_no_odd_ones(plain_folder):
+    root = plain_folder(cases=8)
+    for index in (1, 2):
+        save(root / "images" / f"case_{index}.nii.gz", make_image(index) + 1024)
+    assert found(root) == []
+
+
+def test_one_name_or_one_file_in_two_cases(tmp_path: Path):
+    for index in range(3):
+        save(tmp_path / f"{index}.nii.gz", make_image(index))
+        save(tmp_path / f"m{index}.nii.gz", make_mask(index))
+    table = tmp_path / "cases.csv"
+    table.write_text("image,label,name\n0.nii.gz,m0.nii.gz,a\n1.nii.gz,m1.nii.gz,b\n0.nii.gz,m2.nii.gz,c\n")
+    errors = [entry for entry in found(table) if entry[1] == "error"]
+    assert [(name, finding) for name, _, finding in errors] == [("0.nii.gz", "belongs to 2 cases ('a' and 'c')")]
+
+
+def test_two_files_of_one_name_in_one_folder_are_refused(plain_folder):
+    root = plain_folder()
+    save(root / "labels" / "case_1.nii", make_mask(2))
+    with pytest.raises(DataError, match=r"case_1\.nii\.gz: has the name of case_1\.nii beside it; remove one"):
+        open_dataset(root)
+
+
+def test_one_patient_among_training_and_test_cases(nnunet_folder):
+    root = nnunet_folder()
+    save(root / "imagesTs" / "case_1_0000.nii.gz", make_image(50))
+    errors = [entry[2] for entry in found(root) if entry[1] == "error"]
+    assert errors == [
+        "has the patient 'case_1' among the training and the test cases",
+        "has 2 cases called 'case_1'",
+    ]

@@ -16,7 +16,10 @@ from dimlift.data.volume import Volume, corner_distance, require_same_grid
 from dimlift.data.voxels import read_integers, require_listed, settle_non_finite
 from dimlift.errors import DamagedFile, DataError, DimliftError, GeometryMismatch, UnknownName
 
-OBLIQUE = np.array([[1.1, 0.2, 0.0, -7.0], [-0.2, 0.9, 0.3, 4.0], [0.1, -0.3, 2.5, 11.0], [0, 0, 0, 1]])
+_TILT, _TURN = np.cos(0.3), np.sin(0.3)
+OBLIQUE = np.array(
+    [[1.1 * _TILT, -0.9 * _TURN, 0, -7.0], [1.1 * _TURN, 0.9 * _TILT, 0, 4.0], [0, 0, 2.5, 11.0], [0, 0, 0, 1]]
+)
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from dimlift.data.inputs import find_inputs
 from dimlift.errors import DataError, DimliftError, RunError, WeightsError
-from dimlift.experiments.predict import find_cases, predict, weights_folder
+from dimlift.experiments.predict import predict, weights_folder
 from dimlift.experiments.train import train
+from small_series import make_slices, save_slices
 
 from .conftest import train_config
 
@@ -73,28 +75,42 @@ def test_a_wrong_number_of_channels_is_refused(run, data, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_channel_files_of_a_case_are_put_in_order(tmp_path):
-    for name in ("b_0001", "b_0000", "a_0000", "a_0001"):
-        (tmp_path / f"{name}.nii.gz").write_bytes(b"")
-    found = find_cases([tmp_path], channels=2)
-    assert {case: [p.name[:6] for p in paths] for case, paths in found.items()} == {
-        "a": ["a_0000", "a_0001"],
-        "b": ["b_0000", "b_0001"],
-    }
-
-
-def test_two_files_of_one_name_are_refused(tmp_path):
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "x.nii.gz").write_bytes(b"")
-    with pytest.raises(DataError, match="would both be written to"):
-        find_cases([tmp_path / "one", tmp_path / "two"], channels=1)
-
-
 @pytest.mark.parametrize("inputs", [[], ["nowhere.nii.gz"], ["."]])
 def test_no_input_is_refused(inputs, tmp_path):
-    with pytest.raises(DataError, match=r"no input|there is no file|holds no"):
-        find_cases([tmp_path / name for name in inputs], channels=1)
+    with pytest.raises(DataError, match=r"no input|there is no such file|holds no"):
+        find_inputs([tmp_path / name for name in inputs], ["T1"])
+
+
+def test_every_input_is_checked_before_the_first_is_predicted(run, data, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("case_0.nii.gz", "case_1.nii.gz"):
+        (folder / name).write_bytes((data / "images" / name).read_bytes())
+    (folder / "case_1.nii.gz").write_bytes((data / "images" / "case_1.nii.gz").read_bytes()[:-20])
+    with pytest.raises(DataError, match="case_1"):
+        predict(run, [folder], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dicom_series_is_answered_with_a_segmentation_or_in_the_format_asked_for(run, data, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    image = nib.load(data / "images" / "case_0.nii.gz").get_fdata()
+    stored = np.rint(100 * image).astype(np.int16)
+    series = save_slices(tmp_path / "series", make_slices(stored, "MR"))
+    (written,) = predict(run, [series], tmp_path / "out")
+    assert written.name == "series.seg.dcm"
+    assert pydicom.dcmread(written).Modality == "SEG"
+    (written,) = predict(run, [series], tmp_path / "out", kind="rtstruct")
+    assert pydicom.dcmread(written).Modality == "RTSTRUCT"
+    (written,) = predict(run, [series], tmp_path / "labels.nrrd")
+    assert written == tmp_path / "labels.nrrd"
+    with pytest.raises(RunError, match="among the slices of its own series"):
+        predict(run, [series], series)
+    with pytest.raises(DataError, match="no DICOM series"):
+        predict(run, [data / "images" / "case_0.nii.gz"], tmp_path / "no", kind="dicom-seg")
+    with pytest.raises(RunError, match=r"no name for nrrd; call it"):
+        predict(run, [series], tmp_path / "a.mha", kind="nrrd")
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_missing_or_unfinished_run_is_refused(tmp_path):

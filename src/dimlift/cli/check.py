@@ -1,17 +1,28 @@
 """`dimlift check`: is every file of a dataset fit to train on?"""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
 
 from dimlift.cli.bars import Bars
 from dimlift.cli.console import FAULT, out
 from dimlift.experiments.progress import Event
 
+if TYPE_CHECKING:
+    from dimlift.data.cases import Dataset
+    from dimlift.data.findings import Finding
+
 _COLOURS = {"error": "red", "warning": "yellow"}
+
+_WIDE = 1000
+"""Columns of a table that goes into a file or a pipe: one line a finding, so that it can be searched."""
 
 
 def check(
@@ -19,6 +30,9 @@ def check(
     layout: Annotated[str, typer.Option(help="How the files are laid out, if 'auto' gets it wrong.")] = "auto",
     task: Annotated[str, typer.Option(help="segmentation, classification or regression.")] = "segmentation",
     nan_policy: Annotated[str, typer.Option(help="NaN and infinite voxels: error, replace or mask.")] = "error",
+    resample_labels: Annotated[
+        bool, typer.Option("--resample-labels", help="Take masks on another grid than their image, resampled.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Read every file to its end and list what is wrong.
@@ -37,21 +51,30 @@ def check(
     opened = open_dataset(dataset, layout, task)  # type: ignore[arg-type]  # it checks the name itself
     with Bars() as bars:
         heard = partial(_tell, bars)
-        findings = check_dataset(opened, nan_policy, heard)  # type: ignore[arg-type]
+        findings = check_dataset(opened, nan_policy, heard, resample_labels=resample_labels)  # type: ignore[arg-type]
     errors = sum(found.level == "error" for found in findings)
     if as_json:
         rows = [{"file": f.file, "level": f.level, "finding": f.finding, "remedy": f.remedy} for f in findings]
         summary = {"dataset": opened.name, "task": opened.task, "cases": len(opened.cases), "labels": opened.labels}
         typer.echo(json.dumps({**summary, "errors": errors, "findings": rows}, indent=1))
     else:
-        for found in findings:
-            out.print(f"[{_COLOURS[found.level]}]{found.level}[/]", end=" ")
-            lines = (found.file, f"  found:   {found.finding}", f"  way out: {found.remedy}")
-            out.print("\n".join(lines), soft_wrap=True, markup=False)
+        if findings:
+            out.print(_table(opened, findings), width=None if out.is_terminal else _WIDE)
         verdict = f"{errors} error(s), {len(findings) - errors} warning(s)" if findings else "nothing wrong"
         out.print(f"{opened.name}: {len(opened.cases)} cases, {len(opened.labels)} labels, {verdict}", markup=False)
     if errors:
         raise typer.Exit(FAULT)
+
+
+def _table(dataset: "Dataset", findings: Sequence["Finding"]) -> Table:
+    """One row a finding; files as they lie below the dataset."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_lines=False)
+    for heading in ("", "file", "finding", "remedy"):
+        table.add_column(heading, overflow="fold")
+    for found in findings:
+        level = Text(found.level, _COLOURS[found.level])
+        table.add_row(level, Text(dataset.relative(Path(found.file))), Text(found.finding), Text(found.remedy))
+    return table
 
 
 def _tell(bars: Bars, done: int, total: int) -> None:

@@ -10,8 +10,12 @@ from dimlift.cli.console import out
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of `dimlift train`, or a weights folder.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
-    output: Annotated[Path, typer.Argument(help="A NIfTI file for one image, a folder for several.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, DICOM series, or folders of them.")],
+    output: Annotated[Path, typer.Argument(help="A file for one image, a folder for several.")],
+    kind: Annotated[
+        str | None,
+        typer.Option("--format", help="nifti, nrrd, mha, dicom-seg or rtstruct; else the input's own (DICOM: SEG)."),
+    ] = None,
     max_memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if it takes more, as in 3GiB.")
     ] = None,
@@ -23,6 +27,8 @@ def predict(
         dimlift predict run scan.nii.gz scan_labels.nii.gz
 
         dimlift predict run imagesTs predictions --max-memory 3GiB
+
+        dimlift predict run series_folder contours --format rtstruct
     """
     from dimlift.cli.bars import Bars
     from dimlift.experiments.memory import bytes_of
@@ -30,6 +36,6 @@ def predict(
 
     limit = None if max_memory is None else bytes_of(max_memory)
     with Bars() as bars:
-        written = run_prediction(run, inputs, output, progress=bars, max_memory=limit)
+        written = run_prediction(run, inputs, output, progress=bars, max_memory=limit, kind=kind)
     for path in written:
         out.print(path, soft_wrap=True)

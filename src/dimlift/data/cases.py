@@ -70,6 +70,10 @@ class Dataset:
 
 
 def _content(path: Path) -> str:
+    """SHA-256 of a file, or of the files of a series whatever they are called."""
+    if path.is_dir():
+        inside = sorted(_content(file) for file in path.iterdir() if not file.name.startswith("."))
+        return hashlib.sha256(repr(inside).encode()).hexdigest()
     if not path.is_file():
         return "missing"
     with path.open("rb") as stream:

@@ -1,42 +1,20 @@
 """Look at every file of a dataset before anything is trained on it, and say what is wrong and the way out."""
 
-import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from dimlift.data.cases import Case, Dataset
-from dimlift.data.findings import Finding, finding_of, raise_on_errors
-from dimlift.data.formats import read_file
-from dimlift.data.volume import Volume, require_same_grid
-from dimlift.data.voxels import (
-    NanPolicy,
-    count_non_finite,
-    non_finite_finding,
-    read_integers,
-    require_listed,
-    require_nan_policy,
-)
-from dimlift.errors import DataError
+from dimlift.data.findings import Finding, raise_on_errors
+from dimlift.data.looks import Look, look_at
+from dimlift.data.outliers import find_outliers
+from dimlift.data.voxels import NanPolicy, require_nan_policy
 
 __all__ = ["Finding", "check_dataset", "raise_on_errors"]
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class _Seen:
-    """What one case showed."""
-
-    findings: list[Finding] = field(default_factory=list)
-    fingerprints: list[tuple[Path, str]] = field(default_factory=list)
-    values: set[int] = field(default_factory=set)
-    channels: int = 0
 
 
 def check_dataset(
@@ -44,6 +22,7 @@ def check_dataset(
     nan_policy: NanPolicy = "error",
     progress: Progress | None = None,
     workers: int | None = None,
+    resample_labels: bool = False,
 ) -> list[Finding]:
     """Read every file once and list what is wrong.
 
@@ -51,6 +30,7 @@ def check_dataset(
         nan_policy: under "replace" and "mask", NaN and infinite voxels are warnings.
         progress: called with (cases done, cases in all).
         workers: threads; None takes one per core, four at most. Each holds one case in memory.
+        resample_labels: masks on another grid than their image are resampled, which is a warning.
 
     Returns:
         errors first, then warnings; each in the order of the cases. Empty if all is well.
@@ -58,17 +38,21 @@ def check_dataset(
     require_nan_policy(nan_policy)
     cases = [*dataset.cases, *dataset.test_cases]
     workers = workers or min(4, len(os.sched_getaffinity(0)))
-    seen: list[_Seen] = []
+    looks: list[Look] = []
     with ThreadPoolExecutor(workers) as pool:
-        for done, result in enumerate(pool.map(lambda case: _look(case, dataset, nan_policy), cases), start=1):
-            seen.append(result)
+        results = pool.map(lambda case: look_at(case, dataset, nan_policy, resample_labels), cases)
+        for done, result in enumerate(results, start=1):
+            looks.append(result)
             if progress:
                 progress(done, len(cases))
     findings = [
         *_structure(dataset),
-        *(finding for one in seen for finding in one.findings),
-        *_duplicates(cases, seen),
-        *_absent(dataset, seen[: len(dataset.cases)]),
+        *_used_twice(dataset),
+        *(finding for look in looks for finding in look.findings),
+        *_same_voxels(dataset, looks),
+        *_patients(looks[: len(dataset.cases)], looks),
+        *_absent(dataset, looks[: len(dataset.cases)]),
+        *find_outliers(looks, dataset.channels),
     ]
     return sorted(findings, key=lambda finding: finding.level != "error")
 
@@ -88,90 +72,41 @@ def _structure(dataset: Dataset) -> Iterator[Finding]:
         )  # fmt: skip
     if dataset.task == "segmentation" and dataset.cases and not dataset.labels:
         yield Finding(root, "error", "has no label but background", "draw masks, or name the labels in dataset.json")
+    for group in sorted({case.group for case in dataset.cases} & {case.group for case in dataset.test_cases}):
+        remedy = "take the patient out of one of them: a score on patients the network has seen is worth nothing"
+        yield Finding(root, "error", f"has the patient {group!r} among the training and the test cases", remedy)
 
 
-def _look(case: Case, dataset: Dataset, nan_policy: NanPolicy) -> _Seen:
-    """Read one case. Damaged files are findings, never exceptions."""
-    seen = _Seen()
-    first: Volume | None = None
-    for path in case.images:
-        try:
-            volume = read_file(path)
-            if first is not None:
-                require_same_grid(first, volume)
-            first = first or volume
-        except DataError as fault:
-            seen.findings.append(finding_of(fault, path))
-            continue
-        seen.channels += 1 if volume.array.ndim == 3 else volume.array.shape[3]
-        seen.findings += _intensities(volume, nan_policy)
-        seen.fingerprints.append((path, _fingerprint(volume)))
-    if first is not None and seen.channels != len(dataset.channels) and len(seen.fingerprints) == len(case.images):
-        wanted = f"{len(dataset.channels)} wanted ({', '.join(dataset.channels)})"
-        remedy = "give every case the same channels in the same order, or correct channel_names in dataset.json"
-        seen.findings.append(Finding(str(case.images[0]), "error", f"has {seen.channels} channels, {wanted}", remedy))
-    if isinstance(case.label, Path):
-        _look_at_mask(case.label, first, dataset, seen)
-    elif case.label is None:
-        if case in dataset.cases:
-            remedy = "label it, or take it out of the training cases"
-            seen.findings.append(Finding(str(case.images[0]), "error", "has no label", remedy))
-    elif dataset.task == "classification":
-        seen.values.add(int(case.label))
-    return seen
+def _used_twice(dataset: Dataset) -> Iterator[Finding]:
+    """One name for two cases, one file in two cases."""
+    cases: Sequence[Case] = [*dataset.cases, *dataset.test_cases]
+    for name, count in Counter(case.name for case in cases).items():
+        if count > 1:
+            remedy = "give every case a name of its own: they would overwrite each other's results"
+            yield Finding(str(dataset.root), "error", f"has {count} cases called {name!r}", remedy)
+    owners: dict[Path, list[Case]] = defaultdict(list)
+    for case in cases:
+        for path in {*case.images, *([case.label] if isinstance(case.label, Path) else [])}:
+            owners[path.resolve()].append(case)
+    for path, users in owners.items():
+        if len(users) > 1:
+            names = " and ".join(repr(case.name) for case in users[:2])
+            remedy = "list each file once; a case must not be both trained on and tested on"
+            yield Finding(str(path), "error", f"belongs to {len(users)} cases ({names})", remedy)
 
 
-def _look_at_mask(path: Path, image: Volume | None, dataset: Dataset, seen: _Seen) -> None:
-    try:
-        mask = read_file(path)
-        values = read_integers(mask)
-        seen.values.update(np.unique(values).tolist())
-        if image is not None:
-            require_same_grid(image, mask)
-        ignore = [] if dataset.ignore is None else [dataset.ignore]
-        require_listed(path, values, [0, *sorted(dataset.labels.values()), *ignore])
-    except DataError as fault:
-        seen.findings.append(finding_of(fault, path))
-        return
-    if not (values != 0).any():
-        seen.findings.append(
-            Finding(
-                str(path), "warning", "holds nothing but background", "check that it was not saved empty by mistake"
-            )
-        )
-
-
-def _intensities(volume: Volume, nan_policy: NanPolicy) -> Iterator[Finding]:
-    array = volume.array
-    if count := count_non_finite(array):
-        finding = non_finite_finding(volume.path, count, array.size)
-        if nan_policy != "error" and count < array.size:
-            remedy = f"nothing to do: nan_policy is {nan_policy!r}"
-            finding = Finding(finding.file, "warning", finding.finding, remedy)
-        yield finding
-    elif array.min() == array.max():
-        remedy = "check that it was exported whole; it teaches nothing"
-        yield Finding(str(volume.path), "warning", f"has the same intensity {array.flat[0]:g} everywhere", remedy)
-
-
-def _fingerprint(volume: Volume) -> str:
-    """The same for the same voxels, however they are packed."""
-    digest = hashlib.blake2b(repr(volume.array.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(volume.array.T, dtype=np.float32).data)
-    return digest.hexdigest()
-
-
-def _duplicates(cases: list[Case], seen: list[_Seen]) -> Iterator[Finding]:
+def _same_voxels(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
     """The same image under two names. Within one patient it only counts twice; across patients it leaks."""
-    owners: dict[str, list[tuple[Path, str]]] = defaultdict(list)
-    for case, one in zip(cases, seen, strict=True):
-        for path, fingerprint in one.fingerprints:
-            owners[fingerprint].append((path, case.group))
+    training = set(dataset.cases)
+    owners: dict[str, list[tuple[Path, Case]]] = defaultdict(list)
+    for look in looks:
+        for path, fingerprint in look.fingerprints:
+            owners[fingerprint].append((path, look.case))
     for files in owners.values():
         paths = [str(path) for path, _ in files]
-        if len(set(paths)) < 2:
+        if len({path.resolve() for path, _ in files}) < 2:
             continue
-        apart = len({group for _, group in files}) > 1
+        apart = len({case.group for _, case in files}) > 1 and any(case in training for _, case in files)
         yield Finding(
             paths[1],
             "error" if apart else "warning",
@@ -180,15 +115,33 @@ def _duplicates(cases: list[Case], seen: list[_Seen]) -> Iterator[Finding]:
         )
 
 
-def _absent(dataset: Dataset, seen: list[_Seen]) -> Iterator[Finding]:
+def _patients(training: Sequence[Look], looks: Sequence[Look]) -> Iterator[Finding]:
+    """Two groups whose files name the same patient (DICOM says who it is)."""
+    groups: dict[str, dict[str, Path]] = defaultdict(dict)
+    for look in looks if training else ():
+        for patient in look.patients:
+            groups[patient].setdefault(look.case.group, look.case.images[0])
+    for files in groups.values():
+        if len(files) > 1:
+            first, second, *_ = files.values()
+            found = f"is of the same patient as {first} (their PatientID is the same)"
+            remedy = "give both the same group in a CSV table: one would be tested on the other"
+            yield Finding(str(second), "error", found, remedy)
+    for look in looks:
+        if len(look.patients) > 1:
+            found = f"holds channels of {len(look.patients)} patients (their PatientID differs)"
+            yield Finding(str(look.case.images[0]), "error", found, "put the channels of one patient together")
+
+
+def _absent(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
     """Classes nobody shows, and classes that only one case shows."""
-    if dataset.task == "regression" or not seen:
+    if dataset.task == "regression" or not looks:
         return
-    counts = Counter(value for one in seen for value in one.values)
+    counts = Counter(value for look in looks for value in look.values)
     for name, value in dataset.labels.items():
         if counts[value] == 0:
             remedy = "add a case that shows it, or take it out of the labels"
             yield Finding(str(dataset.root), "error", f"the label {name!r} ({value}) is in no training case", remedy)
-        elif counts[value] == 1 and len(seen) > 1:
+        elif counts[value] == 1 and len(looks) > 1:
             remedy = "add cases: in every split it is missing from training or from test"
             yield Finding(str(dataset.root), "warning", f"the label {name!r} ({value}) is in one case only", remedy)

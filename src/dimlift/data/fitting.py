@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dimlift.data.cases import Case
 from dimlift.data.formats import read_file, read_grid
-from dimlift.data.volume import require_same_grid
+from dimlift.data.masks import read_mask
 from dimlift.data.voxels import read_integers
 from dimlift.errors import DataError
 
@@ -31,11 +31,12 @@ class Survey:
     foreground: dict[int, list[NDArray[Any]]]
 
 
-def survey(cases: Sequence[Case], intensities: Sequence[int] = ()) -> Survey:
+def survey(cases: Sequence[Case], intensities: Sequence[int] = (), resample_labels: bool = False) -> Survey:
     """Look at the cases once; without intensities only at their headers.
 
     Args:
         intensities: channels whose foreground intensities are wanted.
+        resample_labels: take masks on another grid than their image.
     """
     affines = []
     foreground: dict[int, list[NDArray[Any]]] = {index: [] for index in intensities}
@@ -47,9 +48,7 @@ def survey(cases: Sequence[Case], intensities: Sequence[int] = ()) -> Survey:
         affines.append(first.affine)
         inside = None
         if isinstance(case.label, Path):
-            mask = read_file(case.label)
-            require_same_grid(first, mask)
-            inside = read_integers(mask) > 0
+            inside = read_integers(read_mask(case.label, first, resample_labels)) > 0
         for index in intensities:
             if first.array.ndim == 4 and len(case.images) == 1:
                 voxels = first.array[..., index]

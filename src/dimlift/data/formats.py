@@ -1,10 +1,15 @@
-"""File formats by suffix. A new format is one module with `read_volume` and `read_grid`, and one line here."""
+"""File formats by suffix. A new format is one module with `read_volume` and `read_grid`, and one line here.
 
-from collections.abc import Callable
+A folder that holds the files of one DICOM series is a volume like a file.
+"""
+
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dimlift.data import nifti
+from dimlift.data import itk, nifti
+from dimlift.data.dicom import volume as dicom
+from dimlift.data.dicom.series import is_series
 from dimlift.data.findings import Finding
 from dimlift.data.volume import Grid, Volume
 from dimlift.errors import DataError
@@ -19,7 +24,11 @@ class Format(NamedTuple):
 
 _NIFTI = Format(nifti.read_volume, nifti.read_grid)
 
-READERS: dict[str, Format] = {".nii.gz": _NIFTI, ".nii": _NIFTI}
+_ITK = Format(itk.read_volume, itk.read_grid)
+_DICOM = Format(dicom.read_volume, dicom.read_grid)
+
+READERS: dict[str, Format] = {".nii.gz": _NIFTI, ".nii": _NIFTI, ".nrrd": _ITK, ".mha": _ITK}
+"""Files. A folder that holds DICOM files is a volume too: one series."""
 
 
 def suffix_of(path: str | Path) -> str | None:
@@ -61,17 +70,37 @@ def channel_names(path: Path) -> tuple[str, ...]:
 
 
 def _format_of(path: str | Path) -> Format:
+    if Path(path).is_dir() or Path(path).suffix.lower() == ".dcm":
+        return _DICOM
     suffix = suffix_of(path)
     if suffix is None:
-        found = f"is no file dimlift can read ({', '.join(READERS)})"
+        found = f"is no file dimlift can read ({', '.join(READERS)}, folder of a DICOM series)"
         raise Finding(str(path), "error", found, "convert it to .nii.gz").as_error()
     return READERS[suffix]
 
 
+def by_name(files: Iterable[Path]) -> dict[str, Path]:
+    """Files by their names without suffix.
+
+    Raises:
+        DataError: if two have one name (a.nii and a.nii.gz): nobody can say which of them is meant.
+    """
+    named: dict[str, Path] = {}
+    for file in files:
+        other = named.setdefault(stem_of(file), file)
+        if other is not file:
+            raise Finding(
+                str(file), "error", f"has the name of {other.name} beside it", "remove one of them"
+            ).as_error()
+    return named
+
+
 def volumes_in(folder: Path) -> list[Path]:
-    """The readable files of a folder, sorted; hidden ones (among them macOS's `._` twins) left out."""
+    """The readable files and DICOM series of a folder, sorted; hidden ones (macOS's `._` twins too) left out."""
     if not folder.is_dir():
         return []
     return sorted(
-        path for path in folder.iterdir() if suffix_of(path) and not path.name.startswith(".") and path.is_file()
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and (is_series(path) if path.is_dir() else suffix_of(path))
     )

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dimlift.data.cases import Case
+from dimlift.data.dicom.series import is_series
 from dimlift.data.findings import Finding
 from dimlift.data.formats import stem_of, suffix_of, volumes_in
+from dimlift.errors import DataError
 
 _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
@@ -26,10 +28,12 @@ def find_inputs(paths: Sequence[str | Path], channels: Sequence[str]) -> list[Ca
     for path in map(Path, paths):
         if not path.exists():
             raise Finding(str(path), "error", "there is no such file or folder", "check the path").as_error()
-        inside = volumes_in(path) if path.is_dir() else [path]
+        inside = volumes_in(path) if path.is_dir() and not is_series(path) else [path]
         if not inside:
-            raise Finding(str(path), "error", "holds no volume", "give a folder of .nii.gz files").as_error()
+            raise Finding(str(path), "error", "holds no volume", "give a folder of volumes or a series").as_error()
         files += inside
+    if not files:
+        raise DataError("no input given; name volumes or folders of volumes")
     together: dict[str, dict[int, Path]] = {}
     for file in files:
         match = _CHANNEL.match(stem_of(file))
@@ -39,6 +43,14 @@ def find_inputs(paths: Sequence[str | Path], channels: Sequence[str]) -> list[Ca
             remedy = "predict them in two calls with different outputs, or rename one"
             raise Finding(str(file), "error", f"has the name of {together[name][channel]}", remedy).as_error()
         together[name][channel] = file
+    for name, parts in together.items():
+        extra = [
+            other for index in range(len(channels), len(channels) + 2) if (other := f"{name}_{index:04d}") in together
+        ]
+        if 0 in parts and _CHANNEL.match(stem_of(parts[0])) and extra:
+            found = f"case {name} has {len(parts) + len(extra)} channel files, the run was trained on {len(channels)}"
+            remedy = "give the channels it was trained on; rename files that are cases of their own"
+            raise Finding(str(parts[0]), "error", found, remedy).as_error()
     return [Case(name, _complete(name, parts, channels), None, name) for name, parts in sorted(together.items())]
 
 
@@ -48,7 +60,7 @@ def _complete(name: str, parts: dict[int, Path], channels: Sequence[str]) -> tup
     if len(channels) == 1 or (len(parts) == 1 and stem_of(first) == name):
         return (first,)
     suffix = suffix_of(first)
-    missing = [f"{name}_{i:04d}{suffix} ({channels[i]})" for i in range(len(channels)) if i not in parts]
+    missing = [f"{name}_{i:04d}{suffix or ''} ({channels[i]})" for i in range(len(channels)) if i not in parts]
     if missing:
         found = f"lacks {', '.join(missing)}"
         raise Finding(str(first.parent), "error", found, "give every channel of the case").as_error()

@@ -20,6 +20,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from dimlift.data.findings import Finding
+from dimlift.data.nifti_frame import read_frame
 from dimlift.data.volume import Grid, Volume
 from dimlift.errors import DamagedFile, DataError
 from dimlift.records.whole import written_whole
@@ -43,7 +44,8 @@ def read_volume(path: str | Path) -> Volume:
 
     Raises:
         DamagedFile: truncated, bit-flipped, of another length than its header states, or no NIfTI at all.
-        DataError: a NIfTI of a kind that is no volume (complex or RGB voxels, five axes, a flat affine).
+        DataError: a NIfTI of a kind that is no volume (complex or RGB voxels, five axes), or one whose
+            header contradicts itself about where it lies (`nifti_frame`).
     """
     path = Path(path)
     with _faults_named(path), _open(path) as stream:
@@ -52,7 +54,8 @@ def read_volume(path: str | Path) -> Volume:
     shape = tuple(int(size) for size in header.get_data_shape())
     array = np.frombuffer(payload, header.get_data_dtype()).reshape(shape, order="F")
     array = apply_read_scaling(array, *_scaling(header))
-    return Volume(_as_volume(path, array), _read_affine(path, header), path, header)
+    affine, remarks = read_frame(path, header)
+    return Volume(_as_volume(path, array), affine, path, header, remarks)
 
 
 def read_grid(path: str | Path) -> Grid:
@@ -68,7 +71,8 @@ def read_grid(path: str | Path) -> Grid:
     stored = header.get_data_dtype().itemsize
     slope, intercept = header.get_slope_inter()
     scaled = 0 if slope in (None, 1) and not intercept else 2 * max(4, stored)
-    return Grid(shape, _read_affine(path, header), stored + scaled)
+    affine, _ = read_frame(path, header)
+    return Grid(shape, affine, stored + scaled, path)
 
 
 def write_labels(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
@@ -82,13 +86,22 @@ def write_labels(path: str | Path, array: NDArray[Any], affine: NDArray[np.float
     Raises:
         DataError: if the array holds no integers.
     """
+    return write_volume(path, smallest_integers(path, array), affine, like)
+
+
+def smallest_integers(path: str | Path, array: NDArray[Any]) -> NDArray[Any]:
+    """Labels as the smallest of uint8, int16 and int32 that holds them.
+
+    Raises:
+        DataError: if they are no integers.
+    """
     if not np.issubdtype(array.dtype, np.integer) and array.dtype != np.bool_:
         raise DataError(f"{path}: labels are {array.dtype}, integers are wanted; take the argmax first")
     lowest, highest = (int(array.min()), int(array.max())) if array.size else (0, 0)
     kind = (
         np.uint8 if lowest >= 0 and highest < 256 else np.int16 if lowest >= -(2**15) and highest < 2**15 else np.int32
     )
-    return write_volume(path, array.astype(kind, copy=False), affine, like)
+    return array.astype(kind, copy=False)
 
 
 def write_volume(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
@@ -227,15 +240,6 @@ def _as_volume(path: Path, array: NDArray[Any]) -> NDArray[Any]:
         found = f"has the shape {array.shape}; three axes, or four with the channels last, are wanted"
         raise Finding(str(path), "error", found, "save one volume per file").as_error()
     return array.reshape(array.shape + (1,) * max(0, 3 - array.ndim))
-
-
-def _read_affine(path: Path, header: Any) -> NDArray[np.float64]:
-    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    if not np.isfinite(affine).all() or not (sizes > 0).all() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-6:
-        found = f"its affine {affine[:3].tolist()} is no frame in space"
-        raise Finding(str(path), "error", found, "export it again from its source with its orientation").as_error()
-    return affine
 
 
 def _damaged(path: Path, finding: str) -> DataError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
 from dimlift.data.volume import voxel_sizes
@@ -49,6 +49,19 @@ def choose_through_plane(spacings: Sequence[tuple[float, float, float]]) -> Axis
         names: tuple[Axis, ...] = ("z", "y", "x")
         return names[int(order[2])]
     return "z"
+
+
+def lay_along(
+    array: NDArray[Any], affine: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Lay a volume along the axes of another affine by flips and permutations; where each voxel lies stays the same.
+
+    Args:
+        array: (i, j, k, ...) on the axes of `affine`.
+        wanted: the affine whose order and senses of axes are taken, to the nearest.
+    """
+    turn = ornt_transform(io_orientation(affine), io_orientation(wanted))
+    return apply_orientation(array, turn), affine @ inv_ornt_aff(turn, array.shape[:3])
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from dimlift.data.cases import Case, Dataset
 from dimlift.data.findings import Finding
 from dimlift.data.fitting import survey, target_spacing
 from dimlift.data.formats import read_file, stem_of
-from dimlift.data.nifti import write_labels
+from dimlift.data.masks import read_mask
 from dimlift.data.normalisation import Normalisation, fit_ct, kind_for
 from dimlift.data.orientation import Axis, Turn, canonical_spacing, choose_through_plane
+from dimlift.data.outputs import LabelMap, write_labels
 from dimlift.data.resampling import Shape, resample_image, resample_labels, resampled_shape
 from dimlift.data.sample import IGNORED, Geometry, Sample
 from dimlift.data.slabs import slabs
@@ -42,6 +43,7 @@ class Preprocessing:
         through_plane: the anatomical axis that becomes depth.
         normalisation: one rule per channel.
         nan_policy: what to do with NaN and infinite voxels.
+        resample_labels: whether masks on another grid than their image are resampled; else they are refused.
     """
 
     channels: tuple[str, ...]
@@ -52,6 +54,7 @@ class Preprocessing:
     through_plane: Axis
     normalisation: tuple[Normalisation, ...]
     nan_policy: NanPolicy = "error"
+    resample_labels: bool = False
 
     @classmethod
     def fit(
@@ -61,6 +64,7 @@ class Preprocessing:
         spacing: Literal["native", "median"] | Spacing = "native",
         modality: str = "auto",
         nan_policy: NanPolicy = "error",
+        resample_labels: bool = False,
     ) -> "Preprocessing":
         """Decide everything from the training cases.
 
@@ -78,7 +82,7 @@ class Preprocessing:
         if not cases:
             raise DataError("no training case to fit preprocessing on; check the split")
         ct = [index for index, kind in enumerate(kinds) if kind == "ct"]
-        seen = survey(cases, ct)
+        seen = survey(cases, ct, resample_labels)
         through_plane = choose_through_plane([canonical_spacing(affine) for affine in seen.affines])
         own = [canonical_spacing(affine, through_plane) for affine in seen.affines]
         target = target_spacing(spacing, own)
@@ -88,7 +92,15 @@ class Preprocessing:
         )
         typical = target or (depth, height, width)
         return cls(
-            dataset.channels, dict(dataset.labels), dataset.ignore, target, typical, through_plane, rules, nan_policy
+            dataset.channels,
+            dict(dataset.labels),
+            dataset.ignore,
+            target,
+            typical,
+            through_plane,
+            rules,
+            nan_policy,
+            resample_labels,
         )
 
     @property
@@ -105,8 +117,7 @@ class Preprocessing:
         volumes = self._open(case.images)
         mask = None
         if isinstance(case.label, Path):
-            mask = read_file(case.label)
-            require_same_grid(volumes[0], mask)
+            mask = read_mask(case.label, volumes[0], self.resample_labels)
         return self._prepare(case.name, volumes, mask if mask is not None else case.label)  # type: ignore[arg-type]
 
     def read_image(self, paths: Sequence[Path]) -> Sample:
@@ -145,9 +156,16 @@ class Preprocessing:
             turned[part] = table[classes[part]]
         return restored
 
-    def write(self, path: str | Path, labels: NDArray[Any], geometry: Geometry) -> Path:
-        """Restore a label map and write it beside nothing but itself: whole or not at all."""
-        return write_labels(path, self.restore(labels, geometry), geometry.affine, geometry.header)
+    def write(self, path: str | Path, labels: NDArray[Any], geometry: Geometry, kind: str | None = None) -> Path:
+        """Restore a label map and write it, whole or not at all.
+
+        Args:
+            labels: class indices, (D, H, W) of the sample.
+            kind: of `dimlift.data.outputs.OUTPUTS`; None goes by the suffix of the path.
+        """
+        restored = self.restore(labels, geometry)
+        whole = LabelMap(restored, geometry.affine, geometry.path, geometry.header, self.labels)
+        return write_labels(path, whole, kind)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""

@@ -24,12 +24,14 @@ class Volume:
         affine: (4, 4) voxel index to millimetres in world space (right, anterior, superior).
         path: where it was read.
         header: the file's own header, so that an output can lie on exactly the same grid; None if there is none.
+        remarks: what a reader has to say about the file, and yet reads it.
     """
 
     array: NDArray[Any]
     affine: NDArray[np.float64]
     path: Path
     header: Any = field(default=None, repr=False)
+    remarks: tuple[Finding, ...] = field(default=(), repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,6 +50,7 @@ class Grid(NamedTuple):
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
     voxel_bytes: int = 16
+    path: Path = Path()
 
 
 def voxel_sizes(affine: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -69,7 +72,7 @@ def corner_distance(
     return float(np.linalg.norm(in_voxels, axis=0).max()), float(np.linalg.norm(apart, axis=0).max())
 
 
-def require_same_grid(image: Volume, other: Volume, tolerance: float = CORNER_TOLERANCE) -> None:
+def require_same_grid(image: Volume | Grid, other: Volume, tolerance: float = CORNER_TOLERANCE) -> None:
     """Stop unless two volumes lie on the same grid.
 
     Args:
@@ -79,14 +82,40 @@ def require_same_grid(image: Volume, other: Volume, tolerance: float = CORNER_TO
         GeometryMismatch: with both shapes, or the distance in voxels and millimetres.
     """
     remedy = f"resample it onto the grid of {image.path.name}, or find the file it was drawn on"
-    if image.shape != other.shape:
-        found = f"has {_sizes(other.shape)} voxels, but {image.path} has {_sizes(image.shape)}"
+    if image.shape[:3] != other.shape:
+        found = f"has {_sizes(other.shape)} voxels, but {image.path} has {_sizes(image.shape[:3])}"
         raise Finding(str(other.path), "error", found, remedy).as_error(GeometryMismatch)
-    voxels, millimetres = corner_distance(image.shape, image.affine, other.affine)
+    voxels, millimetres = corner_distance(other.shape, image.affine, other.affine)
     if voxels > tolerance:
         apart = f"{voxels:.2f} voxels ({millimetres:.2f} mm)"
         found = f"lies {apart} away from {image.path}, at most {tolerance} voxels are allowed"
         raise Finding(str(other.path), "error", found, remedy).as_error(GeometryMismatch)
+
+
+def require_upright(path: Path, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> None:
+    """Stop unless the axes of a grid stand at right angles, up to `CORNER_TOLERANCE` at the corners.
+
+    Spacings along axes that lean mean no distance: every millimetre measured on such a grid would be wrong.
+
+    Raises:
+        DataError: with the angle, or if the affine is no frame in space at all.
+    """
+    sizes = voxel_sizes(affine)
+    if not np.isfinite(affine).all() or not (sizes > 0).all() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-6:
+        found = f"its affine {affine[:3].tolist()} is no frame in space"
+        raise Finding(str(path), "error", found, "export it again from its source with its orientation").as_error()
+    left, _, right = np.linalg.svd(affine[:3, :3] / sizes)
+    upright = affine.copy()
+    upright[:3, :3] = left @ right * sizes
+    centre = (np.array(shape) - 1) / 2
+    upright[:3, 3] += (affine[:3, :3] - upright[:3, :3]) @ centre
+    voxels, _ = corner_distance(shape, affine, upright)
+    if voxels > CORNER_TOLERANCE:
+        cosines = (affine[:3, :3] / sizes).T @ (affine[:3, :3] / sizes)
+        lean = np.degrees(np.arcsin(min(1.0, float(np.abs(np.triu(cosines, 1)).max()))))
+        found = f"its axes lean by {lean:.2f} degrees (a sheared affine, {voxels:.1f} voxels off at a corner)"
+        remedy = "resample it onto upright axes; for a tilted gantry, convert its DICOM series with a tool that does so"
+        raise Finding(str(path), "error", found, remedy).as_error()
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -82,6 +82,7 @@ def read_integers(volume: Volume) -> NDArray[np.int32]:
         found = f"is a label of {array.shape[3]} channels; one class number per voxel is wanted"
         raise Finding(str(volume.path), "error", found, "save one label map (argmax over the channels)").as_error()
     if array.dtype.kind in "iub":
+        _require_int32(volume.path, array)
         return array.astype(np.int32)
     if count := count_non_finite(array):
         found = f"is a label with {count} NaN or infinite voxels"
@@ -93,7 +94,15 @@ def read_integers(volume: Volume) -> NDArray[np.int32]:
         found = f"holds values that are no whole numbers ({', '.join(f'{value:g}' for value in odd)})"
         remedy = "is it a probability map or resampled with interpolation? save class numbers"
         raise Finding(str(volume.path), "error", found, remedy).as_error()
+    _require_int32(volume.path, whole)
     return whole.astype(np.int32)
+
+
+def _require_int32(path: Path, array: NDArray[Any]) -> None:
+    low, high = array.min(initial=0), array.max(initial=0)
+    if low < -(2**31) or high >= 2**31:
+        found = f"holds numbers from {low} to {high}, too large for classes"
+        raise Finding(str(path), "error", found, "save class numbers").as_error()
 
 
 def require_listed(path: Path, array: NDArray[np.int32], allowed: Collection[int]) -> None:

@@ -127,7 +127,9 @@ def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = si
     """
     train, test = split_cases(dataset, config)
     wanted = config.preprocessing
-    preprocessing = Preprocessing.fit(dataset, train, wanted.spacing, wanted.modality, wanted.nan_policy)
+    preprocessing = Preprocessing.fit(
+        dataset, train, wanted.spacing, wanted.modality, wanted.nan_policy, wanted.resample_labels
+    )
     samples = []
     for number, case in enumerate(train):
         samples.append(preprocessing.read(case))

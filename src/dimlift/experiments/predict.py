@@ -1,21 +1,22 @@
 """Use a trained run on files: one answer for each input, on exactly the grid of its file."""
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from dimlift.data.formats import read_grid, stem_of
-from dimlift.data.nifti import SUFFIXES
-from dimlift.errors import DataError, RunError
+from dimlift.data.cases import Case, Dataset
+from dimlift.data.check import check_dataset
+from dimlift.data.findings import raise_on_errors
+from dimlift.data.formats import read_grid
+from dimlift.data.inputs import find_inputs
+from dimlift.data.outputs import OUTPUTS, kind_of, own_kind, pick_output, require_kind
+from dimlift.errors import RunError
 from dimlift.experiments.footprint import footprints, require_memory
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.scoring import softmax
 from dimlift.experiments.trained import Trained
 from dimlift.records.record import write_json
 from dimlift.records.weights import CARD_NAME
-
-_CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
 def predict(
@@ -24,14 +25,18 @@ def predict(
     output: Path | str,
     progress: Progress = silent,
     max_memory: int | None = None,
+    kind: str | None = None,
 ) -> list[Path]:
     """Segment, or classify, files or folders of files.
 
     Args:
         run: folder that `train` wrote, or any weights folder.
-        inputs: NIfTI files and folders of them. Files named CASE_0000, CASE_0001, ... are the channels of one case.
-        output: folder; gets CASE.nii.gz for each case, or for tasks about whole volumes one predictions.json. For a
-            single case also the NIfTI file itself.
+        inputs: files, folders of DICOM series, and folders of those. What is named CASE_0000, CASE_0001, ... are the
+            channels of one case.
+        output: folder; gets one file for each case, or for tasks about whole volumes one predictions.json. For a
+            single case also the file itself.
+        kind: one of `dimlift.data.outputs.OUTPUTS`; None gives each input its own format, and a DICOM series a
+            DICOM segmentation.
         max_memory: resident bytes the process may come to; more is refused before anything is predicted.
 
     Returns:
@@ -39,28 +44,31 @@ def predict(
 
     Raises:
         RunError: if the run holds no weights, the output would take the place of an input, or memory will not do.
-        DataError: if there is no input, or it has other channels than the run was trained on.
+        DataError: if there is no input, or one that cannot be used as it is; nothing is predicted then.
     """
     trained = Trained.load(weights_folder(Path(run)))
-    cases = find_cases([Path(path) for path in inputs], len(trained.preprocessing.channels))
+    cases = find_inputs(inputs, trained.preprocessing.channels)
     output = Path(output)
-    places = _places(cases, output)
+    places: dict[str, tuple[Path, str]] = {}
     if trained.task.kind == "segmentation":
-        needed = footprints(trained, {name: [read_grid(file) for file in files] for name, files in cases.items()})
+        places = _places(cases, output, kind)
+        needed = footprints(trained, {case.name: [read_grid(file) for file in case.images] for case in cases})
         if max_memory is not None:
             require_memory(needed, max_memory)
         progress(Event("predict", message=str(needed[0])))
     elif max_memory is not None:
         raise RunError(f"max_memory is for segmentation; {trained.task.kind} reads a volume in one piece, leave it out")
+    check_inputs(trained, cases, progress)
     written: list[Path] = []
     answers: dict[str, object] = {}
-    for number, (name, images) in enumerate(cases.items()):
+    for number, (name, images) in enumerate((case.name, case.images) for case in cases):
         sample = trained.preprocessing.read_image(images)
         answer = trained.answer(sample)
         geometry = sample.geometry
         del sample  # the image has done its part, and writing needs memory too
         if trained.task.kind == "segmentation":
-            written.append(trained.preprocessing.write(places[name], answer, geometry))
+            place, own = places[name]
+            written.append(trained.preprocessing.write(place, answer, geometry, own))
         elif trained.task.kind == "classification":
             chances = softmax(answer)
             labels = list(trained.preprocessing.labels)
@@ -75,22 +83,52 @@ def predict(
     return written
 
 
-def _places(cases: Mapping[str, Sequence[Path]], output: Path) -> dict[str, Path]:
-    """Where the segmentation of each case goes.
+def check_inputs(trained: Trained, cases: Sequence[Case], progress: Progress = silent) -> None:
+    """Read every input once, whole, before the first is predicted.
+
+    Raises:
+        DataError: listing every input that cannot be used, and why.
+    """
+    preprocessing = trained.preprocessing
+    wanted = Dataset(
+        "inputs", Path(), (), preprocessing.channels, preprocessing.labels, trained.task.kind, test_cases=tuple(cases)
+    )
+
+    def heard(done: int, total: int) -> None:
+        progress(Event("check", share=done / total))
+
+    findings = check_dataset(wanted, preprocessing.nan_policy, heard, workers=1)
+    raise_on_errors(findings)
+    for finding in findings:
+        progress(Event("check", share=1.0, message=f"warning: {finding}"))
+
+
+def _places(cases: Sequence[Case], output: Path, kind: str | None) -> dict[str, tuple[Path, str]]:
+    """Where the segmentation of each case goes, and in which format.
 
     Raises:
         RunError: if that is a file already that must not be lost, or no folder where one is wanted.
+        DataError: if the format cannot be written for an input.
     """
-    if output.name.endswith(SUFFIXES) and len(cases) == 1 and not output.is_dir():
-        places = dict.fromkeys(cases, output)
-    elif output.name.endswith(SUFFIXES) or (output.exists() and not output.is_dir()):
+    named = [known for known in OUTPUTS.values() if output.name.lower().endswith(known.suffixes)]
+    if named and len(cases) == 1 and not output.is_dir():
+        chosen = kind or kind_of(output)
+        if not output.name.lower().endswith(pick_output(chosen).suffixes):
+            raise RunError(f"{output} is no name for {chosen}; call it {output.stem}{OUTPUTS[chosen].suffixes[0]}")
+        places = {cases[0].name: (output, chosen)}
+    elif named or (output.exists() and not output.is_dir()):
         raise RunError(f"{output} is a file name, and there are {len(cases)} cases; give a folder to write them into")
     else:
-        places = {name: output / f"{name}.nii.gz" for name in cases}
-    images = {image.resolve() for parts in cases.values() for image in parts}
-    for place in places.values():
+        kinds = {case.name: kind or own_kind(case.images[0]) for case in cases}
+        places = {name: (output / f"{name}{pick_output(own).suffixes[0]}", own) for name, own in kinds.items()}
+    images = {image.resolve() for case in cases for image in case.images}
+    for case in cases:
+        place, own = places[case.name]
+        require_kind(own, case.images[0])
         if place.resolve() in images:
             raise RunError(f"{place} is one of the images; its segmentation would overwrite it, give another output")
+        if place.resolve().parent in images:
+            raise RunError(f"{place} would lie among the slices of its own series; give another output")
     return places
 
 
@@ -114,43 +152,6 @@ def weights_folder(run: Path) -> Path:
     raise RunError(
         f"{run} holds no {CARD_NAME}: training has not come to its end; start `dimlift train` again to go on"
     )
-
-
-def find_cases(inputs: Sequence[Path], channels: int) -> dict[str, tuple[Path, ...]]:
-    """Cases by name, each with its channel files in order.
-
-    Raises:
-        DataError: if nothing is found, two cases have one name, or a case has too few or too many channels.
-    """
-    files: list[Path] = []
-    for path in inputs:
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES) and not p.name.startswith("."))
-            if not found:
-                raise DataError(f"{path} holds no {' or '.join(SUFFIXES)} file; give a folder with volumes")
-            files += found
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise DataError(f"there is no file or folder {path}; check the path")
-    if not files:
-        raise DataError("no input given; name volumes or folders of volumes")
-    cases: dict[str, dict[int, Path]] = {}
-    for file in files:
-        match = _CHANNEL.match(stem_of(file))
-        name, channel = (match["case"], int(match["channel"])) if match else (stem_of(file), 0)
-        others = cases.setdefault(name, {})
-        if channel in others:
-            raise DataError(f"{file} and {others[channel]} would both be written to {name}.nii.gz; predict them apart")
-        others[channel] = file
-    for name, parts in cases.items():
-        if sorted(parts) != list(range(channels)) and not (len(parts) == 1 and 0 in parts):
-            shown = ", ".join(str(parts[channel]) for channel in sorted(parts))
-            raise DataError(
-                f"case {name} has {len(parts)} channel file(s) ({shown}), the run was trained on {channels}; "
-                f"give {name}_0000 to {name}_{channels - 1:04d}"
-            )
-    return {name: tuple(parts[channel] for channel in sorted(parts)) for name, parts in cases.items()}
 
 
 def _arm_of(run: Path, cell: str) -> str:

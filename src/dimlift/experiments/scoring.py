@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.data.cases import Case
-from dimlift.data.formats import read_file
+from dimlift.data.formats import read_grid
+from dimlift.data.masks import read_mask
 from dimlift.data.volume import voxel_sizes
 from dimlift.data.voxels import read_integers
 from dimlift.experiments.progress import Event, Progress, silent
@@ -58,8 +59,8 @@ def softmax(logits: NDArray[Any]) -> NDArray[Any]:
 def _segmentation(trained: Trained, case: Case, prediction: NDArray[Any]) -> list[Score]:
     if not isinstance(case.label, Path):
         return []
-    mask = read_file(case.label)
     preprocessing = trained.preprocessing
+    mask = read_mask(case.label, read_grid(case.images[0]), preprocessing.resample_labels)
     return score_segmentation(
         case.name,
         prediction,

@@ -40,6 +40,10 @@ class PreprocessingSection(Section):
         default="error",
         description="What to do with NaN and infinite voxels: stop, replace them, or take them out of training.",
     )
+    resample_labels: bool = Field(
+        default=False,
+        description="Resample masks that lie on another grid than their image (nearest voxel); else they are refused.",
+    )
 
 
 class SplitSection(Section):

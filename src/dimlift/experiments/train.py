@@ -50,6 +50,7 @@ def open_checked(config: TrainConfig | StudyConfig, progress: Progress = silent)
     def heard(done: int, total: int) -> None:
         progress(Event("check", share=done / max(total, 1)))
 
-    findings = check_dataset(dataset, config.preprocessing.nan_policy, heard)
+    wanted = config.preprocessing
+    findings = check_dataset(dataset, wanted.nan_policy, heard, resample_labels=wanted.resample_labels)
     raise_on_errors(findings)
     return dataset

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dimlift.data.cases import Case, Dataset, Task
-from dimlift.data.formats import channel_names, read_file, stem_of, volumes_in
+from dimlift.data.formats import by_name, channel_names, read_file, volumes_in
 from dimlift.data.layouts.description import FILE, channels_of, labels_of, read_description
 from dimlift.data.voxels import read_integers
 from dimlift.errors import DataError
@@ -20,8 +20,8 @@ def matches(path: Path) -> bool:
 
 def read(path: Path, task: Task) -> Dataset:
     """Cases by file name. Without a dataset.json every value found in a mask is a label, its name its number."""
-    masks = {stem_of(file): file for file in volumes_in(path / "labels")}
-    images = {stem_of(file): file for file in volumes_in(path / "images")}
+    masks = by_name(volumes_in(path / "labels"))
+    images = by_name(volumes_in(path / "images"))
     cases = tuple(
         Case(name, (file,), masks.get(name, path / "labels" / file.name), group=name) for name, file in images.items()
     )

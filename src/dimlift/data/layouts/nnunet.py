@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from dimlift.data.cases import Case, Dataset, Task
-from dimlift.data.formats import stem_of, suffix_of, volumes_in
+from dimlift.data.formats import by_name, stem_of, suffix_of, volumes_in
 from dimlift.data.layouts.description import FILE, channels_of, labels_of, lists_files, read_description
 
 WANTED = "nnU-Net (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json)"
@@ -37,13 +37,13 @@ def _cases(images: Path, labels: Path, channels: int, labelled: bool) -> tuple[t
     """Cases by name, and the files that are no channel of any case."""
     found: dict[str, dict[int, Path]] = {}
     unmatched = []
-    for file in volumes_in(images):
-        match = _CHANNEL.match(stem_of(file))
+    for name, file in by_name(volumes_in(images)).items():
+        match = _CHANNEL.match(name)
         if match and int(match["channel"]) < channels:
             found.setdefault(match["case"], {})[int(match["channel"])] = file
         else:
             unmatched.append(file)
-    masks = {stem_of(file): file for file in volumes_in(labels)}
+    masks = by_name(volumes_in(labels))
     unmatched += [masks[name] for name in masks if name not in found]
     cases = []
     for name, files in sorted(found.items()):

@@ -1,0 +1,1 @@
+"""DICOM in and out. `objects` alone imports pydicom, `segmentation` alone imports highdicom."""

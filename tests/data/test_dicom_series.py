@@ -1,0 +1,178 @@
+"""A DICOM series is one even, upright stack in the order of space, or it is refused with the reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pydicom = pytest.importorskip("pydicom")
+sitk = pytest.importorskip("SimpleITK")
+
+from dimlift.data.formats import read_file, read_grid, volumes_in  # noqa: E402
+from dimlift.errors import DamagedFile, DataError  # noqa: E402
+from small_series import GAP, PIXELS, SIZES, make_slices, numbered, save_slices  # noqa: E402
+
+C, S = np.cos(0.35), np.sin(0.35)
+OBLIQUE = (C, S, 0.0, -S * C, C * C, S)
+SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+
+
+@pytest.mark.parametrize("sides", [(1, 0, 0, 0, 1, 0), OBLIQUE, SAGITTAL], ids=["axial", "oblique", "sagittal"])
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_it_reads_what_itk_reads_whatever_the_files_are_called(tmp_path: Path, modality: str, sides: tuple):
+    folder = save_slices(tmp_path / "series", make_slices(numbered(), modality, sides))
+    volume = read_file(folder)
+    assert np.array_equal(volume.array, numbered() - (1024.0 if modality == "CT" else 0.0))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    image = reader.Execute()
+    assert np.array_equal(sitk.GetArrayFromImage(image).transpose(2, 1, 0), volume.array)
+    for index in ((0, 0, 0), (3, 1, 5)):
+        point = np.array(image.TransformIndexToPhysicalPoint(index)) * [-1, -1, 1]
+        assert np.allclose((volume.affine @ [*index, 1])[:3], point, atol=1e-6)
+    assert np.allclose(np.linalg.norm(volume.affine[:3, :3], axis=0), [PIXELS[1], PIXELS[0], GAP])
+    assert read_grid(folder).shape == SIZES
+    assert np.array_equal(read_grid(folder).affine, volume.affine)
+
+
+def test_each_slice_is_rescaled_by_its_own_slope(tmp_path: Path):
+    slices = make_slices(numbered(), "MR")
+    for index, one in enumerate(slices):
+        one.RescaleSlope, one.RescaleIntercept = str(index + 1), str(-index)
+    wanted = numbered() * np.arange(1, 7) - np.arange(6)
+    assert np.array_equal(read_file(save_slices(tmp_path / "series", slices)).array, wanted)
+
+
+def drop(slices: list) -> None:
+    del slices[2]
+
+
+def double(slices: list) -> None:
+    slices.append(slices[3])
+
+
+def overlay(slices: list) -> None:
+    """Another time point: own identifiers, the same places."""
+    slices += [one for one in make_slices(numbered())]
+    for one in slices:
+        one.SeriesInstanceUID, one.FrameOfReferenceUID = slices[0].SeriesInstanceUID, slices[0].FrameOfReferenceUID
+
+
+def mix(slices: list) -> None:
+    slices += make_slices(numbered())
+
+
+def mix_patients(slices: list) -> None:
+    slices[2].PatientID = "P2"
+
+
+def mix_modalities(slices: list) -> None:
+    slices[2].Modality = "SEG"
+
+
+def shift(slices: list) -> None:
+    x, y, z = slices[2].ImagePositionPatient
+    slices[2].ImagePositionPatient = [x, y, float(z) + 0.4 * GAP]
+
+
+def tilt(slices: list) -> None:
+    for index, one in enumerate(slices):
+        x, y, z = one.ImagePositionPatient
+        one.ImagePositionPatient = [x, float(y) + index * GAP * np.tan(np.radians(12)), z]
+
+
+def turn(slices: list) -> None:
+    slices[2].ImageOrientationPatient = [1, 0, 0, 0, 0, 1]
+
+
+def rescale(slices: list) -> None:
+    slices[2].PixelSpacing = [0.8, 1.1]
+
+
+def resize(slices: list) -> None:
+    slices[2].Rows, slices[2].PixelData = 4, slices[2].PixelData[: 4 * 4 * 2]
+
+
+def lose_place(slices: list) -> None:
+    del slices[2].ImagePositionPatient
+
+
+def bend(slices: list) -> None:
+    for one in slices:
+        one.ImageOrientationPatient = [1, 0, 0, 0.2, 1, 0]
+
+
+def stack(slices: list) -> None:
+    slices[2].NumberOfFrames = 3
+
+
+def colour(slices: list) -> None:
+    slices[2].SamplesPerPixel, slices[2].PhotometricInterpretation = 3, "RGB"
+
+
+def cut_pixels(slices: list) -> None:
+    slices[2].PixelData = slices[2].PixelData[:-8]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (drop, r"lacks 1 slice between .*\.dcm and .*\.dcm \(a gap of 6\.60 mm where 3\.30 mm"),
+        (double, "holds the same slice under 2 names"),
+        (overlay, "holds two slices at one place.*time or of several echoes"),
+        (mix, "holds files of several series.*folder of its own"),
+        (mix_patients, "holds files of several patients"),
+        (mix_modalities, "of several modalities .Modality CT in 5 files, SEG in 1"),
+        (shift, r"uneven gaps between slices, of 1\.980 to 4\.620 mm"),
+        (tilt, r"leans by 12\.00 degrees .tilted gantry"),
+        (turn, "turned against the other slices"),
+        (rescale, r"pixels of 0\.8 x 1\.1 mm"),
+        (resize, "of several sizes"),
+        (lose_place, "without ImagePositionPatient: nobody can say where it lies"),
+        (bend, "no pair of perpendicular unit vectors"),
+        (stack, "several frames in one file"),
+        (colour, "RGB pixels"),
+        (cut_pixels, "holds 32 bytes of pixels, its header asks for 40"),
+    ],
+)
+def test_what_is_no_even_upright_stack_is_refused(tmp_path: Path, fault, message: str):
+    slices = make_slices(numbered())
+    fault(slices)
+    with pytest.raises(DataError, match=message):
+        read_file(save_slices(tmp_path / "series", slices))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
+def test_a_cut_file_is_refused(tmp_path: Path, share: float):
+    folder = save_slices(tmp_path / "series", make_slices(numbered()))
+    path = sorted(folder.iterdir())[2]
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(DataError, match=path.name):
+        read_file(folder)
+
+
+def test_rounded_positions_are_even_enough(tmp_path: Path):
+    slices = make_slices(numbered(), sides=OBLIQUE)
+    for one in slices:
+        one.ImagePositionPatient = [f"{float(value):.2f}" for value in one.ImagePositionPatient]
+    read_file(save_slices(tmp_path / "series", slices))
+
+
+def test_one_file_of_a_series_is_not_taken_for_the_series(tmp_path: Path):
+    folder = save_slices(tmp_path / "series", make_slices(numbered()))
+    with pytest.raises(DataError, match="one file of a DICOM series"):
+        read_file(sorted(folder.iterdir())[0])
+
+
+def test_a_folder_of_series_holds_volumes(tmp_path: Path):
+    for name in ("anna", "bert"):
+        save_slices(tmp_path / name, make_slices(numbered()))
+    (tmp_path / "notes").mkdir()
+    assert [path.name for path in volumes_in(tmp_path)] == ["anna", "bert"]
+
+
+def test_something_else_that_is_called_dcm_is_refused(tmp_path: Path):
+    folder = save_slices(tmp_path / "series", make_slices(numbered()))
+    (folder / "x.dcm").write_bytes(b"<html>" * 100)
+    with pytest.raises(DamagedFile, match=r"x\.dcm: is no whole DICOM file"):
+        read_file(folder)
