@@ -1,5 +1,6 @@
 """Which slices a slice hears of, through each way of attending; what a window reaches; how layers are registered."""
 
+import copy
 import threading
 
 import pytest
@@ -68,6 +69,27 @@ def test_attention_written_out_does_what_the_one_call_does(register, window, tur
         grads.append(torch.autograd.grad(outs[-1].square().sum(), x)[0])
     torch.testing.assert_close(*outs)
     torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("window", [2, "joint"])
+def test_a_set_of_tokens_is_that_of_all_slices_in_the_window(window):
+    """Not more: the call inside the layer is not laid side by side once more."""
+    from timm.models.xcit import XCA
+
+    layer = nn.Sequential(XCA(8, 2)).double()
+    for fused in (True, False):
+        layer[0].fused_attn = fused
+        batch, depth, extra = 1, 4, 4
+        x = torch.randn(batch, depth, extra, 5, 8, dtype=torch.float64)
+        size = depth if window == "joint" else window
+        with torch.no_grad():
+            joined = x.transpose(1, 2).reshape(-1, size * 5, 8)  # (extra * windows, tokens of the window, channels)
+            wanted = XCA.forward(layer[0], joined).reshape(batch, extra, depth, 5, 8).transpose(1, 2)
+            spanning = copy.deepcopy(layer)
+            let_span(spanning, window)
+            with folded_as(Fold(batch, depth, batch * depth)), Spanning(DepthPlan(attention=window), False):
+                given = spanning(x.flatten(0, 2)).view_as(x)
+        torch.testing.assert_close(given, wanted)
 
 
 @pytest.mark.parametrize("way", ["written", "set"])

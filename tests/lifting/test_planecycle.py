@@ -6,7 +6,7 @@ import torch
 import dimlift
 from dimlift import DepthPlan
 from dimlift.errors import CannotLift, PlanError
-from dimlift.lifting.fold import Fold, folded_as
+from dimlift.lifting.fold import Fold, current_fold, folded_as
 from lifting.families import build
 from lifting.test_attention_laws import OTHERS, PLAIN
 
@@ -79,6 +79,15 @@ def test_rotary_positions_are_those_of_the_plane():
         block(x, rope=of_slice)
     nearest = of_slice.view(height, width, -1)[[0, 0, 1, 1, 1]].flatten(0, 1)
     torch.testing.assert_close(given[1], nearest)
+
+
+def test_inside_a_turned_block_the_planes_are_the_slices():
+    _, blocks, _ = blocks_of("vit_tiny_patch16_224")
+    seen = []
+    blocks[1].attn.register_forward_pre_hook(lambda *a: seen.append(current_fold().depth))
+    with torch.no_grad(), folded_as(Fold(1, 2, 2, grid=(3, 4))):
+        blocks[1](torch.randn(2, 13, 48, dtype=torch.float64))
+        assert (seen, current_fold().depth) == ([3], 2)
 
 
 def test_the_certificate_says_which_block_works_where():

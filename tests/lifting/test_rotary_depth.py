@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import dimlift
 from dimlift import DepthPlan
 from dimlift.errors import CannotLift
 from dimlift.lifting.fold import Fold, folded_as
-from dimlift.lifting.talk.rotary import turn
+from dimlift.lifting.talk.rotary import DepthAngles, turn
 from lifting.families import build
 from lifting.test_attention_laws import PLAIN
 
@@ -63,6 +64,16 @@ def test_only_the_distance_between_slices_counts(halves):
     for gap in range(depth):
         torch.testing.assert_close(scores.diagonal(gap), scores[0, gap].expand(depth - gap))
     assert (scores[0] - scores[0, 0]).abs().amax() > 1e-3
+
+
+@pytest.mark.parametrize("halves", [True, False])
+def test_within_a_slice_nothing_turns(halves):
+    q, k, v = torch.randn(3, 6, 2, 5, 8, dtype=torch.float64)
+    gate = torch.full((1,), 0.7, dtype=torch.float64)
+    with folded_as(Fold(2, 3, 6)), DepthAngles(gate, halves):
+        given = [F.scaled_dot_product_attention(q, k, v), F.scaled_dot_product_attention(query=q, key=k, value=v)]
+    for answer in given:
+        torch.testing.assert_close(answer, F.scaled_dot_product_attention(q, k, v))
 
 
 @pytest.mark.parametrize("halves", [True, False])

@@ -102,12 +102,12 @@ class PairsOfSlices(TorchFunctionMode):
         return x.unflatten(0, (self.fold.batch, self.fold.depth, -1)).index_select(1, index).flatten(0, 2)
 
     def _of_pairs(self, x: Tensor, *shape: Any) -> tuple[Any, ...]:
-        """A shape that counts on B*D*E in front, where there are B*pairs*E."""
+        """A shape for scores that counts on B*D*E in front, where there are B*pairs*E."""
         sizes = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else list(shape)
         pairs, depth = len(self.asking), self.fold.depth
-        known = math.prod(size for size in sizes if size != -1)
-        wrong = sizes[0] != -1 and sizes[0] * pairs % depth == 0 and x.shape[0] != sizes[0]
-        if wrong and (known * pairs == x.numel() * depth or (-1 in sizes and sizes[0] * pairs == x.shape[0] * depth)):
+        scores = x.ndim >= 4 and x.shape[0] % (self.fold.batch * pairs) == 0 and sizes[0] % depth == 0
+        given, wanted = (x.shape[0], sizes[0]) if -1 in sizes else (x.numel(), math.prod(sizes))
+        if scores and wanted * pairs == given * depth:
             sizes[0] = sizes[0] * pairs // depth
         return (x, *sizes)
 
