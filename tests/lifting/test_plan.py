@@ -116,3 +116,28 @@ def test_a_convolution_nobody_described_is_named_with_the_way_out():
 
     with pytest.raises(CannotLift, match=r"0 is a Odd.*register_convolution\('Odd'"):
         dimlift.lift(nn.Sequential(Odd(3, 4, 3)))
+
+
+@pytest.mark.parametrize("kernel", [3, 4, 5])
+def test_a_stem_of_tubelets_answers_for_their_middle_slices(kernel):
+    """Any first layer will do, also one that does not patchify; nothing behind it talks."""
+    lifted = dimlift.lift("timm:test_resnet", DepthPlan(kernel=kernel, stride="stem"), features_only=True).eval()
+    slices, constancy = lifted.certificate.claims
+    assert constancy.claimed
+    assert slices.claimed == bool(kernel % 2)
+    assert [layer.name for layer in lifted.certificate.layers] == ["conv1.0"]
+    assert {stride[0] for stride in lifted.strides} == {kernel}
+    volume = torch.randn(1, 3, 2 * kernel + 1, 32, 32)  # the last tubelet repeats the last slice
+    flat = dimlift.lift("timm:test_resnet", DepthPlan(kernel=1), features_only=True, certify=False).eval()
+    flat.network.load_state_dict(dimlift.flatten(lifted))
+    with torch.no_grad():
+        found, wanted = lifted(volume)[-1], flat(volume)[-1]
+    assert found.shape[2] == 3
+    if kernel % 2:
+        middles = [kernel // 2, kernel + kernel // 2, 2 * kernel]
+        torch.testing.assert_close(found, wanted[:, :, middles], rtol=1e-3, atol=1e-4)
+
+
+def test_a_stem_wants_a_number_of_slices():
+    with pytest.raises(PlanError, match=r"stride='stem' wants the slices of a tubelet as the kernel, got 'cubic'"):
+        DepthPlan(kernel="cubic", stride="stem")

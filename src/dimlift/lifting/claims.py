@@ -8,7 +8,8 @@ from dimlift.lifting.plan import DepthPlan
 def unclaimed(plan: DepthPlan, places: list[Place]) -> dict[str, str]:
     """For each law that is not promised, the reason.
 
-    "slices": every slice answers as in 2D, on any volume. "constancy": a volume of one slice repeated does.
+    "slices": every slice (of a plan of tubelets in the stem alone: the middle one of each) answers as in 2D, on any
+    volume. "constancy": a volume of one slice repeated does.
     """
     reasons: dict[str, str] = {}
     if any(place.axes != ("depth",) for place in places):
@@ -29,7 +30,7 @@ def _slices_reason(plan: DepthPlan, places: list[Place]) -> str:
         return f"profile {plan.profile if isinstance(plan.profile, str) else 'of your own'} blends slices"
     if any(place.k % 2 == 0 for place in places):
         return "an even depth kernel has no middle slice"
-    if any(place.tubelets for place in places):
+    if any(place.tubelets for place in places) and plan.stride != "stem":
         return "tubelets reduce depth"
     if any(factor > 1 for factor in plan.reduce):
         return "depth is reduced"

@@ -62,6 +62,17 @@ def image_channels(network: nn.Module) -> int:
     return next(iter(image_readers(network).values())).in_channels
 
 
+def share_colours(readers: dict[str, nn.Conv2d]) -> None:
+    """Give every input of the first kernels the mean of its colours: the channels of a scan are none.
+
+    Standardised kernels stay as they are, since their statistics are those of the colours.
+    """
+    for name, conv in readers.items():
+        if kind_of(conv, name).gain is None:
+            weight = conv.weight.detach().mean(1, keepdim=True).expand_as(conv.weight).contiguous()
+            conv.weight = nn.Parameter(weight, requires_grad=conv.weight.requires_grad)
+
+
 class Normalisation:
     """(x - mean) / std inside the lifted network, so that it reads intensities as the 2D network's images had them.
 

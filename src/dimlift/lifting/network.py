@@ -10,7 +10,7 @@ from torch import nn
 
 from dimlift.errors import CannotLift, PlanError
 from dimlift.lifting.build import build, plan_fits
-from dimlift.lifting.intake import Normalisation, image_channels
+from dimlift.lifting.intake import Normalisation, image_channels, image_readers, share_colours
 from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.sizes import resize
@@ -23,6 +23,7 @@ def lift(
     plan: DepthPlan = DepthPlan(),  # noqa: B008 - a frozen value
     *,
     in_channels: int | None = None,
+    colours: bool = True,
     pretrained: bool | None = None,
     download: bool = False,
     weights: str | Path | None = None,
@@ -44,6 +45,7 @@ def lift(
             ("timm:resnet18", "transformers:FOLDER", "smp:Unet/resnet18", "packaged:efficientnet_lite0").
         plan: how its slices talk.
         in_channels: channels of the volumes; those of the 2D network if not given.
+        colours: False shares the first kernel's colours equally among the channels, also where a volume has as many.
         pretrained: for a name, read the source's own weights; False draws random ones. If not said, only packaged
             networks come with theirs.
         download: allow the source to fetch them if they are not on this machine.
@@ -99,6 +101,8 @@ def lift(
         plan_fits(flat, plan)
         if image_size is not None:
             resize(flat, image_size)
+    if not colours:
+        share_colours(image_readers(flat))
     lifted = build(
         flat,
         info,

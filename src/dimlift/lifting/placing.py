@@ -8,6 +8,7 @@ from torch import nn
 from dimlift.errors import PlanError, UnknownName
 from dimlift.kernels.profiles import Profile
 from dimlift.kernels.turned import INFLATIONS, TURNED
+from dimlift.lifting.intake import image_readers
 from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.stages import Stage
 from dimlift.lifting.talk.families import family_of
@@ -49,7 +50,8 @@ def place_convolutions(network: nn.Module, plan: DepthPlan, stages: list[Stage])
         if k == 1:
             continue
         cubic = conv.kernel_size == (k, k)
-        tubelets = plan.stride == "kernel" and _patchifies(conv) and not _inside_attention(network, name)
+        patches = plan.stride == "kernel" and _patchifies(conv) and not _inside_attention(network, name)
+        tubelets = patches or plan.stride == "stem"
         profile = "centre" if plan.profile in TURNED and not cubic else plan.profile
         places.append(Place(name, k, plan.axes if cubic else ("depth",), tubelets, plan.factorised, profile))
     turns = plan.axes != ("depth",) or plan.profile in TURNED
@@ -66,6 +68,13 @@ def place_convolutions(network: nn.Module, plan: DepthPlan, stages: list[Stage])
 def _sizes(
     network: nn.Module, convolutions: Mapping[str, nn.Conv2d], plan: DepthPlan, stages: list[Stage]
 ) -> dict[str, int]:
+    if plan.stride == "stem" and isinstance(plan.kernel, int):
+        readers = image_readers(network)
+        if not readers:
+            raise PlanError(
+                "stride='stem' lets the first convolution talk, and none reads the image; use stride='none'"
+            )
+        return dict.fromkeys(readers, plan.kernel)
     if plan.kernel == "cubic":
         return {name: max(conv.kernel_size) for name, conv in convolutions.items()}
     if isinstance(plan.kernel, int):

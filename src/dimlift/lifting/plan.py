@@ -11,7 +11,7 @@ from dimlift.kernels.turned import INFLATIONS, TURNED
 from dimlift.lifting.spacing import depth_by_stage
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "stride": ("none", "kernel"),
+    "stride": ("none", "kernel", "stem"),
     "pool": ("slice", "joint"),
     "norm": ("slice", "joint"),
     "head": ("mean", "max", "attention", "none"),
@@ -30,7 +30,8 @@ class DepthPlan:
         profile: "average" | "centre" | "gaussian" | "gaussian:SIGMA" | "box3" | "kienzle_1g_as_published" | a function
             of k that gives k shares summing to one; or "acs" | "soft_acs" | "random", which are no profiles.
         axes: axes the profile is laid along. More than depth needs cubic kernels; other layers then use depth only.
-        stride: "kernel" lets patchifying convolutions (kernel == stride) take tubelets: depth shrinks there.
+        stride: "kernel" lets patchifying convolutions (kernel == stride) take tubelets: depth shrinks there. "stem":
+            the first convolution alone talks, whatever it is, and takes tubelets of `kernel` slices (TransSeg).
         reduce: averaging over so many slices (the last group may be smaller) after each stage, before its map is
             handed out. Stages are the entries of feature_info; stages not named keep their depth.
         attention: "slice" | "joint" | int | "planecycle": tokens of one slice; of all slices; of windows of so many
@@ -46,7 +47,7 @@ class DepthPlan:
     kernel: int | Literal["cubic"] | Mapping[str, int] = 3
     profile: str | Profile = "centre"
     axes: tuple[str, ...] = ("depth",)
-    stride: Literal["none", "kernel"] = "none"
+    stride: Literal["none", "kernel", "stem"] = "none"
     reduce: tuple[int, ...] = (1, 1, 1, 1)
     attention: Literal["slice", "joint", "planecycle"] | int = "slice"
     pool: Literal["slice", "joint"] = "slice"
@@ -91,6 +92,10 @@ class DepthPlan:
             sizes = list(self.kernel.values())
         else:
             sizes = [self.kernel]
+        if self.stride == "stem" and not isinstance(self.kernel, int):
+            raise PlanError(
+                f"stride='stem' wants the slices of a tubelet as the kernel, got {self.kernel!r}; give a number"
+            )
         for size in sizes:
             if not _positive(size):
                 raise PlanError(f"a depth kernel is a whole number from 1 upwards, got {size!r}")

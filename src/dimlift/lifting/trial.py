@@ -144,6 +144,9 @@ def _expected(flat: Tensor, deep: Tensor, plan: DepthPlan, repeated: bool) -> Te
     """What the lifted network should answer, in its own shape; None if slices have no counterpart."""
     if repeated:
         flat = flat[:1].expand_as(flat)
+    elif plan.stride == "stem" and isinstance(plan.kernel, int):  # a tubelet answers for its middle slice
+        runs = range(plan.kernel // 2, len(flat) + plan.kernel // 2, plan.kernel)
+        flat = flat[[min(middle, len(flat) - 1) for middle in runs]]
     if deep.ndim == 5:  # maps
         depth = deep.shape[2]
         if depth != flat.shape[0]:

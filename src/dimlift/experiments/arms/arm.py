@@ -80,8 +80,10 @@ class PlanSection(Section):
     axes: tuple[Literal["depth", "height", "width"], ...] = Field(
         default=("depth",), description="Axes to inflate along; more than one needs cubic kernels."
     )
-    stride: Literal["none", "kernel"] = Field(
-        default="none", description="`kernel`: patchifying convolutions also stride in depth (tubelets)."
+    stride: Literal["none", "kernel", "stem"] = Field(
+        default="none",
+        description="`kernel`: patchifying convolutions also stride in depth (tubelets); `stem`: the first convolution "
+        "alone talks, and strides by `kernel` slices.",
     )
     reduce: tuple[int, ...] = Field(default=(1, 1, 1, 1), description="Average pooling over depth after each stage.")
     attention: Literal["slice", "joint", "planecycle"] | int = Field(
