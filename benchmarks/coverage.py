@@ -17,6 +17,7 @@ import gc
 import json
 import multiprocessing
 import resource
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -192,9 +193,89 @@ def read(out: Path) -> dict[str, dict[str, Any]]:
     return {line["name"]: line for line in lines}
 
 
+def page(lines: dict[str, dict[str, Any]], files: dict[str, str], sizes: dict[str, int], version: str) -> str:
+    """docs/coverage.md, from what is in the file of results."""
+    holds = [line for line in lines.values() if line["status"] == "holds"]
+    fails = [line for line in lines.values() if line["status"] == "fails"]
+    ended = [line for line in lines.values() if line["status"] == "not run"]
+    double = [line for line in holds if line["dtype"] == "float64"]
+    rounding = [line for line in double if not line["float32"].startswith("nothing shown")]
+    silent = [line for line in holds if not line["talking"]]
+    reduced = [line for line in holds if line["options"]]
+    single = [max(line["slices"], line["constancy"]) for line in holds if line["dtype"] == "float32"]
+    tried = len(holds) + len(fails)
+    text = [
+        "# Which networks of timm can be lifted",
+        "",
+        wrapped(
+            f"`dimlift.lift` on the names of `timm.list_models()` ({len(files)} in timm {version}), with random weights, "
+            "at the smallest image each takes, on volumes of three slices. Law 1: with the centre profile every slice "
+            "answers as in 2D. Law 2: with the average profile a volume of one repeated slice answers as in 2D on every "
+            'slice. Answers are compared slice by slice (`head="none"`), attention stays within slices.'
+        ),
+        "",
+        "| | networks |",
+        "|---|--:|",
+        f"| in timm | {len(files)} |",
+        f"| tried | {tried} |",
+        f"| both laws hold | {len(holds)} ({100 * len(holds) / max(tried, 1):.1f} % of those tried) |",
+        f"| cannot be lifted, or a law does not hold | {len(fails)} |",
+        f"| started, but ended by a limit of time or memory | {len(ended)} |",
+        f"| not run yet | {len(files) - len(lines)} |",
+        "",
+        wrapped(
+            f"{len(single)} networks hold in float32, where 1e-4 is allowed; the largest error among them is "
+            f"{max(single, default=0):.1e}. {len(double)} were tried in float64 as well, where 1e-9 is allowed: in "
+            f"{len(double) - len(rounding)} of them too little of the image arrives at the answer of the random network "
+            f"to be told from rounding in float32, in {len(rounding)} rounding alone is more than 1e-4. In {len(silent)} "
+            "no convolution talks, since they cut patches without one: only slice by slice was tried there. "
+            f"{len(reduced)} of more than {LARGE / 1e9} billion parameters ran at reduced depth."
+        ),
+        "",
+        "Networks run from the smallest to the largest, so those not run yet are the largest. The figures come from",
+        "",
+        "```",
+        "OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/coverage.py",
+        "```",
+        "",
+        wrapped(
+            "which goes on where it was stopped (`runs/coverage.jsonl`) and writes this page again. `make test` tries "
+            "both laws in float64 for the smallest architecture of every model file that takes no seconds, `make "
+            "test-all` for all."
+        ),
+        "",
+    ]
+    if fails or ended:
+        text += ["## What does not hold, and why", "", "| network | reason |", "|---|---|"]
+        text += [f"| {line['name']} | {_cell(line['reason'])} |" for line in [*fails, *ended]] + [""]
+    text += [
+        "## By model file",
+        "",
+        "| model file | networks | hold | do not | ended by a limit | not run yet | largest that holds, in millions |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for file in sorted(set(files.values())):
+        names = [name for name in files if files[name] == file]
+        counts = [sum(line["file"] == file for line in group) for group in (holds, fails, ended)]
+        largest = max((sizes[line["name"]] for line in holds if line["file"] == file), default=0)
+        numbers = [len(names), *counts, len(names) - sum(counts)]
+        text.append(f"| {file} | {' | '.join(map(str, numbers))} | {largest / 1e6:.1f} |")
+    return "\n".join(text) + "\n"
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines of the house's length."""
+    return textwrap.fill(text, 120, break_on_hyphens=False)
+
+
+def _cell(reason: str) -> str:
+    return " ".join(reason.split()).replace("|", "/")[:300]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/coverage.jsonl"))
+    parser.add_argument("--page", type=Path, default=Path("docs/coverage.md"))
     parser.add_argument("--names", nargs="*", help="only these")
     parser.add_argument("--smallest", action="store_true", help="only the smallest architecture of each model file")
     parser.add_argument("--again", choices=("failed", "all"), help="run these again")
@@ -235,6 +316,8 @@ def main() -> None:
         with chosen.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
+    lines = {name: line for name, line in read(chosen.out).items() if name in files}
+    chosen.page.write_text(page(lines, files, sizes, timm.__version__), encoding="utf-8")
 
 
 if __name__ == "__main__":
