@@ -208,10 +208,10 @@ def page(lines: dict[str, dict[str, Any]], files: dict[str, str], sizes: dict[st
         "# Which networks of timm can be lifted",
         "",
         wrapped(
-            f"`dimlift.lift` on the names of `timm.list_models()` ({len(files)} in timm {version}), with random weights, "
-            "at the smallest image each takes, on volumes of three slices. Law 1: with the centre profile every slice "
-            "answers as in 2D. Law 2: with the average profile a volume of one repeated slice answers as in 2D on every "
-            'slice. Answers are compared slice by slice (`head="none"`), attention stays within slices.'
+            f"`dimlift.lift` on the names of `timm.list_models()` ({len(files)} in timm {version}), with random "
+            "weights, at the smallest image each takes, on volumes of three slices. Law 1: with the centre profile "
+            "every slice answers as in 2D. Law 2: with the average profile a volume of one repeated slice answers as "
+            'in 2D on every slice. Answers are compared slice by slice (`head="none"`), attention stays within slices.'
         ),
         "",
         "| | networks |",
@@ -226,10 +226,10 @@ def page(lines: dict[str, dict[str, Any]], files: dict[str, str], sizes: dict[st
         wrapped(
             f"{len(single)} networks hold in float32, where 1e-4 is allowed; the largest error among them is "
             f"{max(single, default=0):.1e}. {len(double)} were tried in float64 as well, where 1e-9 is allowed: in "
-            f"{len(double) - len(rounding)} of them too little of the image arrives at the answer of the random network "
-            f"to be told from rounding in float32, in {len(rounding)} rounding alone is more than 1e-4. In {len(silent)} "
-            "no convolution talks, since they cut patches without one: only slice by slice was tried there. "
-            f"{len(reduced)} of more than {LARGE / 1e9} billion parameters ran at reduced depth."
+            f"{len(double) - len(rounding)} of them too little of the image arrives at the answer of the random "
+            f"network to be told from rounding in float32, in {len(rounding)} rounding alone is more than 1e-4. In "
+            f"{len(silent)} no convolution talks, since they cut patches without one: only slice by slice was tried "
+            f"there. {len(reduced)} of more than {LARGE / 1e9} billion parameters ran at reduced depth."
         ),
         "",
         "Networks run from the smallest to the largest, so those not run yet are the largest. The figures come from",

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from dimlift.errors import CannotLift, PlanError
-from dimlift.lifting.certificate import Certificate, Layer, some_names
+from dimlift.lifting.certificate import Certificate, Claim, Layer, some_names
 from dimlift.lifting.claims import unclaimed
+from dimlift.lifting.culprit import mixing_layer
+from dimlift.lifting.hands import lend_hands
 from dimlift.lifting.hearing import hearing_attention
 from dimlift.lifting.intake import Normalisation, image_channels, image_readers, refine_stem
 from dimlift.lifting.lifted import Lifted
@@ -98,7 +100,8 @@ def build(
 
     places = plan_fits(flat, plan)
     _normalise(lifted, normalisation, readers)
-    layers = _let_convolutions_talk(lifted, places, readers)
+    layers = [Layer(name, "by a registered hand") for name in lend_hands(flat)]
+    layers += _let_convolutions_talk(lifted, places, readers)
     layers += _reduce(lifted)
     layers += _let_calls_span(lifted, places, readers)
     lifted.attention_within_slices = _describe(lifted, sizes if trial is None else [trial.size])
@@ -261,10 +264,25 @@ def _certify(
         if not claim.holds:
             raise CannotLift(
                 f"{lifted.source or type(lifted.network).__name__}: the law of {claim.law} should hold under this "
-                f"plan, but its error is {claim.error} (allowed {claim.tolerance}); a layer mixes slices in a way that "
-                "is not known here. certify=False lifts it all the same"
+                f"plan, but its error is {claim.error} (allowed {claim.tolerance}); {_blame(lifted, trial, claims)}. "
+                "certify=False lifts it all the same"
             )
     return certificate
+
+
+def _blame(lifted: Lifted, trial: Trial, claims: tuple[Claim, ...]) -> str:
+    apart = next(claim.claimed for claim in claims if claim.law == "slices")
+    found = (mixing_layer(lifted, trial, True) if apart else None) or mixing_layer(lifted, trial, False)
+    if found is None:
+        return (
+            "slices do not mix anywhere, so a convolution answers otherwise than in 2D: look at what its class was "
+            "registered as with dimlift.lifting.talk.convolution.register_convolution"
+        )
+    name, kind = found
+    return (
+        f"slices mix in {name} ({kind}) in a way that is not known; teach it once with "
+        f"dimlift.lifting.hands.register_layer('{kind}', hand), whose hand changes such a layer in place"
+    )
 
 
 def _notes(lifted: Lifted, trial: Trial, woken: tuple[str, ...]) -> tuple[str, ...]:
