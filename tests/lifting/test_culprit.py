@@ -9,7 +9,7 @@ from dimlift import DepthPlan
 from dimlift.errors import CannotLift
 from dimlift.lifting import hands
 from dimlift.lifting.hands import register_layer
-from dimlift.lifting.talk import mixing
+from dimlift.lifting.talk import full_kernels
 
 
 class Rolled(nn.Module):
@@ -59,7 +59,8 @@ def test_what_happens_between_layers_is_their_owners_doing():
 
 
 def test_a_wrong_convolution_is_named(monkeypatch):
-    monkeypatch.setattr(mixing, "reach", lambda k: range(0, k))  # the window one slice too far
+    right = full_kernels.convolve_full
+    monkeypatch.setattr(full_kernels, "convolve_full", lambda x, kernel, how: right(x, kernel.roll(1, 2), how))
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 2, 3))
     with pytest.raises(CannotLift, match=r"slices mix in 1 \(TalkingConvolution\)"):
         dimlift.lift(network)
