@@ -64,7 +64,7 @@ def test_what_needs_a_convolution_there_says_so(known):
         dimlift.lift(Shuffled(), in_channels=1)
     with pytest.raises(PlanError, match="leave stem_stride out"):
         dimlift.lift(Shuffled(), stem_stride=1)
-    with pytest.raises(CannotLift, match="not read by a convolution, which could take a window"):
+    with pytest.raises(PlanError, match="none reads the image"):
         tubelet_encoder("timm:tresnet_m", 3, certify=False)
 
 
