@@ -8,8 +8,16 @@ import pytest
 pydicom = pytest.importorskip("pydicom")
 sitk = pytest.importorskip("SimpleITK")
 
+from small_files import save  # noqa: E402
+from test_geometry_is_exact import make_preprocessing  # noqa: E402
+
+from dimlift.data.check import check_dataset  # noqa: E402
+from dimlift.data.dataset import open_dataset  # noqa: E402
 from dimlift.data.formats import read_file, read_grid, volumes_in  # noqa: E402
-from dimlift.errors import DamagedFile, DataError  # noqa: E402
+from dimlift.data.inputs import find_inputs  # noqa: E402
+from dimlift.data.masks import read_mask  # noqa: E402
+from dimlift.data.normalisation import Normalisation  # noqa: E402
+from dimlift.errors import DamagedFile, DataError, GeometryMismatch  # noqa: E402
 from small_series import GAP, PIXELS, SIZES, make_slices, numbered, save_slices  # noqa: E402
 
 C, S = np.cos(0.35), np.sin(0.35)
@@ -176,3 +184,51 @@ def test_something_else_that_is_called_dcm_is_refused(tmp_path: Path):
     (folder / "x.dcm").write_bytes(b"<html>" * 100)
     with pytest.raises(DamagedFile, match=r"x\.dcm: is no whole DICOM file"):
         read_file(folder)
+
+
+def test_a_dataset_of_series_with_masks_made_on_their_nifti_twins(tmp_path: Path):
+    """A converter flips the rows: the mask lies on other axes of the same grid, and is turned back."""
+    for index in range(3):
+        stored = np.random.default_rng(index).integers(0, 900, SIZES)
+        folder = save_slices(tmp_path / "images" / f"p{index}", make_slices(stored, "MR", patient=f"P{index}"))
+        affine = read_grid(folder).affine
+        mask = np.random.default_rng(index).integers(0, 3, SIZES).astype(np.uint8)
+        flip = np.diag([1.0, -1.0, 1.0, 1.0])
+        flip[1, 3] = SIZES[1] - 1
+        save(tmp_path / "labels" / f"p{index}.nii.gz", mask[:, ::-1], affine @ flip)
+        assert np.array_equal(read_mask(tmp_path / "labels" / f"p{index}.nii.gz", read_grid(folder)).array, mask)
+    dataset = open_dataset(tmp_path)
+    assert [case.images[0].name for case in dataset.cases] == ["p0", "p1", "p2"]
+    assert check_dataset(dataset) == []
+    before = dataset.manifest_hash()
+    path = sorted((tmp_path / "images" / "p1").iterdir())[0]
+    path.rename(path.with_name("renamed.dcm"))
+    assert open_dataset(tmp_path).manifest_hash() == before
+    save_slices(tmp_path / "images" / "p2", make_slices(np.full(SIZES, 7), "MR"))
+    assert open_dataset(tmp_path).manifest_hash() != before
+
+
+def test_one_patient_under_two_names_is_found_by_its_number(tmp_path: Path):
+    for index, patient in enumerate(["P0", "P1", "P0"]):
+        stored = np.random.default_rng(index).integers(0, 900, SIZES)
+        folder = save_slices(tmp_path / "images" / f"p{index}", make_slices(stored, "MR", patient=patient))
+        save(tmp_path / "labels" / f"p{index}.nii.gz", np.ones(SIZES, np.uint8), read_grid(folder).affine)
+    (finding,) = check_dataset(open_dataset(tmp_path))
+    assert (finding.level, Path(finding.file).name) == ("error", "p2")
+    assert "same patient as" in finding.finding
+    assert "P0" not in f"{finding.finding}{finding.remedy}"
+
+
+def test_channels_are_series_of_their_own_on_one_grid(tmp_path: Path):
+    for channel in range(2):
+        save_slices(tmp_path / f"anna_{channel:04d}", make_slices(numbered() + channel, "MR"))
+    (case,) = find_inputs([tmp_path], ["T1", "T2"])
+    preprocessing = make_preprocessing(channels=("T1", "T2"), normalisation=(Normalisation("none"),) * 2)
+    assert preprocessing.read_image(case.images).image.shape[0] == 2
+    moved = make_slices(numbered(), "MR")
+    for one in moved:
+        x, y, z = one.ImagePositionPatient
+        one.ImagePositionPatient = [float(x) + 1.1, y, z]
+    save_slices(tmp_path / "anna_0001", moved)
+    with pytest.raises(GeometryMismatch, match=r"1\.00 voxels"):
+        preprocessing.read_image(case.images)

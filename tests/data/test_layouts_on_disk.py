@@ -131,7 +131,7 @@ def test_a_folder_of_something_else(tmp_path: Path):
     with pytest.raises(DataError, match="no such folder"):
         open_dataset(tmp_path / "absent")
     with pytest.raises(UnknownName, match=", ".join(sorted(["auto", *LAYOUTS]))):
-        open_dataset(tmp_path, layout="bids")
+        open_dataset(tmp_path, layout="xnat")
     with pytest.raises(UnknownName, match="regression"):
         open_dataset(tmp_path, task="segmentate")  # type: ignore[arg-type]
 

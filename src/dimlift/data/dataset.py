@@ -5,7 +5,7 @@ from typing import Protocol, get_args
 
 from dimlift.data.cases import Case, Dataset, Task
 from dimlift.data.findings import Finding
-from dimlift.data.layouts import decathlon, folders, nnunet, table
+from dimlift.data.layouts import bids, decathlon, folders, nnunet, table
 from dimlift.errors import UnknownName
 
 __all__ = ["LAYOUTS", "Case", "Dataset", "Layout", "Task", "open_dataset"]
@@ -24,7 +24,7 @@ class Layout(Protocol):
         """The dataset. Raises: DataError if it is laid out like this but cannot be understood."""
 
 
-LAYOUTS: dict[str, Layout] = {"csv": table, "nnunet": nnunet, "decathlon": decathlon, "folders": folders}
+LAYOUTS: dict[str, Layout] = {"csv": table, "nnunet": nnunet, "decathlon": decathlon, "bids": bids, "folders": folders}
 """In the order they are tried."""
 
 

@@ -14,7 +14,14 @@ from dimlift.data.formats import read_file
 from dimlift.data.masks import fit_mask
 from dimlift.data.orientation import canonical_spacing
 from dimlift.data.volume import Volume, require_same_grid
-from dimlift.data.voxels import NanPolicy, count_non_finite, non_finite_finding, read_integers, require_listed
+from dimlift.data.voxels import (
+    NanPolicy,
+    count_labels,
+    count_non_finite,
+    non_finite_finding,
+    read_integers,
+    require_listed,
+)
 from dimlift.errors import DataError
 
 _VOXELS_MEASURED = 50_000
@@ -92,7 +99,7 @@ def _look_at_mask(path: Path, image: Volume | None, dataset: Dataset, seen: Look
     seen.findings += mask.remarks
     try:
         values = read_integers(mask)
-        seen.values.update(np.unique(values).tolist())
+        seen.values.update(count_labels(values))
         ignore = [] if dataset.ignore is None else [dataset.ignore]
         require_listed(path, values, [0, *sorted(dataset.labels.values()), *ignore])
     except DataError as fault:

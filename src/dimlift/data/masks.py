@@ -14,7 +14,7 @@ from dimlift.data.findings import Finding
 from dimlift.data.formats import read_file
 from dimlift.data.orientation import lay_along
 from dimlift.data.volume import Grid, Volume, require_same_grid
-from dimlift.data.voxels import read_integers
+from dimlift.data.voxels import count_labels, read_integers
 from dimlift.errors import GeometryMismatch
 
 _log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def _resampled(mask: Volume, image: Volume | Grid) -> Volume:
     placed = ndimage.affine_transform(
         values, step[:3, :3], step[:3, 3], output_shape=shape, order=0, mode="constant", cval=0
     )
-    lost = sorted(set(np.unique(values).tolist()) - set(np.unique(placed).tolist()) - {0})
+    lost = sorted(count_labels(values).keys() - count_labels(placed).keys() - {0})
     if lost and not placed.any():
         found = f"lies wholly outside of {image.path}: resampled onto it, none of its labels is left"
         raise Finding(str(mask.path), "error", found, "find the image it was drawn on").as_error(GeometryMismatch)

@@ -20,6 +20,8 @@ take these voxels out of training and scoring."""
 INTEGER_TOLERANCE = 1e-3
 """Labels saved through an intensity scale come back as 1.0000000196: within this distance they are whole numbers."""
 
+_COUNTABLE = 1 << 16
+
 _log = logging.getLogger(__name__)
 
 
@@ -105,16 +107,23 @@ def _require_int32(path: Path, array: NDArray[Any]) -> None:
         raise Finding(str(path), "error", found, "save class numbers").as_error()
 
 
+def count_labels(array: NDArray[np.int32]) -> dict[int, int]:
+    """Each value of a label map, in order, and how many voxels have it."""
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
+    if high - low > _COUNTABLE:
+        values, counts = np.unique(array, return_counts=True)
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    counts = np.bincount(array.ravel(order="K") - low)  # no sorting: ten times as fast
+    return {value + low: int(counts[value]) for value in np.flatnonzero(counts).tolist()}
+
+
 def require_listed(path: Path, array: NDArray[np.int32], allowed: Collection[int]) -> None:
     """Stop if a label map holds a value outside the list.
 
     Raises:
         DataError: naming the values and how many voxels have them.
     """
-    values, counts = np.unique(array, return_counts=True)
-    strange = [
-        (int(value), int(count)) for value, count in zip(values, counts, strict=True) if int(value) not in allowed
-    ]
+    strange = [(value, count) for value, count in count_labels(array).items() if value not in allowed]
     if strange:
         shown = ", ".join(f"{value} in {count} voxels" for value, count in strange[:5])
         found = f"holds labels outside the list {sorted(allowed)}: {shown}{', ...' if len(strange) > 5 else ''}"

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from dimlift.data.cases import Case, Dataset, Task
 from dimlift.data.formats import by_name, channel_names, read_file, volumes_in
 from dimlift.data.layouts.description import FILE, channels_of, labels_of, read_description
-from dimlift.data.voxels import read_integers
+from dimlift.data.voxels import count_labels, read_integers
 from dimlift.errors import DataError
 
 WANTED = "two folders (images/CASE.nii.gz, labels/CASE.nii.gz)"
@@ -42,7 +40,7 @@ def label_values(masks: list[Path]) -> list[int]:
     values: set[int] = set()
     for mask in masks:
         try:
-            values.update(int(value) for value in np.unique(read_integers(read_file(mask))))
+            values.update(count_labels(read_integers(read_file(mask))))
         except DataError:
             continue
     return sorted(values - {0})

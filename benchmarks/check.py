@@ -1,0 +1,76 @@
+"""What `dimlift check` costs beside reading every file once with nibabel.
+
+    OMP_NUM_THREADS=1 python benchmarks/check.py
+
+The same generated volumes (int16 noise on a smooth ramp, a mask of three labels) are read by nibabel, checked by one
+thread, and checked by as many as `check` takes by itself, alternating, in one process; the best of the rounds counts,
+in seconds of the clock. nibabel stops before the checksum of a stream, so it does less than is needed to trust a file.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from dimlift.data.check import check_dataset
+from dimlift.data.dataset import open_dataset
+
+
+def generate(root: Path, cases: int, side: int) -> None:
+    """images/ and labels/ of cubes."""
+    grid = np.indices((side, side, side)).sum(axis=0)
+    for number in range(cases):
+        noise = np.random.default_rng(number).normal(0, 20, grid.shape)
+        for folder, array in (("images", grid + noise), ("labels", grid * 4 // (3 * side))):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            kind = np.int16 if folder == "images" else np.uint8
+            nib.save(nib.Nifti1Image(array.astype(kind), np.eye(4)), root / folder / f"case_{number:02d}.nii.gz")
+
+
+def read_once(root: Path) -> None:
+    """Every voxel of every file, by nibabel."""
+    for path in sorted(root.rglob("*.nii.gz")):
+        np.asanyarray(nib.load(path).dataobj)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=6)
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=4)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        generate(root, asked.cases, asked.side)
+        size = sum(path.stat().st_size for path in root.rglob("*.nii.gz"))
+        works: dict[str, Callable[[], object]] = {
+            "nibabel reads every file once": lambda: read_once(root),
+            "opening: labels found in the masks": lambda: open_dataset(root),
+            "check, one thread": lambda: check_dataset(dataset, workers=1),
+            f"check, its own threads ({min(4, len(os.sched_getaffinity(0)))})": lambda: check_dataset(dataset),
+        }
+        dataset = open_dataset(root)
+        best = dict.fromkeys(works, float("inf"))
+        for _ in range(asked.rounds):
+            for name, work in works.items():
+                best[name] = min(best[name], seconds(work))
+    base = best["nibabel reads every file once"]
+    print(f"{asked.cases} cases of {asked.side}^3, {size / 1e6:.0f} MB packed\n")
+    print("| | seconds | of reading once |\n|---|---|---|")
+    for name, value in best.items():
+        print(f"| {name} | {value:.2f} | {value / base:.2f} x |")
+
+
+if __name__ == "__main__":
+    main()
