@@ -10,8 +10,8 @@ from torch import nn
 from dimlift.decoders.light import LightDecoder
 from dimlift.errors import PlanError
 from dimlift.methods.supervised import Supervised
-from dimlift.models.encoder import MapEncoder
-from dimlift.models.segmenter import Segmenter, require_maps
+from dimlift.models.encoder import MapEncoder, require_maps
+from dimlift.models.segmenter import Segmenter
 
 
 def slice_by_slice(

@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.errors import CannotLift
-from dimlift.models.encoder import MapEncoder, gives_maps, recompute_stages, recomputed
+from dimlift.models.encoder import MapEncoder, maps_of, recompute_stages, require_maps
 
 
 class Classifier(nn.Module):
@@ -36,11 +35,7 @@ class Classifier(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        if not gives_maps(encoder):
-            raise CannotLift(
-                f"a classifier needs an encoder that gives maps, {type(encoder).__name__} gives none; "
-                "lift the network with features_only=True, or train the lifted network as it is"
-            )
+        require_maps(encoder)
         self.encoder = encoder
         channels = cast(MapEncoder, encoder).channels
         self.last = min(last, len(channels))
@@ -50,6 +45,5 @@ class Classifier(nn.Module):
 
     def forward(self, volume: Float[Tensor, "batch channels depth height width"]) -> Float[Tensor, "batch classes"]:
         """Logits (or numbers) of every volume."""
-        whole = self.recompute_whole and self.training
-        maps = recomputed(self.encoder, volume) if whole else self.encoder(volume)
+        maps = maps_of(self.encoder, volume, self.recompute_whole and self.training)
         return self.head(torch.cat([m.mean(dim=(2, 3, 4)) for m in maps[-self.last :]], dim=1))

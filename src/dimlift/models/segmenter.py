@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dimlift.decoders.light import LightDecoder
-from dimlift.errors import CannotLift, ShapeError
-from dimlift.models.encoder import MapEncoder, gives_maps, recompute_stages, recomputed
+from dimlift.errors import ShapeError
+from dimlift.models.encoder import MapEncoder, check_volume, maps_of, recompute_stages, require_maps
 
 
 class Segmenter(nn.Module):
@@ -58,18 +58,5 @@ class Segmenter(nn.Module):
         Raises:
             ShapeError: if the volume has other channels than the encoder was built for.
         """
-        wanted = cast(MapEncoder, self.encoder).in_channels
-        if volume.dim() != 5 or volume.shape[1] != wanted:
-            raise ShapeError(f"the encoder reads (B, {wanted}, D, H, W), got {tuple(volume.shape)}")
-        whole = self.recompute_whole and self.training
-        maps = recomputed(self.encoder, volume) if whole else self.encoder(volume)
-        return self.decoder(maps, volume)
-
-
-def require_maps(encoder: nn.Module) -> None:
-    """Raises: CannotLift, if the encoder answers with logits instead of maps."""
-    if not gives_maps(encoder):
-        raise CannotLift(
-            f"a segmenter needs an encoder that gives maps, {type(encoder).__name__} gives none; "
-            "lift the network with features_only=True"
-        )
+        check_volume(self.encoder, volume)
+        return self.decoder(maps_of(self.encoder, volume, self.recompute_whole and self.training), volume)

@@ -1,14 +1,13 @@
 """A network that reads windows of slices, over every slice of a volume: one window for each, a few at a time."""
 
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dimlift.errors import ShapeError, UnknownName
-from dimlift.models.encoder import MapEncoder, recompute_stages, recomputed
-from dimlift.models.segmenter import require_maps
+from dimlift.models.encoder import check_volume, maps_of, recompute_stages, require_maps
 
 PREDICT = ("centre", "all")
 
@@ -68,9 +67,7 @@ class WindowSegmenter(nn.Module):
         Raises:
             ShapeError: if the volume has other channels than the encoder was built for.
         """
-        wanted = cast(MapEncoder, self.encoder).in_channels
-        if volume.dim() != 5 or volume.shape[1] != wanted:
-            raise ShapeError(f"the encoder reads (B, {wanted}, D, H, W), got {tuple(volume.shape)}")
+        check_volume(self.encoder, volume)
         parts = torch.arange(volume.shape[2], device=volume.device).split(self.windows_at_once)
         if self.slots == 1:
             answers = [self.of_windows(volume, centres)[:, :, :, 0].transpose(1, 2) for centres in parts]
@@ -84,8 +81,7 @@ class WindowSegmenter(nn.Module):
         batch, count = volume.shape[0], len(centres)
         slices = self.slices_of(centres, volume.shape[2], self.window)
         windows = volume[:, :, slices].transpose(1, 2).flatten(0, 1)  # (B * windows, C, window, H, W)
-        whole = self.recompute_whole and self.training
-        maps = recomputed(self.encoder, windows) if whole else self.encoder(windows)
+        maps = maps_of(self.encoder, windows, self.recompute_whole and self.training)
         middle = self.window // 2
         logits = self.decoder(maps, windows[:, :, middle : middle + 1])
         return logits[:, :, 0].unflatten(1, (self.classes, self.slots)).unflatten(0, (batch, count))
