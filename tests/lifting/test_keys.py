@@ -1,9 +1,13 @@
 """One key table: files in original, timm or Hugging Face naming, whatever wrapped them, are the same function."""
 
+import hashlib
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cli.command_line import ask, refused
 from dimlift.errors import WeightsError
 from dimlift.lifting.sources import open_network
 from lifting.families import scramble
@@ -40,6 +44,24 @@ def test_a_file_of_transformers_fills_the_network_of_timm(tmp_path, case):
     a, b = answer(theirs, images), answer(ours.eval(), images)
     assert a.std() > 1e-3
     torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-5 * float(a.abs().max()))
+
+
+@pytest.mark.parametrize("case", ["vit", "deit", "beit", "mae", "dinov2", "clip", "siglip", "resnet"])
+def test_a_file_of_timm_fills_the_network_of_transformers(tmp_path, case):
+    make, name, options = CASES[case]
+    make().save_pretrained(tmp_path)
+    ours, fresh = (open_network(f"timm:{name}", **options)[0] for _ in range(2))
+    ours.load_state_dict(scramble(fresh).state_dict())
+    save_file(ours.state_dict(), tmp_path / "timm.safetensors")
+    theirs, _ = open_network(f"transformers:{tmp_path}", weights=tmp_path / "timm.safetensors")
+    theirs.eval()
+    images = torch.randn(2, 3, options.get("img_size", 64), options.get("img_size", 64))
+    with torch.no_grad():
+        out = theirs(images)
+        if isinstance(out, list):
+            torch.testing.assert_close(out[-1], ours.eval().forward_intermediates(images, intermediates_only=True)[-1])
+        else:
+            torch.testing.assert_close(out, ours.eval()(images))
 
 
 def dinov2():
@@ -179,3 +201,29 @@ def test_what_does_not_fit_is_named_as_the_file_names_it(tmp_path):
     with pytest.raises(WeightsError, match="features_only=True, or with num_classes=0"):
         open_network("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=5)
     open_network("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=5, features_only=True, out_indices=(1,))
+
+
+def test_where_weights_come_from_is_written_down(tmp_path):
+    network, _ = open_network("timm:test_resnet")
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    told = ask(
+        "lift",
+        "timm:test_resnet",
+        "--weights",
+        tmp_path / "mine.safetensors",
+        "--licence",
+        "cc-by-4.0",
+        "--out",
+        tmp_path / "out",
+    )
+    assert told.code == 0
+    card = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert card["licence"] == card["provenance"]["licence"] == "cc-by-4.0"
+    assert card["provenance"]["weights"].endswith("mine.safetensors")
+    assert card["provenance"]["gated"] is None
+    digest = hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest()
+    assert card["provenance"]["sha256"] == digest
+    assert f"mine.safetensors; sha256 {digest[:12]}; licence cc-by-4.0" in " ".join(told.out.split())
+    save_file({"a.b": torch.ones(2)}, tmp_path / "other.safetensors")
+    assert "of another architecture" in refused("lift", "timm:test_resnet", "--weights", tmp_path / "other.safetensors")
+    assert "--download" in refused("lift", "transformers:nobody/has-this")

@@ -5,7 +5,10 @@ import torch
 
 import dimlift
 from dimlift import DepthPlan
-from dimlift.errors import PlanError, UnknownName, WeightsError
+from dimlift.errors import ConfigError, PlanError, UnknownName, WeightsError
+from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.arms.lifted import LiftedArm
+from dimlift.experiments.trained import fit_weights
 from dimlift.losses.segmentation import DiceCrossEntropy
 from lifting.families import answers, scramble
 
@@ -81,3 +84,16 @@ def test_names_and_weights(tmp_path, monkeypatch):
     lifted = dimlift.lift("smp:Unet/mobilenet_v2", certify=False, weights=tmp_path / "unet.pth", **SMALL)
     for key, tensor in dimlift.flatten(lifted).items():
         torch.testing.assert_close(tensor, network.state_dict()[key])
+
+
+def test_a_whole_network_is_an_arm_of_a_study(tmp_path):
+    arm = LiftedArm(network="smp:Unet/mobilenet_v2", pretrained=False)
+    task = Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (4, 32, 32))
+    method = arm.build(task)
+    volume = torch.randn(1, 1, 3, 40, 36)  # no multiple of 32
+    assert method.eval()(volume).shape == (1, 3, 3, 40, 36)
+    rebuilt = arm.build(task, fresh=False)
+    fit_weights(rebuilt, method.state_dict(), tmp_path)
+    torch.testing.assert_close(rebuilt.eval()(volume), method(volume))
+    with pytest.raises(ConfigError):
+        arm.build(Task("classification", 1, 3, None, (4, 32, 32)))

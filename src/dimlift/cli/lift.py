@@ -14,7 +14,8 @@ def lift(
     network: Annotated[
         str,
         typer.Argument(
-            help="timm:NAME, NAME, torchvision:NAME, or packaged:efficientnet_lite0 (real weights, no download)."
+            help="timm:NAME, NAME, torchvision:NAME, transformers:FOLDER, smp:Unet/ENCODER, or "
+            "packaged:efficientnet_lite0 (real weights, no download)."
         ),
     ],
     kernel: Annotated[str, typer.Option(help="Depth of the kernels, or 'cubic' for as deep as wide.")] = "3",
@@ -50,12 +51,20 @@ def lift(
     features: Annotated[
         bool, typer.Option("--features", help="Hand out a pyramid of feature maps instead of logits.")
     ] = False,
-    weights: Annotated[Path | None, typer.Option(help="A weights file of the 2D network (.safetensors, .pth).")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="A weights file of the 2D network (.safetensors, .pth), in original, timm or Hugging Face naming."
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the weights, for the weights folder, where the source states none.")
+    ] = None,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Use the published weights; looks on this disk only.")
     ] = False,
     download: Annotated[
-        bool, typer.Option("--download", help="Allow --pretrained to fetch them from the network.")
+        bool, typer.Option("--download", help="Allow fetching them; without it the network is not asked for anything.")
     ] = False,
     certify: Annotated[
         bool, typer.Option(help="Test the laws on a small volume; skip it for very large networks.")
@@ -101,6 +110,7 @@ def lift(
             image_size=image_size,
             features_only=features,
             weights=weights,
+            licence=licence,
             pretrained=pretrained or None,
             download=download,
             certify=certify,

@@ -40,6 +40,7 @@ def card_of(lifted: "Lifted") -> dict[str, Any]:
         **unknown,
         "source": lifted.source,
         "licence": lifted.licence,
+        "provenance": lifted.provenance,
         "plan": lifted.plan.to_json(),
         "channels": lifted.in_channels,
         "certificate": None if lifted.certificate is None else lifted.certificate.to_json(),

@@ -122,12 +122,12 @@ def fit_weights(method: nn.Module, state: Mapping[str, Tensor], source: Path) ->
 
 
 def lifted_facts(method: nn.Module, spacing: tuple[float, float, float] | None = None) -> dict[str, Any]:
-    """Source, licence, plan and certificate of the lifted network inside a method; None where there is none.
+    """Source, licence, provenance, plan and certificate of a method's lifted network; None where there is none.
 
     Args:
         spacing: millimetres between voxels as the network sees them, for the drawing of its depth plan.
     """
-    facts: dict[str, Any] = dict.fromkeys(("source", "licence", "plan", "certificate"))
+    facts: dict[str, Any] = dict.fromkeys(("source", "licence", "provenance", "plan", "certificate"))
     for module in method.modules():
         if isinstance(module, Lifted):
             facts = {name: _plain(getattr(module, name)) for name in facts}

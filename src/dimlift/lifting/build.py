@@ -259,6 +259,7 @@ def _certify(
         tuple(trial.volume(False).shape),
         time.perf_counter() - started,
         _notes(lifted, trial, woken),
+        str(lifted.info),
     )
     for claim in claims:
         if not claim.holds:

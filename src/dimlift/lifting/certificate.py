@@ -50,6 +50,8 @@ class Certificate:
     volume: tuple[int, ...]
     seconds: float
     notes: tuple[str, ...] = field(default=())
+    origin: str = ""
+    """Where the weights come from and under what terms, in one line."""
 
     @property
     def holds(self) -> bool:
@@ -77,6 +79,7 @@ class Certificate:
             "volume": list(self.volume),
             "seconds": self.seconds,
             "notes": list(self.notes),
+            "origin": self.origin,
         }
 
     def __str__(self) -> str:
@@ -87,6 +90,7 @@ class Certificate:
             f"weights: {len(weights.inflated)} inflated, {len(weights.copied)} copied, "
             f"{len(weights.resized)} resized, {len(weights.new)} new"
         )
+        lines += [f"  {self.origin}"] if self.origin else []
         lines += [f"  resized {name}: {old} to {new}" for name, (old, new) in weights.resized.items()]
         for claim in self.claims:
             error = "not tried" if claim.error is None else f"error {claim.error:.1e}"

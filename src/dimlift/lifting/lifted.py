@@ -76,6 +76,11 @@ class Lifted(nn.Module):
         """Licence of the weights, where the source states it."""
         return self.info.licence
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights come from (name or file, SHA-256) and under what terms (licence, gating): plain JSON."""
+        return self.info.to_json()
+
     def forward(
         self, volume: Float[Tensor, "batch channel depth height width"]
     ) -> list[Float[Tensor, "batch channel2 depth2 height2 width2"]] | Float[Tensor, "batch classes"]:

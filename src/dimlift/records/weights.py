@@ -1,6 +1,6 @@
 """A weights folder: `model.safetensors` and, beside it, `model.json`, the card that says what the numbers are.
 
-The card holds {schema, task, source, licence, plan, channels, labels, spacing, orientation, normalisation,
+The card holds {schema, task, source, licence, provenance, plan, channels, labels, spacing, orientation, normalisation,
 certificate} and whatever else its writer needs to build the network again. torch is imported only when called.
 """
 

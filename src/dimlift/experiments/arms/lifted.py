@@ -135,11 +135,31 @@ class WithDecoder(FromTwoDimensions):
 
 
 class LiftedArm(WithDecoder):
-    """The 2D network lifted to 3D, with a 3D decoder."""
+    """The 2D network lifted to 3D, with a 3D decoder; a network of smp is lifted whole, with its own decoder."""
 
     method: Literal["lifted"] = Field(default="lifted", description="2D network lifted to 3D, with a 3D decoder.")
     plan: PlanSection = Field(default=PlanSection(), description="How the 2D network is lifted.")
 
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
         """A lifted network whose slices talk."""
+        if self.network.startswith("smp:"):
+            return self._whole(task, fresh)
         return self._method(self._encoder(task, self.plan.depth_plan(), fresh), task)
+
+    def _whole(self, task: Task, fresh: bool) -> "nn.Module":
+        """A 2D segmentation network lifted whole, its own decoder included."""
+        from dimlift.experiments.arms.unet import require_segmentation
+        from dimlift.lifting.network import lift
+        from dimlift.methods.supervised import Supervised
+        from dimlift.models.whole import whole_segmenter
+
+        require_segmentation(self.method, task)
+        lifted = lift(
+            self.network,
+            self.plan.depth_plan(),
+            in_channels=task.in_channels,
+            **self._start(fresh),
+            certify=fresh,
+            classes=task.classes,
+        )
+        return Supervised(whole_segmenter(lifted), **self._learning())

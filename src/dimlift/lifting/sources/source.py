@@ -45,8 +45,8 @@ class SourceInfo:
     def __str__(self) -> str:
         """Where the numbers come from and under what terms, in one line."""
         if self.weights == "random":
-            return "weights are random"
-        told = [f"weights: {self.weights}"]
+            return "numbers drawn at random"
+        told = [f"numbers from {self.weights}"]
         if self.sha256 is not None:
             told.append(f"sha256 {self.sha256[:12]}")
         told.append(f"licence {self.licence or 'not stated'}")

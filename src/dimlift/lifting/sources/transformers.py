@@ -50,6 +50,8 @@ def open_transformers(
     settings = _settings(transformers, name, download, options)
     cls = _class_for(transformers, settings, features_only)
     settings = getattr(settings, "vision_config", settings)
+    if not isinstance(settings, cls.config_class):  # MAE's encoder is a plain ViT, when nothing is masked
+        settings = cls.config_class.from_dict(settings.to_dict())
     info = SourceInfo(name=f"transformers:{name}")
     if pretrained:
         network, unused = _read(cls, name, settings, download)
@@ -116,12 +118,17 @@ def _class_for(transformers: Any, settings: Any, features_only: bool) -> Any:
 
 def _read(cls: Any, name: str, settings: Any, download: bool) -> tuple[Any, tuple[str, ...]]:
     """The network with its weights, and what the folder holds beside them."""
+    logging = _library().utils.logging
+    loudness = logging.get_verbosity()
+    logging.set_verbosity_error()  # it prints a table of what did not fit; that is told below
     try:
         network, told = cls.from_pretrained(
             name, config=settings, local_files_only=not download, output_loading_info=True, dtype=torch.float32
         )
     except (OSError, ValueError) as fault:
         raise _refusal(name, download, fault) from fault
+    finally:
+        logging.set_verbosity(loudness)
     missing = sorted(key for key in told["missing_keys"] if "pooler" not in key.split("."))
     other = sorted(str(key) for key in told.get("mismatched_keys", ()))
     if missing or other:
