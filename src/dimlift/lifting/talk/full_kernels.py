@@ -36,15 +36,13 @@ def convolve_full(x: Slices, kernel: Kernel, slide: Slide) -> Answers:
     pixels than channels spends its time moving weights: one matrix product leaves them where they are. Otherwise
     Winograd's pairs of slices save a third of the arithmetic, where k is 3 and the precision can bear it.
     """
-    if current_fold().depth == 1:  # every tap sees the one slice there is
-        kernel = kernel.sum(2, keepdim=True)
     if x.device.type != "cpu":
         return convolve_volumes(x, kernel, slide)
     k = kernel.shape[2]
     if slide.groups == 1 and slide.dilation == (1, 1) and _pixels(x, slide) < len(kernel):
         return convolve_by_products(x, kernel, slide)
-    if k == 1:
-        return convolve_slices(x, kernel[:, :, 0], slide)
+    if k == 1 or current_fold().depth == 1:  # every tap sees the one slice there is
+        return convolve_slices(x, kernel.sum(2), slide)
     if slide.groups > 1:
         return convolve_by_taps(x, kernel, slide)
     exact = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
