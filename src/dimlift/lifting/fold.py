@@ -162,4 +162,4 @@ def by_depth(x: Shaped[Tensor, " leading *rest"]) -> Shaped[Tensor, " batch dept
             f"a tensor with leading size {x.shape[0]} cannot hold {batch} volumes of {depth} slices; "
             "the layer that made it mixes slices on its own, so leave it out of the plan (kernel={name: size})"
         )
-    return x.unflatten(0, (batch, depth, -1))
+    return torch.unflatten(x, 0, (batch, depth, -1))  # the method of that name breaks a compiled graph

@@ -69,20 +69,20 @@ def spans(query: Tensor, key: Tensor, value: Tensor, fold: Fold) -> bool:
 
 def side_by_side(x: Tensor, first: int, windows: int, size: int, axis: int = -2) -> Tensor:
     """(B*D*E, ..., T, ...) to (B*windows*E, ..., size*T, ...), tokens on `axis`, counted from the end."""
-    view = by_depth(x)[:, first : first + windows * size].unflatten(1, (windows, size))
+    view = torch.unflatten(by_depth(x)[:, first : first + windows * size], 1, (windows, size))
     return view.movedim(2, axis - 1).flatten(axis - 1, axis).flatten(0, 2)
 
 
 def apart_again(x: Tensor, batch: int, windows: int, size: int, axis: int = -2) -> Tensor:
     """(B*windows*E, ..., size*T, ...) to (B, windows*size, E, ..., T, ...)."""
-    view = x.unflatten(axis, (size, -1)).unflatten(0, (batch, windows, -1))
+    view = torch.unflatten(torch.unflatten(x, axis, (size, -1)), 0, (batch, windows, -1))
     return view.movedim(axis - 1, 2).flatten(1, 2)
 
 
 def _mask(mask: Tensor, query: Tensor, key: Tensor, first: int, windows: int, size: int) -> Tensor:
     """The mask between the tokens of `size` slices, from the mask between the tokens of one."""
     if mask.ndim == query.ndim and mask.shape[0] == query.shape[0]:
-        view = by_depth(mask)[:, first : first + windows * size].unflatten(1, (windows, size))
+        view = torch.unflatten(by_depth(mask)[:, first : first + windows * size], 1, (windows, size))
         mask = view.movedim(2, -3).flatten(0, 2)  # (B*windows*E, *heads, size, T, K)
     else:
         mask = mask.unsqueeze(-3)  # (..., 1, T, K): the same for every slice

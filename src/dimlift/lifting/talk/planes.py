@@ -121,14 +121,16 @@ class Plane:
 
         Prefix tokens, of which a slice has a set and a plane needs one, are averaged along the way, or repeated.
         """
-        slices = x.unflatten(0, (self.batch, -1))
-        patches = slices[:, :, self.prefix :].unflatten(2, self.volume[1:]).movedim(1 + self.axis, 1).flatten(2, 3)
+        slices = torch.unflatten(x, 0, (self.batch, -1))
+        patches = torch.unflatten(slices[:, :, self.prefix :], 2, self.volume[1:])
+        patches = patches.movedim(1 + self.axis, 1).flatten(2, 3)
         return torch.cat([_resampled(slices[:, :, : self.prefix], self.folded), patches], 2).flatten(0, 1)
 
     def turned_back(self, x: Tensor) -> Tensor:
         """The way back."""
-        planes = x.unflatten(0, (self.batch, -1))
-        patches = planes[:, :, self.prefix :].unflatten(2, self.sides).movedim(1, 1 + self.axis).flatten(2, 3)
+        planes = torch.unflatten(x, 0, (self.batch, -1))
+        patches = torch.unflatten(planes[:, :, self.prefix :], 2, self.sides)
+        patches = patches.movedim(1, 1 + self.axis).flatten(2, 3)
         return torch.cat([_resampled(planes[:, :, : self.prefix], self.volume[0]), patches], 2).flatten(0, 1)
 
     def patches_in_slice(self, device: torch.device) -> Tensor:
@@ -179,7 +181,7 @@ def _resampled(prefix: Float[Tensor, "b n g c"], count: int) -> Float[Tensor, "b
     if prefix.shape[1] == count or prefix.shape[2] == 0:
         return prefix if prefix.shape[1] == count else prefix.new_zeros(prefix.shape[0], count, 0, prefix.shape[3])
     pooled = F.adaptive_avg_pool1d(prefix.flatten(2).mT, count)
-    return pooled.mT.unflatten(2, prefix.shape[2:])
+    return torch.unflatten(pooled.mT, 2, prefix.shape[2:])
 
 
 def _positions_of_any_size(network: nn.Module) -> Any:

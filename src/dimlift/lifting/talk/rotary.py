@@ -68,7 +68,7 @@ def turn(x: Tensor, gate: Tensor, halves: bool) -> Tensor:
     slices = torch.arange(current_fold().depth, device=x.device, dtype=rates.dtype)
     angles = (gate * slices[:, None] * rates).to(x.dtype)
     angles = angles.view(1, len(slices), *[1] * (view.ndim - 3), pairs)
-    a, b = view.unflatten(-1, (2, -1)).unbind(-2) if halves else view.unflatten(-1, (-1, 2)).unbind(-1)
+    a, b = torch.unflatten(view, -1, (2, -1) if halves else (-1, 2)).unbind(-2 if halves else -1)
     cos, sin = angles.cos(), angles.sin()
     turned = torch.stack((a * cos - b * sin, a * sin + b * cos), -2 if halves else -1)
     return turned.flatten(-2, -1).flatten(0, 2)

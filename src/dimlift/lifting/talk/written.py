@@ -31,6 +31,7 @@ class WrittenOut(nn.Module):
 
     slices_together: Literal["joint"] | int
 
+    @torch.compiler.disable  # it cannot follow a product that another mode takes apart
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """The layer's answer, each slice having seen its window.
 
@@ -99,7 +100,7 @@ class PairsOfSlices(TorchFunctionMode):
     def _each(self, x: Tensor, slices: list[int]) -> Tensor:
         """(B*D*E, ...) to (B*pairs*E, ...)."""
         index = torch.tensor(slices, device=x.device)
-        return x.unflatten(0, (self.fold.batch, self.fold.depth, -1)).index_select(1, index).flatten(0, 2)
+        return torch.unflatten(x, 0, (self.fold.batch, self.fold.depth, -1)).index_select(1, index).flatten(0, 2)
 
     def _of_pairs(self, x: Tensor, *shape: Any) -> tuple[Any, ...]:
         """A shape for scores that counts on B*D*E in front, where there are B*pairs*E."""
@@ -113,16 +114,19 @@ class PairsOfSlices(TorchFunctionMode):
 
     def _runs(self, x: Tensor) -> list[Tensor]:
         """(B*pairs*E, ...) to (B, windows, asking, answering, E, ...), for each run of windows of one size."""
-        view = x.unflatten(0, (self.fold.batch, len(self.asking), -1))
+        view = torch.unflatten(x, 0, (self.fold.batch, len(self.asking), -1))
         parts = view.split([windows * size * size for _, windows, size in self.runs], 1)
-        return [p.unflatten(1, (windows, size, size)) for p, (_, windows, size) in zip(parts, self.runs, strict=True)]
+        return [
+            torch.unflatten(part, 1, (windows, size, size))
+            for part, (_, windows, size) in zip(parts, self.runs, strict=True)
+        ]
 
     def _over_seen(self, scores: Tensor, softmax: Callable[[Tensor], Tensor]) -> Tensor:
         parts = []
         for run in self._runs(scores):
             wide = run.movedim(3, -2)  # (B, windows, asking, E, ..., answering, K)
             weights = softmax(wide.flatten(-2, -1).flatten(0, 3)) * run.shape[3]
-            weights = weights.unflatten(0, wide.shape[:4]).unflatten(-1, wide.shape[-2:])
+            weights = torch.unflatten(torch.unflatten(weights, 0, wide.shape[:4]), -1, wide.shape[-2:])
             parts.append(weights.movedim(-2, 3).flatten(1, 3))
         return torch.cat(parts, 1).flatten(0, 2)
 
