@@ -99,3 +99,19 @@ def test_importing_dimlift_loads_nothing_heavy():
     probe = "import sys, dimlift; print([m for m in ('torch', 'timm', 'monai', 'lightning') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"
+
+
+def test_weights_in_the_cache_are_read_without_asking_anybody(monkeypatch, tmp_path, weights):
+    file = tmp_path / "model.safetensors"
+    save_file(weights, file)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *place, **options: str(file))
+    monkeypatch.setattr("socket.socket.connect", lambda *address: pytest.fail("somebody was asked"))
+    for features_only in (False, True):
+        network, info = open_network("timm:test_resnet", pretrained=True, features_only=features_only)
+        found = network.state_dict()
+        assert all(torch.equal(tensor, weights[key]) for key, tensor in found.items())
+        assert info.weights.startswith("timm/test_resnet")
+        assert info.sha256 is not None
+        assert "state_dict" not in getattr(network, "pretrained_cfg", {})
+    with pytest.raises(UnknownName, match=r"test_resnet\.r160_in1k"):
+        open_network("timm:test_resnet.none", pretrained=True)
