@@ -9,15 +9,18 @@ from .small_run import begin, finish
 
 
 @pytest.mark.parametrize(
-    ("kills", "steps"),
+    ("kills", "steps", "workers"),
     [
-        (3, 10),
-        pytest.param(20, 40, marks=pytest.mark.slow),
+        (3, 10, 0),
+        pytest.param(20, 40, 0, marks=pytest.mark.slow),
+        pytest.param(8, 30, 1, marks=pytest.mark.slow),
     ],
 )
-def test_a_run_killed_at_random_moments_ends_bit_for_bit_where_it_would_have(config_file, tmp_path, kills, steps):
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_where_it_would_have(
+    config_file, tmp_path, kills, steps, workers
+):
     # every step writes a checkpoint, so most kills fall into the writing of one
-    program = begin("train_and_kill", str(config_file(steps)), str(tmp_path), kills, kills)
+    program = begin("train_and_kill", str(config_file(steps, workers=workers)), str(tmp_path), kills, kills)
     code, said, complained = finish(program)
     assert code == 0, complained
     assert set(json.loads(said)) == {0}, complained

@@ -17,6 +17,12 @@ def compare(
     to: Annotated[
         Path, typer.Option("--out", help="Folder of the study; started again, it runs what is missing.")
     ] = Path("study"),
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Deterministic kernels only, or an error: training.deterministic.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Only go on with what is in the folder; refuse to begin anew.")
+    ] = False,
 ) -> None:
     """Train every arm on every fold with every seed, then write the page. Stop and start it as you like.
 
@@ -30,10 +36,14 @@ def compare(
     from dimlift.experiments.compare import compare as run_study
     from dimlift.experiments.config import StudyConfig
     from dimlift.experiments.config_file import load_config
+    from dimlift.experiments.folder import require_begun
     from dimlift.report.page import write_page
     from dimlift.report.summary import summarise
 
-    config = load_config(study, overrides or [], StudyConfig)
+    overrides = [*(overrides or []), *(["training.deterministic=true"] if deterministic else [])]
+    if resume:
+        require_begun(to)
+    config = load_config(study, overrides, StudyConfig)
     with Bars() as bars:
         run_study(config, to, progress=bars)
     summary = summarise(to)

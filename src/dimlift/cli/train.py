@@ -14,6 +14,12 @@ def train(
     ],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Win over the file.")] = None,
     to: Annotated[Path, typer.Option("--out", help="Folder of the run; an interrupted run goes on.")] = Path("run"),
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Deterministic kernels only, or an error: training.deterministic.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Only go on with what is in the folder; refuse to begin anew.")
+    ] = False,
 ) -> None:
     """Train one network and score it on cases it has not seen.
 
@@ -28,9 +34,13 @@ def train(
     from dimlift.cli.bars import Bars
     from dimlift.cli.results import show_record
     from dimlift.experiments.defaults import train_config
+    from dimlift.experiments.folder import require_begun
     from dimlift.experiments.train import train as run_training
 
-    config = train_config(source, overrides or [])
+    overrides = [*(overrides or []), *(["training.deterministic=true"] if deterministic else [])]
+    if resume:
+        require_begun(to)
+    config = train_config(source, overrides)
     with Bars() as bars:
         record = run_training(config, to, progress=bars)
     show_record(record)

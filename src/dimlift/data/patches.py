@@ -97,9 +97,23 @@ class PatchSampler:
             None if self.companions is None else torch.stack(features),
         )
 
+    def cases(self, step: int, batch_size: int) -> tuple[str, ...]:
+        """The names of the cases of a step, without making its batch."""
+        places = [self._place(np.random.default_rng([self._seed, step, index])) for index in range(batch_size)]
+        return tuple(self.samples[number].name for number, _ in places)
+
     def _item(self, step: int, index: int) -> tuple[Tensor, Tensor, str, Tensor | None]:
         rng = np.random.default_rng([self._seed, step, index])
         number, start = self._place(rng)
+        try:
+            return self._patch(step, index, number, start, rng)
+        except Exception as fault:
+            fault.add_note(f"patch {index} of step {step}, cut from case {self.samples[number].name} at {start}")
+            raise
+
+    def _patch(
+        self, step: int, index: int, number: int, start: Shape, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, str, Tensor | None]:
         sample, settings = self.samples[number], self._settings
         warp = draw_warp(rng, settings.warp, sample.geometry.spacing) if settings else None
         grid = None

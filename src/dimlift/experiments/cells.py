@@ -26,6 +26,7 @@ from dimlift.experiments.config import TrainConfig
 from dimlift.experiments.loop import Fit, fit
 from dimlift.experiments.memory import PeakMemory
 from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.reproducibility import facts
 from dimlift.experiments.scoring import score_cases
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.start import pretraining_cost, require_unseen, start_from
@@ -109,6 +110,7 @@ def run_cell(
                 "patch_size": list(material.task.patch_size),
                 "parameters": sum(p.numel() for p in trained.method.parameters() if p.requires_grad),
                 "threads": torch.get_num_threads(),
+                "reproducibility": facts(config.budget, config.loop, config.seed, dataset.manifest_hash()),
                 "notes": result.notes,
                 **({"pretraining": pretraining_cost(Path(config.arm.start))} if config.arm.start else {}),
             },
@@ -208,6 +210,7 @@ def train_cell(
         spent=spent,
         checkpoints=places.checkpoints,
         validate=_validation(config, trained, material, places) if training.validate_every and material.test else None,
+        cases_at=lambda step: sampler.cases(step, training.batch_size),
         progress=progress,
     )
     result.notes[:0] = notes

@@ -13,6 +13,7 @@ from dimlift.experiments.cells import Places, run_cell, versions
 from dimlift.experiments.config import StudyConfig, TrainConfig
 from dimlift.experiments.folder import claimed
 from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.reproducibility import promise
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.stopping import heeded
 from dimlift.experiments.train import open_checked
@@ -44,6 +45,7 @@ def compare(
     """
     out = Path(out)
     dataset = open_checked(config, progress)
+    progress(Event("check", share=1.0, message=f"reproducibility: {promise(config.budget, config.training)}"))
     cells = planned(config)
     content = config.model_dump(mode="json")
     with heeded(), claimed(out, "compare", _identity(config, dataset), content):

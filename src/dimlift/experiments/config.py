@@ -69,8 +69,10 @@ class TrainConfig(_Common):
             manifest: hash of the data set (`Dataset.manifest_hash()`).
         """
         decisive = self.model_dump(mode="json", exclude={"name", "fold", "fraction", "seed", "arm", "dataset"})
-        for undecisive in ("checkpoint_every", "threads"):
+        for undecisive in ("checkpoint_every", "threads", "workers"):
             decisive["training"].pop(undecisive)
+        if not self.training.deterministic:
+            decisive["training"].pop("deterministic")
         content = {
             "config": {**decisive, "arm": decisive_options(self.arm), "layout": self.dataset.layout},
             "data": manifest,

@@ -55,6 +55,12 @@ def claimed(out: Path, kind: Kind, identity: str, config: dict[str, Any]) -> Ite
             raise
 
 
+def require_begun(out: Path) -> None:
+    """Raises: RunError, if there is no run in the folder that could go on."""
+    if not (out / OWNER).is_file():
+        raise RunError(f"{out} holds no run to go on with (no {OWNER}); look at --out, or leave --resume out to begin")
+
+
 def _require_same(out: Path, owner: dict[str, Any] | None, kind: Kind, identity: str, config: dict[str, Any]) -> None:
     """Raises: RunError, if what lies in the folder is not of this run."""
     taken = [name for name in RESULTS if owner is None and (out / name).exists()]

@@ -8,8 +8,8 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from dimlift.batches import Batch, on_device
 from dimlift.errors import RunError, Stopped
 from dimlift.experiments.checkpoint import Counters, load_checkpoint, save_checkpoint
 from dimlift.experiments.optimiser import MovingAverage, adamw, rate_share, set_rate
+from dimlift.experiments.prefetch import prefetched
 from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.reproducibility import determinism
 from dimlift.experiments.sections import BudgetSection, TrainingSection
 from dimlift.experiments.step import take_step
 from dimlift.experiments.stopping import asked_to_stop, noted
@@ -57,6 +59,7 @@ def fit(
     spent: float = 0.0,
     checkpoints: Path | None = None,
     validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    cases_at: Callable[[int], Sequence[str]] | None = None,
     progress: Progress = silent,
 ) -> Fit:
     """Train a method in place until its budget is spent.
@@ -67,9 +70,10 @@ def fit(
         spent: seconds of the budget that are gone already (feature extraction).
         checkpoints: folder to resume from and to save to; none are written without it.
         validate: called each time `training.validate_every` of the budget has passed; its answers go into the history.
+        cases_at: names of the cases of a step, for messages about batches that were never made.
 
     Raises:
-        RunError: at the first loss or gradient that is not finite, and when memory runs out.
+        RunError: at the first loss or gradient that is not finite, when memory runs out, when a worker fails.
         Stopped: after the step in which the process was asked to stop, its state saved.
     """
     fabric = _fabric(training)
@@ -79,7 +83,7 @@ def fit(
     module.mark_forward_method("loss")
     average = MovingAverage(method, training.ema) if training.ema else None
     counters = Counters(seconds=spent, spent=spent)
-    with torch.random.fork_rng(), noted():
+    with torch.random.fork_rng(), noted(), determinism(training.deterministic), ExitStack() as stack:
         if checkpoints is not None:
             resumed = load_checkpoint(checkpoints, method, optimiser, average)
             for note in resumed.notes:
@@ -92,12 +96,13 @@ def fit(
             if checkpoints is not None:
                 save_checkpoint(checkpoints, method, optimiser, average, counters)
 
+        next_batch = stack.enter_context(prefetched(batch_at, counters.step, training.workers, cases_at))
         while (share := clock.share()) < 1:
             began = time.perf_counter()
             torch.manual_seed(step_seed(seed, counters.step))
             method.set_progress(share)  # type: ignore[operator]
             set_rate(optimiser, rate_share(share, training.warm_up, training.final_rate))
-            batch = on_device(batch_at(counters.step), fabric.device)
+            batch = on_device(next_batch(counters.step), fabric.device)
             loss = take_step(fabric, module, stepper, batch, training, counters.step, checkpoints)
             counters.step += 1
             if average is not None:

@@ -136,6 +136,12 @@ class TrainingSection(Section):
         default=0.5, description="Overlap of neighbouring windows in prediction."
     )
     threads: int | None = Field(default=None, ge=1, description="Processor threads; torch's own choice if not set.")
+    workers: int = Field(
+        default=0, ge=0, description="Processes that make batches ahead, the same ones in the same order; 0 for none."
+    )
+    deterministic: bool = Field(
+        default=False, description="Deterministic kernels only; an operation that has none is an error."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where to train: `auto` takes a GPU if there is one."
     )

@@ -50,6 +50,12 @@ def take_step(
             raise _not_finite(f"the gradient of step {step} is {float(norm)}", batch, step, saved_in)
         stepper.step()
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
+        if "does not have a deterministic implementation" in str(fault):
+            named = str(fault).split(" does not have")[0]
+            raise RunError(
+                f"{named} has no deterministic kernel on this device; train without --deterministic "
+                "(training.deterministic=false), or with training.device=cpu"
+            ) from fault
         if not ran_out_of_memory(fault):
             raise
         raise RunError(_memory_advice(batch.image.shape)) from fault

@@ -10,6 +10,7 @@ from dimlift.experiments.cells import Places, run_cell
 from dimlift.experiments.config import StudyConfig, TrainConfig
 from dimlift.experiments.folder import claimed
 from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.reproducibility import promise
 from dimlift.experiments.stopping import heeded
 from dimlift.records.record import Record
 
@@ -27,6 +28,7 @@ def train(config: TrainConfig, out: Path | str, progress: Progress = silent) -> 
     """
     out = Path(out)
     dataset = open_checked(config, progress)
+    progress(Event("check", share=1.0, message=f"reproducibility: {promise(config.budget, config.loop)}"))
     content = config.model_dump(mode="json")
     with heeded(), claimed(out, "train", config.cell(dataset.manifest_hash()), content):
         places = Places(
