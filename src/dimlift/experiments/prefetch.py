@@ -75,11 +75,14 @@ def prefetched(
         yield next_batch
     except (RuntimeError, OSError, EOFError) as fault:
         # torch raises the first wherever the program is when a worker dies; the others come of reading from a dead one
-        codes = [-(worker.exitcode or 0) for worker in getattr(batches, "_workers", ())]
+        ends = getattr(batches, "_workers", ())
+        for worker in ends:
+            worker.join(0.5)  # its end may be known a moment later than its silence
+        codes = [-(worker.exitcode or 0) for worker in ends]
         found = _KILLED.search(str(fault))
         if found is None and not any(code > 0 for code in codes):
             raise
-        name = found[1] if found else signal.strsignal(max(codes))
+        name = (found and found[1]) or (signal.strsignal(max(codes)) if max(codes, default=0) > 0 else None)
         if name in (None, "Killed"):
             why = "the system does so when memory runs out: lower training.workers or training.batch_size"
         else:

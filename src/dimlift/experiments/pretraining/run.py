@@ -26,6 +26,7 @@ from dimlift.experiments.pretraining.pretraining import Pool
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.split import held_out_cases
 from dimlift.experiments.start import file_digest, learning_network
+from dimlift.experiments.stopping import heeded
 from dimlift.experiments.trained import lifted_facts
 from dimlift.records.record import Record
 from dimlift.records.weights import write_weights
@@ -47,7 +48,11 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
     shown = [file_digest(path) for path in pictures.paths] if pictures is not None else []
     identity = config.identity(hashlib.sha256(repr((seen, shown)).encode()).hexdigest())
     finished = out / "records" / f"{identity}.json"
-    with claimed(out, "pretrain", identity, config.model_dump(mode="json")), computing_threads(config.training.threads):
+    with (
+        heeded(),
+        claimed(out, "pretrain", identity, config.model_dump(mode="json")),
+        computing_threads(config.training.threads),
+    ):
         if finished.is_file():
             progress(Event("skip", config.pretraining.method, 1.0, message="already finished"))
             return Record.load(finished)
