@@ -91,6 +91,11 @@ def prefetched(
             f"a worker was killed by signal {name or 'unknown'} while it made the batch of step {awaited} "
             f"or one of the next {AHEAD * workers - 1}{names()}; {why}"
         ) from fault
+    finally:
+        batches._shutdown_workers()  # type: ignore[attr-defined]
+        for worker in getattr(batches, "_workers", ()):
+            if worker.is_alive():
+                worker.kill()  # it ignores gentler signals, and the end of this program would wait for it
 
 
 @dataclass
