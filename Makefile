@@ -7,7 +7,7 @@ STAMP := $(VENV)/.filled
 # Workers that wait for each other actively starve each other; must be set before torch is imported.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test test-all faults lint types floors clean
+.PHONY: setup demo test test-all faults fuzz lint types floors clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,11 @@ test-all: setup
 faults: export OMP_NUM_THREADS ?= 1
 faults: setup
 	$(BIN)/python -m pytest tests/faults
+
+# Coverage-guided fuzzing of every reader of foreign files, for this many seconds in all.
+SECONDS ?= 600
+fuzz: setup
+	$(BIN)/python tests/hostile/fuzz.py $(SECONDS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -92,25 +92,61 @@ def test_a_file_says_what_it_is_and_stays_readable(path):
     )
 
 
+RUNS_CODE = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "runpy", "code"}
+"""Modules that run, or are made to hide, code in data."""
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
-def test_nothing_is_pickled(path):
-    """Only safetensors and JSON are written; foreign weights are read without running their code."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def test_nothing_foreign_is_executed(path):
+    """Only safetensors and JSON are written; what others wrote is read without running it or unpacking it blindly."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    table = ["import_module of a name that is not written here"]  # the lazy public names, a table in the same file
+    assert forbidden_in(tree) == (table if path == SOURCE / "__init__.py" else [])
+
+
+def forbidden_in(tree):
+    """Every import and call of a syntax tree that could run foreign code."""
+    found = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            assert not {"pickle", "dill", "cloudpickle", "joblib", "shelve"} & {
-                module.split(".")[0] for module in modules
-            }
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and isinstance(node.func.value, ast.Name)
+            found += sorted(RUNS_CODE & {module.split(".")[0] for module in modules})
+            if isinstance(node, ast.ImportFrom) and node.module in ("torch", "yaml", "numpy"):
+                found += [f"{node.module}.{alias.name}" for alias in node.names if alias.name in ("load", "load_all")]
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        keywords = {word.arg: getattr(word.value, "value", word.value) for word in node.keywords}
+        if called in {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.save", "fabric.save"}:
+            found.append(called)
+        if called == "torch.load" and keywords.get("weights_only") is not True:
+            found.append("torch.load without weights_only=True")
+        if called.endswith(("hub.load", "load_from_checkpoint", ".extractall", ".extract", "unpack_archive")):
+            found.append(called)
+        if called.startswith("yaml.") and called.endswith(
+            ("load", "load_all", "UnsafeLoader", "FullLoader", ".Loader")
         ):
-            called = f"{node.func.value.id}.{node.func.attr}"
-            keywords = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
-            assert called not in {"torch.save", "fabric.save"}
-            assert called != "torch.load" or keywords.get("weights_only") is True
-            assert not (called in {"np.load", "numpy.load"} and keywords.get("allow_pickle"))
+            found += [called] if "safe" not in called or "unsafe" in called else []
+        for word in ("allow_pickle", "trust_remote_code", "shell"):
+            if keywords.get(word, False) is not False:
+                found.append(f"{called}({word}=...)")
+        if called.endswith("import_module") and not isinstance(node.args[0], ast.Constant):
+            found.append(f"{called} of a name that is not written here")
+    return found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle", "from joblib import load", "eval(x)", "exec(x)", "torch.load(p)", "torch.save(x, p)",
+        "torch.load(p, weights_only=False)", "torch.load(p, weights_only=safe)", "np.load(p, allow_pickle=True)",
+        "yaml.load(t, yaml.Loader)", "yaml.unsafe_load(t)", "yaml.full_load(t)", "tar.extractall(d)",
+        "shutil.unpack_archive(p)", "importlib.import_module(config['_target_'])", "from torch import load",
+        "AutoModel.from_pretrained(n, trust_remote_code=True)", "subprocess.run(c, shell=True)",
+    ],
+)  # fmt: skip
+def test_foreign_code_would_be_seen(code):
+    assert forbidden_in(ast.parse(code))
 
 
 @pytest.mark.parametrize("path", [*FILES, *PAGES], ids=name)
@@ -137,3 +173,15 @@ def canonical(package):
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_every_promise_names_a_test_that_exists():
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "**" not in line][1:]
+    assert len(rows) > 30
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert named, row
+        for file, function in named:
+            tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+            assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, (file, function)

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 from dimlift.data.cases import Case, Dataset
 from dimlift.data.findings import Finding, raise_on_errors
@@ -23,12 +24,14 @@ def check_dataset(
     progress: Progress | None = None,
     workers: int | None = None,
     resample_labels: bool = False,
+    missing: Literal["error", "allow"] = "error",
 ) -> list[Finding]:
     """Read every file once and list what is wrong.
 
     Args:
         nan_policy: under "replace" and "mask", NaN and infinite voxels are warnings.
         progress: called with (cases done, cases in all).
+        missing: under "allow" a case may lack files of some channels, which is then a warning.
         workers: threads; None takes one per core, four at most. Each holds one case in memory.
         resample_labels: masks on another grid than their image are resampled, which is a warning.
 
@@ -40,7 +43,7 @@ def check_dataset(
     workers = workers or min(4, len(os.sched_getaffinity(0)))
     looks: list[Look] = []
     with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda case: look_at(case, dataset, nan_policy, resample_labels), cases)
+        results = pool.map(lambda case: look_at(case, dataset, nan_policy, resample_labels, missing), cases)
         for done, result in enumerate(results, start=1):
             looks.append(result)
             if progress:

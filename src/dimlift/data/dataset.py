@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol, get_args
 
+from dimlift.data.archives import is_archive, unpacked
 from dimlift.data.cases import Case, Dataset, Task
 from dimlift.data.findings import Finding
 from dimlift.data.layouts import bids, decathlon, folders, nnunet, table
@@ -32,7 +33,7 @@ def open_dataset(path: str | Path, layout: str = "auto", task: Task = "segmentat
     """Find the cases of a dataset; no image is read.
 
     Args:
-        path: a folder, or a CSV table.
+        path: a folder, a CSV table, or a tar or zip file of a folder, which is unpacked beside itself.
         layout: one of `LAYOUTS`, or "auto" to try them in turn.
         task: what the labels are. A CSV table decides it itself: masks or classes; "regression" must be said.
 
@@ -46,6 +47,8 @@ def open_dataset(path: str | Path, layout: str = "auto", task: Task = "segmentat
         raise UnknownName("task", task, get_args(Task))
     if not path.exists():
         raise Finding(str(path), "error", "there is no such folder or file", "check the path").as_error()
+    if is_archive(path):
+        path = unpacked(path)
     wanted = "one of: " + "; ".join(known.WANTED for known in LAYOUTS.values())
     if path.is_dir() and not any(path.iterdir()):
         raise Finding(str(path), "error", "is an empty folder", f"put a dataset there, {wanted}").as_error()

@@ -41,10 +41,11 @@ def survey(cases: Sequence[Case], intensities: Sequence[int] = (), resample_labe
     affines = []
     foreground: dict[int, list[NDArray[Any]]] = {index: [] for index in intensities}
     for case in cases:
+        there = next((path for path in case.images if path.exists()), case.images[0])
         if not intensities:
-            affines.append(read_grid(case.images[0]).affine)
+            affines.append(read_grid(there).affine)
             continue
-        first = read_file(case.images[0])
+        first = read_file(there)
         affines.append(first.affine)
         inside = None
         if isinstance(case.label, Path):
@@ -52,8 +53,10 @@ def survey(cases: Sequence[Case], intensities: Sequence[int] = (), resample_labe
         for index in intensities:
             if first.array.ndim == 4 and len(case.images) == 1:
                 voxels = first.array[..., index]
+            elif not case.images[index].exists() and len(case.images) > 1:
+                continue  # a missing channel; where none may be, reading the case says so
             else:
-                voxels = first.array if index == 0 else read_file(case.images[index]).array
+                voxels = first.array if case.images[index] == there else read_file(case.images[index]).array
             foreground[index].append(_some(voxels if inside is None else voxels[inside]))
     return Survey(affines, foreground)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from dimlift.data.cases import Case
 from dimlift.data.dicom.series import is_series
@@ -13,13 +14,16 @@ from dimlift.errors import DataError
 _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
-def find_inputs(paths: Sequence[str | Path], channels: Sequence[str]) -> list[Case]:
+def find_inputs(
+    paths: Sequence[str | Path], channels: Sequence[str], missing: Literal["error", "allow"] = "error"
+) -> list[Case]:
     """Cases without label.
 
     Args:
         paths: files, and folders whose files are taken.
         channels: what the network was trained on. With several channels, CASE_0000, CASE_0001, ... belong together;
             a file without such a number must hold all channels on its last axis.
+        missing: under "allow" a case may lack some; a path at which nothing lies then takes their place.
 
     Raises:
         DataError: if nothing is there, a channel is missing, or two files have one name.
@@ -51,17 +55,20 @@ def find_inputs(paths: Sequence[str | Path], channels: Sequence[str]) -> list[Ca
             found = f"case {name} has {len(parts) + len(extra)} channel files, the run was trained on {len(channels)}"
             remedy = "give the channels it was trained on; rename files that are cases of their own"
             raise Finding(str(parts[0]), "error", found, remedy).as_error()
-    return [Case(name, _complete(name, parts, channels), None, name) for name, parts in sorted(together.items())]
+    return [
+        Case(name, _complete(name, parts, channels, missing), None, name) for name, parts in sorted(together.items())
+    ]
 
 
-def _complete(name: str, parts: dict[int, Path], channels: Sequence[str]) -> tuple[Path, ...]:
+def _complete(name: str, parts: dict[int, Path], channels: Sequence[str], allowed: str) -> tuple[Path, ...]:
     """The files of one case in the order of the channels."""
     first = next(iter(parts.values()))
     if len(channels) == 1 or (len(parts) == 1 and stem_of(first) == name):
         return (first,)
     suffix = suffix_of(first)
     missing = [f"{name}_{i:04d}{suffix or ''} ({channels[i]})" for i in range(len(channels)) if i not in parts]
-    if missing:
+    if missing and allowed != "allow":
         found = f"lacks {', '.join(missing)}"
         raise Finding(str(first.parent), "error", found, "give every channel of the case").as_error()
-    return tuple(parts[index] for index in range(len(channels)))
+    absent = (first.with_name(f"{name}_{index:04d}{suffix or ''}") for index in range(len(channels)))
+    return tuple(parts.get(index, path) for index, path in enumerate(absent))

@@ -48,12 +48,22 @@ class Look:
     levels: list[tuple[float, float, float]] = field(default_factory=list)
 
 
-def look_at(case: Case, dataset: Dataset, nan_policy: NanPolicy, resample_labels: bool = False) -> Look:
+def look_at(
+    case: Case, dataset: Dataset, nan_policy: NanPolicy, resample_labels: bool = False, missing: str = "error"
+) -> Look:
     """Read one case. Damaged files are findings, never exceptions."""
     seen = Look(case)
     first: Volume | None = None
     channels = 0
+    absent = [path for path in case.images if not path.exists()]
     for path in case.images:
+        if path in absent and len(case.images) > 1:
+            allowed = missing == "allow" and len(absent) < len(case.images)
+            remedy = "restore it, take its case out, or set preprocessing.missing_sequences to 'allow'"
+            remedy = "nothing to do: missing_sequences is 'allow'" if allowed else remedy
+            found = "there is no such file: a channel is missing"
+            seen.findings.append(Finding(str(path), "warning" if allowed else "error", found, remedy))
+            continue
         try:
             volume = read_file(path)
             if first is not None:

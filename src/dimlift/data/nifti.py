@@ -7,6 +7,7 @@ must be the one the header states.
 
 import contextlib
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,7 +173,7 @@ def _read_header(path: Path, stream: IO[bytes]) -> Any:
     return header
 
 
-def _read_payload(path: Path, stream: IO[bytes], header: Any) -> bytearray:
+def _read_payload(path: Path, stream: IO[bytes], header: Any) -> NDArray[np.uint8]:
     """The voxel bytes: exactly as many as the header states, up to the end of the stream."""
     shape = header.get_data_shape()
     kind = header.get_data_dtype()
@@ -182,7 +183,10 @@ def _read_payload(path: Path, stream: IO[bytes], header: Any) -> bytearray:
     for size in shape:
         wanted *= int(size)
     head = int(header["sizeof_hdr"])
-    gap = int(header["vox_offset"]) - head
+    offset = float(header["vox_offset"])
+    if not np.isfinite(offset):
+        raise _damaged(path, f"its header states that voxels begin at byte {offset}")
+    gap = int(offset) - head
     if gap < 0:
         raise _damaged(
             path, f"its header states that voxels begin at byte {int(header['vox_offset'])}, inside the header"
@@ -196,9 +200,15 @@ def _read_payload(path: Path, stream: IO[bytes], header: Any) -> bytearray:
             f"its header states {head + gap + wanted} bytes, "
             f"but the file has {on_disk}{', which cannot unpack to so many' if packed else ''}",
         )
-    skipped = len(stream.read(gap)) if gap else 0
-    payload = bytearray(wanted)
-    view, filled = memoryview(payload), 0
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if wanted > memory:
+        why = f"its header states {wanted:,} bytes of voxels, and this machine has {memory:,} bytes of memory"
+        raise Finding(str(path), "error", why, "cut it into parts, or use a larger machine").as_error()
+    skipped = 0
+    while skipped < gap and (piece := stream.read(min(PIECE, gap - skipped))):
+        skipped += len(piece)
+    payload = np.zeros(wanted, np.uint8)  # takes no memory before it is filled: the header may lie
+    view, filled = payload.data, 0
     try:
         while filled < wanted:
             # a piece at a time: a stream that breaks off still hands out the pieces before

@@ -5,7 +5,7 @@ volume gets the same clipping and scaling, taken from the training set; other im
 itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -100,6 +100,22 @@ class Normalisation:
         if content.get("kind") not in get_args(Kind):
             raise UnknownName("normalisation", str(content.get("kind")), get_args(Kind))
         return cls(**content)
+
+
+def windows_of(windows: Sequence[tuple[float, float]]) -> tuple[Normalisation, ...]:
+    """CT windows as radiologists set them, each scaled to [-1, 1].
+
+    Args:
+        windows: (centre, width) in Hounsfield units.
+
+    Raises:
+        DataError: if a width is not positive.
+    """
+    if any(width <= 0 for _, width in windows):
+        raise DataError(f"CT windows {list(windows)} need positive widths: [centre, width], for example [40, 400]")
+    return tuple(
+        Normalisation("ct", centre - width / 2, centre + width / 2, centre, width / 2) for centre, width in windows
+    )
 
 
 def kind_for(channel: str, modality: str = "auto") -> Kind:

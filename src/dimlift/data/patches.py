@@ -34,6 +34,7 @@ class PatchSampler:
         companions: for each sample one or more alternatives, of which a patch draws one: coarse feature tensors that
             cover the whole volume of the sample; they move with the image and come out as `VolumeBatch.features`,
             channels one behind the other.
+        sequence_dropout: chance of each channel to be taken out of a patch, set to 0 throughout; one is always left.
         companion_stride: 1 gives features on every voxel of the patch, 2 on every second along each axis.
 
     Raises:
@@ -53,6 +54,7 @@ class PatchSampler:
         labelled: bool = True,
         companions: Sequence[Companions] | None = None,
         companion_stride: int = 1,
+        sequence_dropout: float = 0.0,
     ) -> None:
         if not samples:
             raise DataError("no sample to cut patches from; check the split")
@@ -83,7 +85,9 @@ class PatchSampler:
         self._labelled = labelled
         self._foreground_share = foreground_share if task == "segmentation" and labelled else 0.0
         self._foreground = ForegroundIndex(samples if labelled else ())
+        self._dropout = sequence_dropout
         self._images = [torch.from_numpy(sample.image) for sample in samples]
+        self._present = [image.flatten(1).ne(0).any(dim=1) for image in self._images]
         self._fill = [image.flatten(1).amin(dim=1) for image in self._images]
 
     def batch(self, step: int, batch_size: int) -> VolumeBatch:
@@ -136,7 +140,18 @@ class PatchSampler:
                 label = label.flip(spatial) if label.ndim else label
                 features = None if features is None else features.flip(spatial)
             image = self._intensity(image, rng)
-        return image, label, sample.name, features
+        return self._without_missing(image, number, step, index), label, sample.name, features
+
+    def _without_missing(self, image: Tensor, number: int, step: int, index: int) -> Tensor:
+        """What is missing stays 0 whatever augmentation did; in training more may be missing than is."""
+        keep = self._present[number]
+        if self._dropout and int(keep.sum()) > 1:
+            chances = np.random.default_rng([self._seed, step, index, 2]).random(len(keep) + 1)
+            stays = keep & torch.from_numpy(chances[:-1] >= self._dropout)
+            there = keep.nonzero()[:, 0]
+            stays[there[int(chances[-1] * len(there))]] |= not stays.any()
+            keep = stays
+        return image if keep.all() else image * keep[:, None, None, None]
 
     def _place(self, rng: np.random.Generator) -> tuple[int, Shape]:
         """Which sample, and the first voxel of the patch."""

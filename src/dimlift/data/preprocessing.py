@@ -17,7 +17,7 @@ from dimlift.data.findings import Finding
 from dimlift.data.fitting import survey, target_spacing
 from dimlift.data.formats import read_file, stem_of
 from dimlift.data.masks import read_mask
-from dimlift.data.normalisation import Normalisation, fit_ct, kind_for
+from dimlift.data.normalisation import Normalisation, fit_ct, kind_for, windows_of
 from dimlift.data.orientation import Axis, Turn, canonical_spacing, choose_through_plane
 from dimlift.data.outputs import LabelMap, write_labels
 from dimlift.data.resampling import Shape, resample_image, resample_labels, resampled_shape
@@ -28,6 +28,8 @@ from dimlift.data.voxels import NanPolicy, read_integers, require_listed, requir
 from dimlift.errors import DataError
 
 Spacing = tuple[float, float, float]
+Missing = Literal["error", "allow"]
+"""What to do where the file of one channel of a case is absent."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,11 @@ class Preprocessing:
         spacing: (depth, height, width) in millimetres all volumes are resampled to; None keeps each as it is.
         typical_spacing: median spacing of the training volumes after preprocessing, (depth, height, width).
         through_plane: the anatomical axis that becomes depth.
-        normalisation: one rule per channel.
+        normalisation: one rule for each channel of the network's input, in the order of `channels`.
+        windows: how many of these a CT channel gives, one for each window; 1 without windows.
         nan_policy: what to do with NaN and infinite voxels.
         resample_labels: whether masks on another grid than their image are resampled; else they are refused.
+        missing: under "allow" a file of a channel may be absent; the channel is then 0 throughout.
     """
 
     channels: tuple[str, ...]
@@ -55,6 +59,8 @@ class Preprocessing:
     normalisation: tuple[Normalisation, ...]
     nan_policy: NanPolicy = "error"
     resample_labels: bool = False
+    windows: tuple[int, ...] = ()
+    missing: Missing = "error"
 
     @classmethod
     def fit(
@@ -65,6 +71,8 @@ class Preprocessing:
         modality: str = "auto",
         nan_policy: NanPolicy = "error",
         resample_labels: bool = False,
+        windows: Sequence[tuple[float, float]] = (),
+        missing: Missing = "error",
     ) -> "Preprocessing":
         """Decide everything from the training cases.
 
@@ -72,6 +80,8 @@ class Preprocessing:
             cases: the training cases only: nothing may be learnt from test cases.
             spacing: "native" (no resampling), "median" (of the training cases) or (depth, height, width) in mm.
             modality: "auto" (by channel name), "ct", "mr", "mr_nonzero" or "none".
+            windows: (centre, width) in Hounsfield units; every CT channel becomes one input channel for each.
+            missing: whether files of some channels of a case may be absent.
 
         Raises:
             DataError: if there is no case, or one cannot be read.
@@ -81,27 +91,36 @@ class Preprocessing:
         kinds = [kind_for(channel, modality) for channel in dataset.channels]
         if not cases:
             raise DataError("no training case to fit preprocessing on; check the split")
-        ct = [index for index, kind in enumerate(kinds) if kind == "ct"]
+        if windows and "ct" not in kinds:
+            raise DataError(
+                f"windows are for CT, but the channels are {', '.join(dataset.channels)}; take them out, or call the "
+                "channel CT, or set modality to 'ct'"
+            )
+        ct = [index for index, kind in enumerate(kinds) if kind == "ct" and not windows]
         seen = survey(cases, ct, resample_labels)
         through_plane = choose_through_plane([canonical_spacing(affine) for affine in seen.affines])
         own = [canonical_spacing(affine, through_plane) for affine in seen.affines]
         target = target_spacing(spacing, own)
         depth, height, width = (float(value) for value in np.median(np.asarray(own), axis=0))
-        rules = tuple(
-            fit_ct(seen.foreground[index]) if kind == "ct" else Normalisation(kind) for index, kind in enumerate(kinds)
-        )
+        rules = [
+            windows_of(windows)
+            if kind == "ct" and windows
+            else (fit_ct(seen.foreground[index]) if kind == "ct" else Normalisation(kind),)
+            for index, kind in enumerate(kinds)
+        ]
         typical = target or (depth, height, width)
         return cls(
-            dataset.channels,
-            dict(dataset.labels),
-            dataset.ignore,
-            target,
-            typical,
-            through_plane,
-            rules,
-            nan_policy,
-            resample_labels,
-        )
+            dataset.channels, dict(dataset.labels), dataset.ignore, target, typical, through_plane,
+            tuple(rule for group in rules for rule in group), nan_policy, resample_labels, tuple(map(len, rules)),
+            missing,
+        )  # fmt: skip
+
+    @property
+    def rules(self) -> list[tuple[Normalisation, ...]]:
+        """For each channel of the files, the rules of the input channels it becomes."""
+        counts = self.windows or (1,) * len(self.channels)
+        ends = np.cumsum(counts)
+        return [self.normalisation[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
     @property
     def class_indices(self) -> dict[str, int]:
@@ -117,7 +136,7 @@ class Preprocessing:
         volumes = self._open(case.images)
         mask = None
         if isinstance(case.label, Path):
-            mask = read_mask(case.label, volumes[0], self.resample_labels)
+            mask = read_mask(case.label, _first(volumes), self.resample_labels)
         return self._prepare(case.name, volumes, mask if mask is not None else case.label)  # type: ignore[arg-type]
 
     def read_image(self, paths: Sequence[Path]) -> Sample:
@@ -185,16 +204,20 @@ class Preprocessing:
         try:
             fields = {key: value for key, value in content.items() if key != "orientation"}
             fields["normalisation"] = tuple(Normalisation.from_json(rule) for rule in fields["normalisation"])
+            fields["windows"] = tuple(fields.get("windows", ()))
             for key in ("channels", "spacing", "typical_spacing"):
                 fields[key] = tuple(fields[key]) if fields[key] is not None else None
             return cls(**fields)
         except (KeyError, TypeError) as fault:
             raise DataError(f"no stored preprocessing of this version: {fault}; train again") from fault
 
-    def _open(self, paths: Sequence[Path]) -> list[Volume]:
-        """One volume per channel, on one grid."""
-        volumes = []
+    def _open(self, paths: Sequence[Path]) -> list[Volume | None]:
+        """One volume per channel, on one grid; None for a channel that is missing and may be."""
+        volumes: list[Volume | None] = []
         for path in paths:
+            if self.missing == "allow" and len(paths) > 1 and not path.exists():
+                volumes.append(None)
+                continue
             volume = read_file(path)
             parts = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
             volumes += [Volume(part, volume.affine, volume.path, volume.header) for part in parts]
@@ -202,22 +225,32 @@ class Preprocessing:
             found = f"gives {len(volumes)} channels, {len(self.channels)} are wanted ({', '.join(self.channels)})"
             remedy = "give one file per channel, in this order, or one file with the channels on its last axis"
             raise Finding(", ".join(str(path) for path in paths), "error", found, remedy).as_error()
-        for other in volumes[1:]:
-            require_same_grid(volumes[0], other)
+        if not any(volumes):
+            found = "has none of its channels"
+            raise Finding(", ".join(str(path) for path in paths), "error", found, "restore one of them").as_error()
+        for other in filter(None, volumes):
+            require_same_grid(_first(volumes), other)
         return volumes
 
-    def _prepare(self, name: str, volumes: list[Volume], answer: Volume | int | float | None) -> Sample:
-        first = volumes[0]
+    def _prepare(self, name: str, volumes: list[Volume | None], answer: Volume | int | float | None) -> Sample:
+        first = _first(volumes)
         geometry = self.geometry(first.shape, first.affine, first.header, first.path)
         turn, shape, spacing = geometry.turn, geometry.shape, canonical_spacing(first.affine, self.through_plane)
         del first
-        image = np.empty((len(volumes), *geometry.turned_shape), np.float32)
+        image = np.empty((len(self.normalisation), *geometry.turned_shape), np.float32)
         bad: NDArray[np.bool_] | None = None
-        for channel, rule in zip(image, self.normalisation, strict=True):
+        place = 0
+        for rules in self.rules:
             volume = volumes.pop(0)  # with its last channel goes what was read of a file
-            channel[...] = turn.forward(volume.array)
-            finite, where = settle_non_finite(channel, volume.path, self.nan_policy)
-            rule.apply(finite, None if where is None else ~where, out=channel)
+            channels = image[place : place + len(rules)]
+            place += len(rules)
+            if volume is None:
+                channels[...] = 0
+                continue
+            channels[-1] = turn.forward(volume.array)
+            finite, where = settle_non_finite(channels[-1], volume.path, self.nan_policy)
+            for channel, rule in zip(channels, rules, strict=True):  # the last one may write where it reads
+                rule.apply(finite, None if where is None else ~where, out=channel)
             if where is not None:
                 bad = where if bad is None else bad | where
             del volume
@@ -242,3 +275,8 @@ class Preprocessing:
         if self.ignore is not None:
             classes[values == self.ignore] = IGNORED
         return classes
+
+
+def _first(volumes: Sequence[Volume | None]) -> Volume:
+    """The first channel that is there."""
+    return next(volume for volume in volumes if volume is not None)

@@ -130,8 +130,9 @@ def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = si
     train, test = split_cases(dataset, config)
     wanted = config.preprocessing
     preprocessing = Preprocessing.fit(
-        dataset, train, wanted.spacing, wanted.modality, wanted.nan_policy, wanted.resample_labels
-    )
+        dataset, train, wanted.spacing, wanted.modality, wanted.nan_policy, wanted.resample_labels,
+        wanted.windows, wanted.missing_sequences,
+    )  # fmt: skip
     samples = []
     for number, case in enumerate(train):
         samples.append(preprocessing.read(case))
@@ -152,7 +153,7 @@ def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = si
     numbers = [float(s.label) for s in samples] if config.task == "regression" else [0.0]  # type: ignore[arg-type]
     task = Task(
         kind=config.task,
-        in_channels=len(preprocessing.channels),
+        in_channels=len(preprocessing.normalisation),
         classes=classes,
         spacing=preprocessing.typical_spacing,
         patch_size=config.arm.patch_size(patch) if segmenting else patch,
@@ -199,6 +200,7 @@ def train_cell(
         task=task.kind,
         companions=companions,
         companion_stride=getattr(method, "feature_stride", 1),
+        sequence_dropout=training.sequence_dropout,
     )
     result = fit(
         method,

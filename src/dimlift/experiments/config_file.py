@@ -7,14 +7,17 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dimlift.errors import ConfigError, UnknownName
 from dimlift.experiments.tables import METHODS, PRETRAINING
+from dimlift.experiments.yaml_file import LARGEST, read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_SHOWN = 50
+_LONGEST = 200
 
 
 def load_config(path: Path | str, overrides: Sequence[str], model: type[Model]) -> Model:
@@ -30,13 +33,15 @@ def load_config(path: Path | str, overrides: Sequence[str], model: type[Model]) 
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as stream:
+            text = stream.read(LARGEST + 1)
+        raw = read_yaml(text)
     except FileNotFoundError as fault:
         raise ConfigError(f"there is no configuration file {path}; examples lie in examples/") from fault
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path} cannot be read: {fault}; give a YAML text file") from fault
-    except yaml.YAMLError as fault:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(fault).split())}; mind colons and indentation") from fault
+    except ValueError as fault:
+        raise ConfigError(f"{path} is not YAML: {fault}; mind colons and indentation") from fault
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
@@ -55,7 +60,10 @@ def parse(raw: Mapping[str, Any], model: type[Model], source: str = "the configu
     try:
         return model.model_validate(dict(raw))
     except ValidationError as fault:
-        lines = _lines(fault.errors(include_url=False), raw, model)
+        errors = fault.errors(include_url=False)
+        lines = _lines(errors[:_SHOWN], raw, model)
+        if len(errors) > _SHOWN:
+            lines.append(f"... and {len(errors) - _SHOWN} more")
         joined = "\n  ".join(lines)
         raise ConfigError(f"{source}: {joined}" if len(lines) == 1 else f"{source}:\n  {joined}") from None
 
@@ -66,9 +74,9 @@ def _override(raw: dict[str, Any], pair: str) -> None:
     if not found or not all(parts):
         raise ConfigError(f"{pair!r} is not an override; write key.sub=value, for example training.batch_size=4")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        raise ConfigError(f"the value of {pair!r} is not YAML: {' '.join(str(fault).split())}") from fault
+        value = read_yaml(text)
+    except ValueError as fault:
+        raise ConfigError(f"the value of {pair!r} is not YAML: {fault}") from fault
     here = raw
     for part in parts[:-1]:
         inner = here.setdefault(part, {})
@@ -109,7 +117,8 @@ def _lines(errors: list[ErrorDetails], raw: Mapping[str, Any], model: type[BaseM
                 wanted.setdefault(f"{name}\0{here!r}", []).append(_wish(error))
     for key, wishes in wanted.items():
         name, here = key.split("\0")
-        lines.append(f"'{name}' must be {' or '.join(dict.fromkeys(wishes))}, found {here}")
+        shown = here if len(here) <= _LONGEST else f"{here[:_LONGEST]}..."
+        lines.append(f"'{name}' must be {' or '.join(dict.fromkeys(wishes))}, found {shown}")
     return lines
 
 

@@ -110,7 +110,9 @@ def _padded(image: Tensor, margins: Sequence[int]) -> Tensor:
     if not any(margins):
         return image
     padding = [side for margin in reversed(margins) for side in (margin // 2, margin - margin // 2)]
-    return F.pad(image, padding, value=float(image.min()))
+    # a missing sequence is 0 throughout, its padding too
+    present = image.flatten(1).ne(0).any(dim=1)[:, None, None, None]
+    return F.pad(image, padding, value=float(image.min())) * present
 
 
 def _inside(tile: Tile, margins: Sequence[int], size: Sequence[int]) -> Iterator[Tile]:

@@ -1,6 +1,5 @@
 """Use a trained run on files: one answer for each input, on exactly the grid of its file."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from dimlift.experiments.footprint import footprints, require_memory
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.scoring import softmax
 from dimlift.experiments.trained import Trained
+from dimlift.records.json_file import read_json
 from dimlift.records.record import write_json
 from dimlift.records.weights import CARD_NAME
 
@@ -47,12 +47,12 @@ def predict(
         DataError: if there is no input, or one that cannot be used as it is; nothing is predicted then.
     """
     trained = Trained.load(weights_folder(Path(run)))
-    cases = find_inputs(inputs, trained.preprocessing.channels)
+    cases = find_inputs(inputs, trained.preprocessing.channels, trained.preprocessing.missing)
     output = Path(output)
     places: dict[str, tuple[Path, str]] = {}
     if trained.task.kind == "segmentation":
         places = _places(cases, output, kind)
-        needed = footprints(trained, {case.name: [read_grid(file) for file in case.images] for case in cases})
+        needed = footprints(trained, {case.name: [read_grid(f) for f in case.images if f.exists()] for case in cases})
         if max_memory is not None:
             require_memory(needed, max_memory)
         progress(Event("predict", message=str(needed[0])))
@@ -97,7 +97,7 @@ def check_inputs(trained: Trained, cases: Sequence[Case], progress: Progress = s
     def heard(done: int, total: int) -> None:
         progress(Event("check", share=done / total))
 
-    findings = check_dataset(wanted, preprocessing.nan_policy, heard, workers=1)
+    findings = check_dataset(wanted, preprocessing.nan_policy, heard, workers=1, missing=preprocessing.missing)
     raise_on_errors(findings)
     for finding in findings:
         progress(Event("check", share=1.0, message=f"warning: {finding}"))
@@ -157,7 +157,7 @@ def weights_folder(run: Path) -> Path:
 def _arm_of(run: Path, cell: str) -> str:
     """What a person calls a cell."""
     try:
-        record = json.loads((run / "records" / f"{cell}.json").read_text(encoding="utf-8"))
+        record = read_json(run / "records" / f"{cell}.json")
         return f"{record['arm']}, fold {record['fold']}, seed {record['seed']}"
     except (OSError, ValueError, KeyError):
         return ""

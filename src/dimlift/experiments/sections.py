@@ -36,6 +36,15 @@ class PreprocessingSection(Section):
         description="Normalisation: `ct` (clipped to training percentiles), `mr` (z-score of each volume), "
         "`mr_nonzero` (z-score of the voxels above zero), `none`, or `auto` by the name of the channel.",
     )
+    windows: tuple[tuple[float, PositiveFloat], ...] = Field(
+        default=(),
+        description="CT windows [[centre, width], ...] in Hounsfield units: a CT channel becomes one input channel for "
+        "each, scaled to [-1, 1]. Three fit a network of colour pictures.",
+    )
+    missing_sequences: Literal["error", "allow"] = Field(
+        default="error",
+        description="Whether a case may lack the file of a channel; it is then 0, and `sequences: shared` skips it.",
+    )
     nan_policy: Literal["error", "replace", "mask"] = Field(
         default="error",
         description="What to do with NaN and infinite voxels: stop, replace them, or take them out of training.",
@@ -124,6 +133,10 @@ class TrainingSection(Section):
     foreground_share: Share = Field(
         default=1 / 3,
         description="Share of patches centred on a labelled voxel; rare classes are as likely as common ones.",
+    )
+    sequence_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="Chance of each channel to be hidden in a training patch, so that missing ones surprise nobody.",
     )
     validate_every: Share = Field(
         default=0.0,

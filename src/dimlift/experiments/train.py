@@ -53,6 +53,12 @@ def open_checked(config: TrainConfig | StudyConfig, progress: Progress = silent)
         progress(Event("check", share=done / max(total, 1)))
 
     wanted = config.preprocessing
-    findings = check_dataset(dataset, wanted.nan_policy, heard, resample_labels=wanted.resample_labels)
+    findings = check_dataset(
+        dataset,
+        wanted.nan_policy,
+        heard,
+        resample_labels=wanted.resample_labels,
+        missing=wanted.missing_sequences,
+    )
     raise_on_errors(findings)
     return dataset

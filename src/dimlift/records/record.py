@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dimlift.errors import DataError
+from dimlift.records.json_file import read_json
 from dimlift.records.whole import written_whole
 
 SCHEMA = 1
@@ -72,7 +73,7 @@ class Record:
             DataError: if the file is no record of this schema.
         """
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = read_json(path)
             if fields["schema"] != SCHEMA:
                 raise DataError(
                     f"{path} has record schema {fields['schema']}, this dimlift reads {SCHEMA}; "

@@ -1,12 +1,12 @@
 """`study.json`: what a study set out to do. Written once by experiments, read by the report beside the records."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from dimlift.errors import DataError, UnknownName
+from dimlift.records.json_file import read_json
 from dimlift.records.record import write_json
 
 SCHEMA = 1
@@ -105,7 +105,7 @@ class Study:
         if not path.is_file():
             raise DataError(f"{folder} holds no {FILE_NAME}; give the folder that `dimlift compare --out` wrote")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if content["schema"] != SCHEMA:
                 raise DataError(
                     f"{path} has study schema {content['schema']}, this dimlift reads {SCHEMA}; "

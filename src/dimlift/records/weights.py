@@ -4,12 +4,12 @@ The card holds {schema, task, source, licence, provenance, plan, channels, label
 certificate} and whatever else its writer needs to build the network again. torch is imported only when called.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimlift.errors import DamagedFile, DataError
+from dimlift.records.json_file import read_json
 from dimlift.records.record import write_json
 from dimlift.records.whole import written_whole
 
@@ -55,7 +55,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{folder} holds no {CARD_NAME}; give a folder that `dimlift train` wrote to the end")
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = read_json(path)
     except ValueError as fault:
         raise DamagedFile(f"{path} is not JSON ({fault}); copy it again or train again") from fault
     found = card.get("schema") if isinstance(card, dict) else None

@@ -1,13 +1,16 @@
 """dataset.json, as nnU-Net and the Medical Segmentation Decathlon write it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from dimlift.data.findings import Finding
 from dimlift.errors import DataError
+from dimlift.records.json_file import read_json
 
 FILE = "dataset.json"
+
+LARGEST = 6 << 20
+"""Bytes: enough for a hundred thousand cases."""
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -18,7 +21,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     path = folder / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, LARGEST)
     except (OSError, ValueError) as fault:
         raise Finding(str(path), "error", f"cannot be read: {fault}", "correct it by hand").as_error() from fault
     if not isinstance(content, dict):

@@ -17,6 +17,9 @@ from dimlift.errors import DataError
 
 WANTED = "a CSV table (columns image[, image2, ...], label, group)"
 
+LARGEST = 32 << 20
+"""Bytes: enough for a hundred thousand rows."""
+
 _IMAGE = re.compile(r"^image_?(\d*)$")
 
 
@@ -42,17 +45,18 @@ def read(path: Path, task: Task) -> Dataset:
     if not masks and task == "classification":
         labels = _classes(answers)
     root = path.resolve().parent
-    names = _names([row[images[0]] for row in rows])
+    names = _names([next((row[column] for column in images if row[column]), "") for row in rows])
     cases = []
     for number, row in enumerate(rows, start=2):
-        if not all(row[column] for column in images):
+        if not any(row[column] for column in images):
             raise _wrong(path, f"has no file in an image column of line {number}", "fill it in or drop the line")
-        files = tuple(root / row[column] for column in images)
+        # a path at which nothing lies: whether a channel may be missing is decided where it is read
+        files = tuple(root / (row[column] or f"{column} of line {number} (empty)") for column in images)
         name = row.get("name") or names[number - 2]
         cases.append(
             Case(name, files, _answer(path, number, row.get("label", ""), root, task, labels), row.get("group") or name)
         )
-    _require_unique(path, cases)
+    _require_names(path, cases)
     if masks:
         files_with_labels = [case.label for case in cases if isinstance(case.label, Path)]
         labels = {str(value): value for value in label_values(files_with_labels)}
@@ -61,6 +65,8 @@ def read(path: Path, task: Task) -> Dataset:
 
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    if path.stat().st_size > LARGEST:
+        raise _wrong(path, f"has {path.stat().st_size:,} bytes, at most {LARGEST:,} are read", "is it a table at all?")
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -106,9 +112,13 @@ def _names(files: list[str]) -> list[str]:
     return ["_".join([*Path(file).parent.parts, stem_of(file)]).strip("_/") for file in files]
 
 
-def _require_unique(path: Path, cases: list[Case]) -> None:
+def _require_names(path: Path, cases: list[Case]) -> None:
     seen: set[str] = set()
     for case in cases:
+        if not case.name.isprintable() or {"/", "\\"} & set(case.name):
+            raise _wrong(
+                path, f"has the case name {case.name!r}; predictions are saved under it", "use a name without / or \\"
+            )
         if case.name in seen:
             raise _wrong(
                 path, f"has two rows for the case {case.name!r}", "add a column name with a different name per row"

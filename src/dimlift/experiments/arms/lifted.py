@@ -1,5 +1,6 @@
 """A 2D network and a decoder: its slices talk as the depth plan says."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -134,7 +135,34 @@ class WithDecoder(FromTwoDimensions):
         return Supervised(model, **self._learning())
 
 
-class LiftedArm(WithDecoder):
+class WithSequences(WithDecoder):
+    """What arms share that take the channels of a volume either way."""
+
+    sequences: Literal["channels", "shared"] = Field(
+        default="channels",
+        description="Several channels as the channels of one picture, or `shared`: each through the same network as "
+        "a picture of its own, features fused over those that are there.",
+    )
+    fusion: Literal["mean", "max"] = Field(default="mean", description="How `shared` sequences become one.")
+
+    def _encoder(self, task: Task, plan: Any, fresh: bool) -> "nn.Module":
+        if self.sequences == "channels":
+            return super()._encoder(task, plan, fresh)
+        from dimlift.models.sequences import SharedSequences
+
+        return SharedSequences(
+            super()._encoder(replace(task, in_channels=1), plan, fresh), task.in_channels, self.fusion
+        )
+
+    def _decoder(self, encoder: Any, task: Task, depth_kernel: int) -> "nn.Module":
+        if self.sequences == "channels":
+            return super()._decoder(encoder, task, depth_kernel)
+        from dimlift.models.sequences import FusedImage
+
+        return FusedImage(super()._decoder(encoder.network, task, depth_kernel), self.fusion)
+
+
+class LiftedArm(WithSequences):
     """The 2D network lifted to 3D, with a 3D decoder; a network of smp is lifted whole, with its own decoder."""
 
     method: Literal["lifted"] = Field(default="lifted", description="2D network lifted to 3D, with a 3D decoder.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from dimlift.experiments.arms.arm import Task
-from dimlift.experiments.arms.lifted import WithDecoder
+from dimlift.experiments.arms.lifted import WithSequences
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Encoder and decoder of each system; how the authors train is in docs/methods.md."""
 
 
-class SlicesArm(WithDecoder):
+class SlicesArm(WithSequences):
     """The 2D network slice by slice: no slice sees another."""
 
     method: Literal["slices"] = Field(default="slices", description="2D network slice by slice, with a 2D decoder.")

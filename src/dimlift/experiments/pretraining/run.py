@@ -130,7 +130,8 @@ def find_cases(config: PretrainConfig, progress: Progress = silent) -> list[Case
         progress(Event("check", share=done / max(total, 1)))
 
     bare = replace(dataset, cases=(), test_cases=tuple(cases))  # nobody asks these for labels
-    raise_on_errors(check_dataset(bare, config.preprocessing.nan_policy, heard))
+    wanted = config.preprocessing
+    raise_on_errors(check_dataset(bare, wanted.nan_policy, heard, missing=wanted.missing_sequences))
     return cases
 
 
@@ -154,7 +155,10 @@ def read_pool(
     if config.volumes is not None:
         dataset = open_dataset(config.volumes.path, config.volumes.layout, config.task)
         wanted = config.preprocessing
-        preprocessing = Preprocessing.fit(dataset, cases, wanted.spacing, wanted.modality, wanted.nan_policy)
+        preprocessing = Preprocessing.fit(
+            dataset, cases, wanted.spacing, wanted.modality, wanted.nan_policy,
+            windows=wanted.windows, missing=wanted.missing_sequences,
+        )  # fmt: skip
         for number, case in enumerate(cases):
             samples.append(preprocessing.read(case))
             progress(Event("read", config.pretraining.method, (number + 1) / len(cases)))
@@ -164,7 +168,7 @@ def read_pool(
         chosen = auto_patch([s.image.shape[1:] for s in samples]) if samples else (3, side, side)
     task = Task(
         kind=config.task,
-        in_channels=len(preprocessing.channels) if preprocessing else 1,
+        in_channels=len(preprocessing.normalisation) if preprocessing else 1,
         classes=2,
         spacing=preprocessing.typical_spacing if preprocessing else None,
         patch_size=config.student.patch_size(chosen),

@@ -1,0 +1,56 @@
+"""Coverage-guided fuzzing of every reader in turn, with atheris. Stops at the first input that is neither read nor
+refused, and says where it lies.
+
+python tests/hostile/fuzz.py SECONDS [TARGET ...]
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+def one(name: str, seconds: int, corpus: Path) -> None:
+    """Fuzz one target in this process; atheris never returns."""
+    import atheris
+
+    with atheris.instrument_imports(include=["dimlift.data", "dimlift.records", "dimlift.experiments", "yaml"]):
+        from targets import TARGETS
+    target, seeds = TARGETS[name]
+    for number, seed in enumerate(seeds):
+        (corpus / f"seed{number}").write_bytes(seed)
+    options = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", "-rss_limit_mb=4096", "-verbosity=0"]
+    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={corpus.parent}/found-", str(corpus)], target)
+    atheris.Fuzz()
+
+
+def main() -> int:
+    """Every target for its share of the time."""
+    if sys.argv[1] == "--one":
+        one(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+        return 0
+    try:
+        import atheris  # noqa: F401
+    except ImportError:
+        sys.exit("atheris is not here; install the extra dimlift[dev], on Python 3.11 to 3.13")
+    from targets import TARGETS
+
+    names = sys.argv[2:] or list(TARGETS)
+    share = max(1, int(sys.argv[1]) // len(names))
+    for name in names:
+        folder = Path(tempfile.mkdtemp(prefix="dimlift-fuzz-"))
+        (folder / "corpus").mkdir()
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", name, str(share), str(folder / "corpus")],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            print(f"{name}: an input is neither read nor refused; it lies in {folder}")
+            print(done.stdout[-3000:] + done.stderr[-1000:])
+            return 1
+        print(f"{name}: nothing in {share} s, {len(list((folder / 'corpus').iterdir()))} inputs kept")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Give every file of the corpus to its reader, each in a process of its own; print what it said, took and needed.
+
+python tests/hostile/measure.py
+"""
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from corpus import CORPUS, marker
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CPU_SECONDS, MORE_MEMORY = 60, 6 << 30
+"""What stops a file that is not refused."""
+
+
+class Outcome(NamedTuple):
+    """What came of one file.
+
+    Attributes:
+        errors: names of the error's classes, its own first; empty if the file was read.
+        executed: whether code of the file ran.
+        seconds: processor time.
+        mebibytes: largest memory beyond that of a process that reads nothing.
+        left: what lies beside the file afterwards.
+    """
+
+    errors: list[str]
+    message: str
+    executed: bool
+    seconds: float
+    mebibytes: float
+    left: list[str]
+
+
+def readers() -> dict[str, Callable[[Path], object]]:
+    """Whoever reads a foreign file, by what `corpus` calls it."""
+    import torch
+
+    from dimlift.data.dataset import open_dataset
+    from dimlift.data.formats import read_file
+    from dimlift.experiments.config import TrainConfig
+    from dimlift.experiments.config_file import load_config
+    from dimlift.experiments.trained import Trained
+    from dimlift.lifting.sources.arrival import load_weights
+    from dimlift.records.record import Record
+    from dimlift.records.study import Study
+
+    torch.set_num_threads(1)
+    return {
+        "volume": read_file,
+        "dataset": open_dataset,
+        "config": lambda path: load_config(path, [], TrainConfig),
+        "weights": lambda path: load_weights(torch.nn.Linear(2, 1), path),
+        "run": Trained.load,
+        "record": Record.load,
+        "study": Study.load,
+    }
+
+
+def measure(names: list[str], folder: Path) -> dict[str, Outcome]:
+    """Make and read each file below `folder`."""
+    read = readers()
+    _, idle, _ = _in_child(lambda: None)
+    outcomes = {}
+    for number, name in enumerate(names):
+        own = folder / str(number)
+        own.mkdir()
+        path = CORPUS[name].make(own)
+        said, peak, seconds = _in_child(lambda path=path, name=name: read[CORPUS[name].reader](path))
+        beside = sorted(entry.name for entry in own.iterdir() if entry != path and not path.is_relative_to(entry))
+        executed = any(folder.rglob(marker(own).name)) or marker(folder.parent).exists()
+        outcomes[name] = Outcome(said[0], said[1], executed, seconds, max(0.0, (peak - idle) / 1024), beside)
+    return outcomes
+
+
+def _in_child(work: Callable[[], object]) -> tuple[tuple[list[str], str], int, float]:
+    """Error classes and message, largest memory in KiB, processor seconds, of `work` in a fork of this process."""
+    end, start = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(end)
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + MORE_MEMORY,) * 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS,) * 2)
+        said: tuple[list[str], str] = ([], "")
+        try:
+            work()
+        except BaseException as fault:
+            said = ([kind.__name__ for kind in type(fault).__mro__], str(fault))
+        with os.fdopen(start, "w", encoding="utf-8", errors="backslashreplace") as pipe:
+            json.dump(said, pipe)
+        os._exit(0)
+    os.close(start)
+    with os.fdopen(end, encoding="utf-8") as pipe:
+        text = pipe.read()
+    _, _, used = os.wait4(child, 0)
+    errors, message = json.loads(text) if text else (["Killed"], "the process did not survive")
+    return (errors, message), used.ru_maxrss, used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Print a table, or with a file name write the outcomes as JSON."""
+    with tempfile.TemporaryDirectory() as scratch:
+        began = time.perf_counter()
+        inner = Path(scratch) / "corpus"
+        inner.mkdir()
+        outcomes = measure(list(CORPUS), inner)
+        took = time.perf_counter() - began
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(json.dumps({name: one._asdict() for name, one in outcomes.items()}))
+        return
+    for name, one in sorted(outcomes.items(), key=lambda item: -item[1].mebibytes):
+        verdict = "refused" if "DimliftError" in one.errors else f"NOT REFUSED ({one.errors[:1]})"
+        print(f"{one.seconds:6.2f} s {one.mebibytes:7.1f} MiB  {verdict}  {name}: {one.message[:90]!r}")
+    slowest, largest = (max(getattr(one, field) for one in outcomes.values()) for field in ("seconds", "mebibytes"))
+    print(f"{len(outcomes)} files: at most {slowest:.2f} s and {largest:.0f} MiB each; {took:.0f} s with making them")
+
+
+if __name__ == "__main__":
+    main()
