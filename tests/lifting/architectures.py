@@ -30,7 +30,7 @@ ARCHITECTURES = [
     small("cs3darknet_focus_s"),
     small("cspnext_tiny"),
     small("davit_tiny"),
-    large("deepseek_vit_412m", 28, img_size=28, depth=1),
+    small("deepseek_vit_412m", 28, img_size=28, depth=1),
     small("deit_tiny_patch16_224", img_size=32),
     small("densenet121"),
     small("dla46x_c"),

@@ -12,7 +12,10 @@ from dimlift.lifting.waking import settle
 from lifting.architectures import ARCHITECTURES
 from lifting.families import answers, build, images
 
-TOLERANCE = 1e-9
+
+def tolerance_of(network):
+    """Some norms work in single precision whatever the network's."""
+    return 1e-6 if any(type(module).__name__.endswith("Fp32") for module in network.modules()) else 1e-9
 
 
 def file_of(name):
@@ -26,6 +29,7 @@ def test_every_model_file_of_timm_is_there():
 @pytest.mark.parametrize("family", ARCHITECTURES)
 def test_slices_and_constancy(family):
     network = build(family, torch.float64)
+    tolerance = tolerance_of(network)
     slices = images(family, 3, 3, torch.float64)
     settle(network, lambda: answers(network, slices))  # statistics nobody has measured let signals die out
     (flat,) = answers(network, slices)
@@ -34,11 +38,11 @@ def test_slices_and_constancy(family):
 
     lifted = dimlift.lift(network, DepthPlan(kernel=3, profile="centre", head="none"), certify=False)
     (deep,) = answers(lifted, slices.transpose(0, 1)[None])
-    assert (deep[0] - flat).abs().max() < TOLERANCE * scale
+    assert (deep[0] - flat).abs().max() < tolerance * scale
 
     average(lifted)
     (deep,) = answers(lifted, slices[:1].expand_as(slices).transpose(0, 1)[None])
-    assert (deep[0] - flat[:1]).abs().max() < TOLERANCE * scale
+    assert (deep[0] - flat[:1]).abs().max() < tolerance * scale
 
 
 @torch.no_grad()
