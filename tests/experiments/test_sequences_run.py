@@ -7,6 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from dimlift.errors import ConfigError
+from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.arms.lifted import LiftedArm
 from dimlift.experiments.predict import predict
 from dimlift.experiments.train import train
 from dimlift.experiments.trained import Trained
@@ -73,3 +76,8 @@ def test_three_windows_fill_the_channels_of_a_network_of_pictures(data, tmp_path
     assert trained.preprocessing.channels == ("image",)
     (path,) = predict(tmp_path / "run", [data / "images" / "case_0.nii.gz"], tmp_path / "out")
     assert nib.load(path).shape == nib.load(data / "images" / "case_0.nii.gz").shape
+
+
+def test_a_network_with_its_own_decoder_takes_no_shared_sequences():
+    with pytest.raises(ConfigError, match="sequences=channels"):
+        LiftedArm(network="smp:unet-resnet18", sequences="shared").build(Task("segmentation", 2, 2, None, (8, 8, 8)))

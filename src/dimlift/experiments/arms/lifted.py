@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm, PlanSection, Task, volume_method
 from dimlift.experiments.arms.decoders import DecoderName, build_decoder
 from dimlift.experiments.sections import PositiveFloat, Share
@@ -171,6 +172,11 @@ class LiftedArm(WithSequences):
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
         """A lifted network whose slices talk."""
         if self.network.startswith("smp:"):
+            if self.sequences == "shared":
+                raise ConfigError(
+                    f"{self.network} is lifted with its own decoder and takes no shared sequences; "
+                    "use sequences=channels, or a network of timm"
+                )
             return self._whole(task, fresh)
         return self._method(self._encoder(task, self.plan.depth_plan(), fresh), task)
 
