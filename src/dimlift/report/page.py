@@ -1,5 +1,8 @@
 """One offline HTML page about a study: the verdict first, then what it rests on."""
 
+import base64
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +16,19 @@ from dimlift.records.study import Study
 from dimlift.report import wording
 from dimlift.report.certificates import certificates
 from dimlift.report.figures import forest_plot, learning_curves
+from dimlift.report.heatmap import heatmap
 from dimlift.report.measures import MEASURES
 from dimlift.report.overlays import case_views, label_legend
+from dimlift.report.shown import MOST_PREDICTIONS, shown_rows
 from dimlift.report.summary import Summary, summarise_records
+from dimlift.report.tables import write_tables
+from dimlift.report.viewer import slice_viewer
 
 PAGE_NAME = "report.html"
 
 
 def write_page(folder: Path, out: Path | None = None) -> Path:
-    """Write the page of a study, finished or not, and return where it is.
+    """Write the page of a study, finished or not, and return where it is; tables with its numbers come beside it.
 
     Args:
         folder: what `dimlift compare` wrote.
@@ -33,12 +40,14 @@ def write_page(folder: Path, out: Path | None = None) -> Path:
     study, records = Study.load(folder), load_records(folder / "records")
     out = folder / PAGE_NAME if out is None else out
     out.parent.mkdir(parents=True, exist_ok=True)
-    return write_text(out, render(folder, study, records))
-
-
-def render(folder: Path, study: Study, records: Sequence[Record]) -> str:
-    """The page as text. Nothing in it points outside the page."""
     summary = summarise_records(study, records)
+    text = render(folder, study, records, summary)
+    write_tables(out, summary, records)
+    return write_text(out, text)
+
+
+def render(folder: Path, study: Study, records: Sequence[Record], summary: Summary) -> str:
+    """The page as text. Nothing in it points outside the page."""
     records = [record for record in records if record.arm in study.arms]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dimlift.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -49,6 +58,8 @@ def render(folder: Path, study: Study, records: Sequence[Record]) -> str:
         for name in ("number", "signed", "chance", "counted", "interval", "duration", "memory")
     }
     environment.filters["lighter_numbers"] = _lighter_numbers
+    squares, viewer = heatmap(summary, records), slice_viewer(folder, study, summary, records)
+    script = environment.loader.get_source(environment, "page.js")[0] if environment.loader else ""
     return environment.get_template("page.html.j2").render(
         study=study,
         summary=summary,
@@ -57,17 +68,42 @@ def render(folder: Path, study: Study, records: Sequence[Record]) -> str:
         uncertain=_covers(summary) != {"cases and seeds"},
         one_seed="cases" in _covers(summary),
         class_names=[result.name for result in summary.rows[0].classes],
+        waiting=list(dict.fromkeys(row.title for row in summary.rows if not row.finished)),
         other_measures=_other_measures(summary),
         forest=forest_plot(summary),
         curves=learning_curves(summary, records, over_seconds="seconds" in study.budget),
         cost=_cost(summary),
         cases=case_views(folder, study, summary, records),
+        viewer=viewer,
+        heatmap=squares,
+        left_out_arms=[MOST_PREDICTIONS, len(shown_rows(summary))]
+        if len(shown_rows(summary)) > MOST_PREDICTIONS
+        else [],
+        inlined=[
+            (name, _inline(content))
+            for name, content in (
+                ("viewer-content", viewer and {"cases": viewer.cases, "arms": viewer.arms, "most": MOST_PREDICTIONS}),
+                (
+                    "heatmap-content",
+                    squares and {"arms": squares.arms, "cases": squares.cases, "differences": squares.differences},
+                ),
+            )
+            if content
+        ],
+        script=Markup(script),
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         legend=label_legend(study),
         certificates=certificates(study),
         remarks=_remarks(study, records),
         versions=_versions(records),
         budget=_budget(study),
     )
+
+
+def _inline(content: Any) -> Markup:
+    """JSON that no text in it can break out of."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _covers(summary: Summary) -> set[str]:

@@ -1,0 +1,284 @@
+"""The page in a real browser: silent, alone, and alive."""
+
+import base64
+import csv
+import json
+import shutil
+
+import pytest
+from synthetic_study import Study, arms, record, write_study
+
+from dimlift.records.record import Score
+from dimlift.records.study import Arm
+from dimlift.report.page import write_page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on the PATH (Debian: apt-get install chromium)"
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    write_study(folder, n_cases=4)
+    return write_page(folder)
+
+
+def opened(browser, path, **options):
+    """The page in a fresh window, and everything it complained about or asked for."""
+    window = browser.new_page(**options)
+    heard = []
+    window.on("console", lambda message: heard.append(message.text))
+    window.on("pageerror", lambda fault: heard.append(str(fault)))
+    window.on("request", lambda request: heard.append(request.url) if not request.url.startswith("data:") else None)
+    window.goto(path.as_uri())
+    return window, heard
+
+
+def picture(window, panel=2):
+    """What a canvas of the viewer shows."""
+    return window.evaluate(f"document.querySelectorAll('#viewer canvas')[{panel}].toDataURL()")
+
+
+@needs_browser
+def test_no_request_no_error_and_nothing_beyond_the_window(browser, study):
+    for options in (
+        {},
+        {"color_scheme": "dark"},
+        {"viewport": {"width": 390, "height": 800}, "has_touch": True},
+        {"java_script_enabled": False},
+    ):
+        window, heard = opened(browser, study, **options)
+        assert heard == [study.as_uri()]
+        if options.get("java_script_enabled", True):
+            assert window.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        window.close()
+
+
+@needs_browser
+def test_without_javascript_and_on_paper_the_still_pictures_are_there(browser, study):
+    window, _ = opened(browser, study, java_script_enabled=False)
+    assert not window.locator("#viewer").is_visible()
+    window.locator(".stills summary").click()
+    assert window.locator(".stills img").first.is_visible()
+    window.close()
+    window, _ = opened(browser, study, color_scheme="dark")
+    window.emulate_media(media="print", color_scheme="dark")
+    assert not window.locator("#viewer").is_visible()
+    assert window.locator(".stills img").first.is_visible()
+    assert _contrast(window, "body", "body") > 7  # dark ink on paper, whatever the screen looks like
+    window.close()
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_stand_out_from_their_paper(browser, study, scheme):
+    window, _ = opened(browser, study, color_scheme=scheme)
+    for words in ("body", ".muted", ".chip.helps", ".chip.hurts", ".chip.open", "thead button", "summary"):
+        ground = words if words.startswith(".chip") else "body"
+        assert _contrast(window, words, ground) >= 4.5, words  # WCAG 2.1, AA
+    window.close()
+
+
+def _contrast(window, words, ground):
+    return window.evaluate(
+        """([words, ground]) => {
+          const light = (name, kind) => {
+            const parts = getComputedStyle(document.querySelector(name))[kind].match(/[\\d.]+/g).slice(0, 3).map(
+              (part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+            return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+          };
+          const [one, other] = [light(words, "color"), light(ground, "backgroundColor")].sort((a, b) => b - a);
+          return (one + 0.05) / (other + 0.05);
+        }""",
+        [words, ground],
+    )
+
+
+@needs_browser
+def test_the_viewer_moves_by_keys_wheel_slider_and_finger(browser, study):
+    window, heard = opened(browser, study)
+    status, canvas = window.locator("[data-part=status]"), window.locator("#viewer canvas").nth(2)
+    window.wait_for_function("[...document.querySelectorAll('#viewer canvas')].length === 7")
+    window.wait_for_timeout(100)
+
+    def place():
+        return int(status.text_content().split()[2])
+
+    start, first = place(), picture(window)
+    assert 5 < start < 16  # where most foreground is
+    window.locator("#viewer").focus()
+    window.keyboard.press("ArrowDown")
+    assert place() == start + 1
+    assert picture(window) != first
+    window.keyboard.press("ArrowUp")
+    assert picture(window) == first
+    window.keyboard.press("Home")
+    assert status.text_content() == "axial slice 1 of 20"
+    window.keyboard.press("End")
+    assert status.text_content() == "axial slice 20 of 20"
+
+    canvas.hover()
+    window.mouse.wheel(0, -120)
+    window.wait_for_timeout(50)
+    assert place() == 17
+    window.locator("[data-part=slice]").fill("4")
+    assert place() == 5
+    box = canvas.bounding_box()
+    window.mouse.move(box["x"] + 5, box["y"] + 5)
+    window.mouse.down()
+    window.mouse.move(box["x"] + 5 + box["width"] / 2, box["y"] + 5)
+    window.mouse.up()
+    assert place() == 15
+
+    before = picture(window, 0)
+    window.locator("#viewer").focus()
+    window.keyboard.press("ArrowRight")
+    window.wait_for_timeout(100)
+    assert picture(window, 0) != before
+    assert "head_" in canvas.get_attribute("aria-label")
+    assert "prediction of Plain 3D U-Net, Dice 0." in canvas.get_attribute("aria-label")
+    painted = picture(window)
+    window.locator("[data-part=labels]").uncheck()
+    assert picture(window) != painted
+    assert heard == [study.as_uri()]
+    window.close()
+
+
+@needs_browser
+def test_the_viewer_shows_the_volume_it_names(browser, tmp_path):
+    """A truth in one known place of one known slice is painted there, and nowhere else."""
+    import numpy as np
+    from synthetic_study import CasePaths, save_volume
+
+    truth = np.zeros((40, 40, 10), np.int16)
+    truth[30:36, 30:36, 6] = 1  # right and front
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    save_volume(tmp_path / "image.nii.gz", np.zeros(truth.shape, np.int16), affine)
+    save_volume(tmp_path / "truth.nii.gz", truth, affine)
+    write_study(
+        tmp_path, names=("unet",), n_cases=0, finished=0, cases={"a": CasePaths("image.nii.gz", "truth.nii.gz")}
+    )
+    record("unet", 0, [Score("a", "anterior", "dice", 0.5)]).save(tmp_path / "records")
+    window, _ = opened(browser, write_page(tmp_path))
+    window.wait_for_timeout(200)
+    colours = """(() => { const c = document.querySelectorAll('#viewer canvas')[1];
+        const at = (x, y) => [...c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data].slice(0, 3);
+        return [at(0.82, 0.18), at(0.5, 0.5)]; })()"""
+    assert window.locator("[data-part=status]").text_content() == "axial slice 7 of 10"
+    inside, outside = window.evaluate(colours)
+    assert inside[0] > inside[2] + 50  # orange
+    assert max(outside) < 10
+    window.locator("#viewer").focus()
+    window.keyboard.press("ArrowDown")
+    assert max(max(colour) for colour in window.evaluate(colours)) < 10
+    window.close()
+
+
+@needs_browser
+def test_tables_sort_by_number_and_by_name_and_keep_gaps_at_the_end(browser, tmp_path):
+    write_study(tmp_path, finished=0.8, seeds=1, n_cases=2, volumes=False)
+    window, _ = opened(browser, write_page(tmp_path))
+    table = window.locator("section[aria-labelledby=arms] table")
+
+    def column(index):
+        return table.locator(f"tbody tr > :nth-child({index})").all_text_contents()
+
+    table.get_by_role("button", name="Dice").click()
+    ascending = [text.strip() for text in column(2)]
+    assert ascending[-1] == "–"
+    assert ascending[:-1] == sorted(ascending[:-1], key=float)
+    table.get_by_role("button", name="Dice").click()
+    descending = [text.strip() for text in column(2)]
+    assert descending == [*ascending[-2::-1], "–"]
+    assert table.locator("th[aria-sort=descending]").count() == 1
+    table.get_by_role("button", name="arm").click()
+    assert [text.strip() for text in column(1)] == sorted(text.strip() for text in column(1))
+    window.close()
+
+
+def crowd(folder, count=200, cases=50):
+    """A study of many arms on many cases, without volumes."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    names = ["unet", *(f"arm_{index:03d}" for index in range(1, count))]
+    named = {name: Arm(f"arm {index}, some words about it") for index, name in enumerate(names)}
+    study = Study("A crowd", "segmentation", "unet", arms(()) | named, planned=2 * count, budget={"steps": 10})
+    study.save(folder)
+    gains = rng.normal(0, 0.02, count)
+    for seed in range(2):
+        for name, gain in zip(names, gains, strict=True):
+            values = np.clip(0.8 + gain + rng.normal(0, 0.03, cases), 0, 1)
+            scores = [Score(f"case_{i:02d}", "organ", "dice", float(value)) for i, value in enumerate(values)]
+            record(name, seed, scores, cell=f"{name}-{seed}").save(folder / "records")
+    return folder
+
+
+@pytest.mark.slow
+@needs_browser
+def test_two_hundred_arms_on_fifty_cases_are_readable(browser, tmp_path):
+    page = write_page(crowd(tmp_path))
+    assert page.stat().st_size < 15 << 20
+    window, heard = opened(browser, page)
+    assert heard == [page.as_uri()]
+    assert window.locator("section[aria-labelledby=arms] tbody tr").count() == 200
+    content = json.loads(window.locator("#heatmap-content").text_content())
+    assert (len(content["arms"]), len(content["cases"])) == (199, 50)
+    window.locator(".squares").hover()
+    assert "case_" in window.locator("#square").text_content()
+    window.close()
+
+
+def test_the_squares_are_the_differences(tmp_path):
+    """Without a browser: the picture's pixels against the scores."""
+    import io
+
+    import matplotlib.image
+    import numpy as np
+
+    from dimlift.records.record import load_records
+    from dimlift.report.heatmap import heatmap
+    from dimlift.report.summary import summarise_records
+
+    named = {name: Arm(name) for name in ("unet", "good", "bad")}
+    study = Study("t", "segmentation", "unet", named, planned=6)
+    scores = {"unet": (0.5, 0.9), "good": (0.7, 0.9), "bad": (0.4, 0.9)}
+    for arm, values in scores.items():
+        for seed in range(2):
+            found = [Score(case, "organ", "dice", value) for case, value in zip("xy", values, strict=True)]
+            record(arm, seed, found).save(tmp_path)
+    records = load_records(tmp_path)
+    drawn = heatmap(summarise_records(study, records), records)
+    assert (drawn.arms, drawn.cases) == (["good", "bad"], ["x", "y"])  # best arm first, hard case first
+    assert np.array(drawn.differences) == pytest.approx(np.array([[0.2, 0.0], [-0.1, 0.0]]))
+    source = str(drawn.drawing).split("base64,")[1].split('"')[0]
+    pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(source)))
+    assert pixels[0, 0, 2] > pixels[0, 0, 0]  # blue for better
+    assert pixels[1, 0, 0] > pixels[1, 0, 2]  # orange for worse
+    assert pixels[:, 1, 3] == pytest.approx([0, 0])
+
+
+def test_tables_beside_the_page_hold_its_numbers(tmp_path):
+    write_study(tmp_path, names=("unet", "borrowed"), n_cases=3, volumes=False)
+    page = write_page(tmp_path, tmp_path / "out" / "mine.html")
+    with page.with_suffix(".csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    content = json.loads(page.with_suffix(".json").read_text())
+    with (page.parent / "mine_scores.csv").open() as stream:
+        scores = list(csv.DictReader(stream))
+    assert [line["arm"] for line in lines] == ["unet", "borrowed"]
+    assert float(lines[1]["difference"]) == content["rows"][1]["comparison"]["estimate"]["mean"]
+    own = [float(s["value"]) for s in scores if s["arm"] == "unet"]
+    assert len(own) == 3 * 3 * 2
+    assert float(lines[0]["dice"]) == pytest.approx(sum(own) / len(own))
