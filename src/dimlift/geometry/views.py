@@ -59,11 +59,18 @@ def camera_view(
     stamp: int = 5,
 ) -> View:
     """Perspective projection of clouds that fit into the unit ball, turned first, seen from `distance` away."""
+    pixels, depth = from_camera(points, rotation, size, distance)
+    return _drawn(pixels, depth - depth.amin(1, keepdim=True), size, stamp)
+
+
+def from_camera(
+    points: Float[Tensor, "batch points 3"], rotation: Float[Tensor, "batch 3 3"], size: int, distance: float = 2.2
+) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"]]:
+    """(x, y) in pixels of points in the picture of `camera_view`, and how far away they are."""
     turned = points @ rotation.transpose(1, 2)
     depth = turned[..., 2] + distance
     focal = size / 2 * math.sqrt(max(distance**2 - 1, 1e-3)) * 0.95  # the unit ball just fits
-    pixels = turned[..., :2] / depth[..., None] * focal + size / 2
-    return _drawn(pixels, depth - depth.amin(1, keepdim=True), size, stamp)
+    return turned[..., :2] / depth[..., None] * focal + size / 2, depth
 
 
 def random_rotations(
