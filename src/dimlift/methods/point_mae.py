@@ -6,6 +6,7 @@
     L = mean over masked patches of CD-L2(foreseen points, points), both around the patch's centre
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class PointDecoder(nn.Module):
         self.stages = nn.ModuleList(Blocks(w, blocks, encoder.heads) for w in widths)
         self.down = nn.ModuleList(
             nn.Sequential(nn.Linear(fine + coarse, fine), nn.GELU(), nn.Linear(fine, fine))
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            for fine, coarse in itertools.pairwise(widths)
         )
 
     def forward(

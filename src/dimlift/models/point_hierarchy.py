@@ -7,6 +7,7 @@
 What is masked is never computed: only the points of visible patches enter. Left out: stochastic depth.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -52,7 +53,7 @@ class PointHierarchy(nn.Module):
         if len({len(each) for each in given.values()}) > 1 or not patches:
             told = ", ".join(f"{name} {list(each)}" for name, each in given.items())
             raise ShapeError(f"{told}: give one number for each level")
-        if any(below < above for below, above in zip(patches[:-1], patches[1:], strict=True)):
+        if any(below < above for below, above in itertools.pairwise(patches)):
             raise ShapeError(f"patches {list(patches)} grow from level to level; give the finest level first")
         for width in widths:
             if width % heads:
