@@ -22,7 +22,7 @@ def test_the_order_of_points_plays_no_part():
 
 def test_a_centre_is_its_own_nearest_member():
     patches = cut_patches(clouds(), 8, 5)
-    assert (patches.members[..., 0] == patches.index).all()
+    assert (patches.members[..., 0] == patches.chosen).all()
 
 
 def test_every_level_knows_which_of_the_points_it_came_from():

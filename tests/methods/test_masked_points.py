@@ -143,7 +143,7 @@ def test_salient_patches_are_the_visible_ones_at_a_low_temperature(teacher):
     levels = method.model.encoder.cut(points)
     saliency = torch.rand(2, 32)
     visible = method.draw(saliency, levels)[-1]
-    coarse = saliency.gather(1, levels[1].index.gather(1, levels[2].index))
+    coarse = saliency.gather(1, levels[1].chosen.gather(1, levels[2].chosen))
     assert coarse[visible].view(2, -1).amin() > 0
     for cloud in range(2):
         assert coarse[cloud][visible[cloud]].min() >= coarse[cloud][~visible[cloud]].max()

@@ -44,7 +44,7 @@ def test_masked_points_never_reach_the_encoder(size, training):
     """Points that only masked patches hold go elsewhere, anywhere; the cut stays; no visible token changes."""
     points, network = clouds(), encoder(size).train(training)
     levels = network.cut(points)
-    visible = torch.zeros_like(levels[-1].index, dtype=torch.bool)
+    visible = torch.zeros_like(levels[-1].chosen, dtype=torch.bool)
     visible[:, 0] = True
     seen = seen_below(levels, visible)
     shown = torch.zeros(points.shape[:2], dtype=torch.bool)
@@ -61,7 +61,7 @@ def test_masked_points_never_reach_the_encoder(size, training):
 def test_a_cloud_is_read_the_same_alone_and_in_company(size):
     points, network = clouds(), encoder(size)
     levels = network.cut(points)
-    visible = torch.zeros_like(levels[-1].index, dtype=torch.bool)
+    visible = torch.zeros_like(levels[-1].chosen, dtype=torch.bool)
     visible[0, :5], visible[1, 2:4] = True, True  # other numbers of tokens: the smaller cloud is padded
     together = network.encode(points, levels, visible)
     for cloud in range(2):
@@ -75,7 +75,7 @@ def test_a_cloud_is_read_the_same_alone_and_in_company(size):
 def test_tokens_that_are_not_visible_are_zero():
     points, network = clouds(), encoder("three levels")
     levels = network.cut(points)
-    visible = torch.zeros_like(levels[-1].index, dtype=torch.bool)
+    visible = torch.zeros_like(levels[-1].chosen, dtype=torch.bool)
     visible[:, 0] = True
     for tokens, seen in zip(network.encode(points, levels, visible), seen_below(levels, visible), strict=True):
         assert (tokens[~seen] == 0).all()
@@ -86,7 +86,7 @@ def test_nothing_visible_is_refused():
     points, network = clouds(), encoder("one level")
     levels = network.cut(points)
     with pytest.raises(ShapeError, match="mask less"):
-        network.encode(points, levels, torch.zeros_like(levels[-1].index, dtype=torch.bool))
+        network.encode(points, levels, torch.zeros_like(levels[-1].chosen, dtype=torch.bool))
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ class Patches(NamedTuple):
     """Patches of clouds; they overlap, and together need not hold every point.
 
     Attributes:
-        index: which of the points each centre is.
+        chosen: which of the points each centre is.
         centres: coordinates of the centres.
         members: which points belong to each patch, nearest first; the centre is one of them.
     """
 
-    index: Int[Tensor, "batch patches"]
+    chosen: Int[Tensor, "batch patches"]
     centres: Float[Tensor, "batch patches 3"]
     members: Int[Tensor, "batch patches neighbours"]
 
@@ -59,9 +59,9 @@ def cut_hierarchy(
 
 def origin(levels: Sequence[Patches], level: int) -> Int[Tensor, "batch patches"]:
     """Which of the cloud's points the centres of a level are."""
-    index = levels[level].index
+    index = levels[level].chosen
     for below in reversed(levels[:level]):
-        index = below.index.gather(1, index)
+        index = below.chosen.gather(1, index)
     return index
 
 
@@ -75,6 +75,6 @@ def seen_below(levels: Sequence[Patches], visible: Bool[Tensor, "batch patches"]
     for above, below in zip(reversed(levels[1:]), reversed(levels[:-1]), strict=True):
         members = above.members.flatten(1)
         shown = found[0][..., None].expand_as(above.members).flatten(1)
-        finer = torch.zeros_like(below.index, dtype=torch.int64).scatter_add(1, members, shown.long())
+        finer = torch.zeros_like(below.chosen, dtype=torch.int64).scatter_add(1, members, shown.long())
         found.insert(0, finer > 0)
     return found

@@ -64,9 +64,10 @@ class CrossPoint(nn.Module):
             ShapeError: if the batch holds one cloud, which has nothing to be told from.
         """
         points = batch.points
+        encoder: Any = self.model.encoder
         if len(points) < 2:
             raise ShapeError("a batch of one cloud has nothing to be told from; raise training.batch_size")
-        one, other = (self.of_points(pooled(self.model.encoder(self.turned(points)).values, "both")) for _ in "ab")
+        one, other = (self.of_points(pooled(encoder(self.turned(points)).values, "both")) for _ in "ab")
         pictures = self.of_pictures(self.seen(points))
         return self.contrast(one, other) + self.contrast((one + other) / 2, pictures)
 

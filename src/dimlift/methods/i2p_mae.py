@@ -86,7 +86,7 @@ class I2PMAE(PointMAE):
         """Both distances."""
         encoder: Any = self.model.encoder
         levels = encoder.cut(batch.points)
-        seen = self.look(batch.points, levels[0].index)
+        seen = self.look(batch.points, levels[0].chosen)
         visible = self.draw(seen.saliency, levels)
         tokens = self.foreseen(batch.points, levels, visible)
         shown = visible[self.level]

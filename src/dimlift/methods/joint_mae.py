@@ -139,14 +139,14 @@ class JointMAE(nn.Module):
         encoder: Any = self.model.encoder
         found: Visible = encoder.below(points, levels, points_seen)[1]
         shown = choose(pixels_seen)
-        pixels = gather_points(picture.pixels, shown.index).unflatten(-1, (1, PATCH, PATCH))
+        pixels = gather_points(picture.pixels, shown.chosen).unflatten(-1, (1, PATCH, PATCH))
         seen = self.picture(pixels.flatten(0, 1)).flatten(1).unflatten(0, pixels.shape[:2])
         values = torch.cat([found.values + self.modality[0], seen + self.modality[1]], dim=1)
         of_pixels = self.picture_position.expand(len(points), -1, -1).gather(
-            1, shown.index[..., None].expand(-1, -1, values.shape[-1])
+            1, shown.chosen[..., None].expand(-1, -1, values.shape[-1])
         )
         positions = torch.cat([encoder.positions[-1](found.centres), of_pixels], dim=1)
-        barred = self.far_apart(found.centres, shown.index, picture.rotation)
+        barred = self.far_apart(found.centres, shown.chosen, picture.rotation)
         values = encoder.stages[-1](values, positions, barred=barred)
         count = found.values.shape[1]
         spread = (

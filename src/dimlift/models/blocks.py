@@ -52,13 +52,13 @@ class Visible(NamedTuple):
     """The visible among some tokens, side by side; clouds with fewer are filled up with tokens that do not count.
 
     Attributes:
-        index: where each stood.
+        chosen: where each stood.
         padding: True for those that do not count; None where every cloud has as many.
         values: tokens, once they are made.
         centres: their places.
     """
 
-    index: Int[Tensor, "batch visible"]
+    chosen: Int[Tensor, "batch visible"]
     padding: Bool[Tensor, "batch visible"] | None
     values: Float[Tensor, "batch visible width"]
     centres: Float[Tensor, "batch visible 3"]
@@ -68,7 +68,7 @@ class Visible(NamedTuple):
         if self.padding is not None:
             values = values.masked_fill(self.padding[..., None], 0.0)
         whole = values.new_zeros(len(values), count, values.shape[-1])
-        return whole.scatter(1, self.index[..., None].expand_as(values), values)
+        return whole.scatter(1, self.chosen[..., None].expand_as(values), values)
 
 
 def choose(visible: Bool[Tensor, "batch tokens"]) -> Visible:

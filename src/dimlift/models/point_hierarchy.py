@@ -89,29 +89,29 @@ class PointHierarchy(nn.Module):
         finer, found = self.below(points, levels, visible)
         last = len(self.stages) - 1
         values = self.stages[last](found.values, self.positions[last](found.centres), padding=found.padding)
-        return [*finer, found.spread(values, levels[last].index.shape[1])]
+        return [*finer, found.spread(values, levels[last].chosen.shape[1])]
 
     def below(
         self, points: Float[Tensor, "batch points 3"], levels: Levels, visible: Bool[Tensor, "batch patches"] | None
     ) -> tuple[list[Tensor], Visible]:
         """Tokens of all levels but the coarsest, and the visible tokens of that one before its blocks."""
         if visible is None:
-            visible = torch.ones_like(levels[-1].index, dtype=torch.bool)
+            visible = torch.ones_like(levels[-1].chosen, dtype=torch.bool)
         shown = seen_below(levels, visible)
         lower: list[Tensor] = []
         entering = points
         for number in range(len(levels) - 1):
             found = self._enter(number, entering, levels[number], shown[number])
             values = self.stages[number](found.values, self.positions[number](found.centres), padding=found.padding)
-            entering = found.spread(values, levels[number].index.shape[1])
+            entering = found.spread(values, levels[number].chosen.shape[1])
             lower.append(entering)
         return lower, self._enter(len(levels) - 1, entering, levels[-1], shown[-1])
 
     def _enter(self, number: int, entering: Tensor, level: Patches, shown: Tensor) -> Visible:
         """Visible tokens of a level, made of the points or of the tokens below."""
         found = choose(shown)
-        centres = gather_points(level.centres, found.index)
-        inside = gather_points(entering, gather_points(level.members, found.index))
+        centres = gather_points(level.centres, found.chosen)
+        inside = gather_points(entering, gather_points(level.members, found.chosen))
         if number == 0:
             inside = inside - centres[:, :, None]
         return found._replace(values=self.merge[number](inside), centres=centres)
