@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 
@@ -82,7 +82,32 @@ class PointBatch(NamedTuple):
         return self.points
 
 
-Batch = VolumeBatch | ImageBatch | PairedBatch | PointBatch
+class FrameBatch(NamedTuple):
+    """Pictures, the points that were measured beside them, and which pixel shows which point.
+
+    Attributes:
+        image: values from 0 to 1, red, green, blue.
+        points: of all frames one after the other, in metres.
+        colours: of the points, from 0 to 1.
+        frame: index of each point's frame, in ascending order.
+        pair_points: row of the point of each pair.
+        pair_places: (x, y) of its pixel in the picture of the point's frame, from -1 to 1, as `grid_sample` with
+            align_corners=False reads.
+        cases: the name of each frame, for messages.
+        pair_segments: superpixel of each pair's pixel, numbered through all pictures; None where nobody asked.
+    """
+
+    image: Float[Tensor, "batch 3 height width"]
+    points: Float[Tensor, "points 3"]
+    colours: Float[Tensor, "points 3"]
+    frame: Int[Tensor, " points"]
+    pair_points: Int[Tensor, " pairs"]
+    pair_places: Float[Tensor, "pairs 2"]
+    cases: tuple[str, ...]
+    pair_segments: Int[Tensor, " pairs"] | None = None
+
+
+Batch = VolumeBatch | ImageBatch | PairedBatch | PointBatch | FrameBatch
 AnyBatch = TypeVar("AnyBatch", bound=tuple[Any, ...])
 
 

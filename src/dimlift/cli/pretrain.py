@@ -17,6 +17,9 @@ def pretrain(
     to: Annotated[Path, typer.Option("--out", help="Folder of the run; an interrupted run goes on.")] = Path(
         "pretrained"
     ),
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out RGB-D frames that cannot be read; the record counts them.")
+    ] = False,
 ) -> None:
     """Teach a network without labels. `train` and `compare` start from the result: `arm.start=OUT/weights`.
 
@@ -25,13 +28,16 @@ def pretrain(
         dimlift pretrain slice_distillation examples/pretrain.yaml volumes.path=unlabelled --out pretrained
 
         dimlift train examples/train.yaml dataset.path=labelled arm.start=pretrained/weights --out run
+
+        dimlift pretrain ppkt examples/ppkt.yaml frames.path=recording --out pretrained
     """
     from dimlift.cli.bars import Bars
     from dimlift.experiments.config_file import load_config
     from dimlift.experiments.pretraining.config import PretrainConfig
     from dimlift.experiments.pretraining.run import pretrain as run_pretraining
 
-    config = load_config(source, [f"pretraining.method={method}", *(overrides or [])], PretrainConfig)
+    skipping = ["frames.skip_bad=true"] if skip_bad else []
+    config = load_config(source, [f"pretraining.method={method}", *skipping, *(overrides or [])], PretrainConfig)
     with Bars() as bars:
         record = run_pretraining(config, to, progress=bars)
     out.print(f"{record.steps} steps in {record.seconds:.0f} s; start an arm from {to / 'weights'}", soft_wrap=True)

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from dimlift.experiments.arms.arm import Arm, PlanSection
 from dimlift.experiments.config import StudyConfig, TrainConfig
-from dimlift.experiments.pretraining.config import PicturesSection, PretrainConfig
+from dimlift.experiments.pretraining.config import FramesSection, PicturesSection, PretrainConfig
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.sections import (
     BudgetSection,
@@ -33,6 +33,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "budget": BudgetSection,
     "training": TrainingSection,
     "pictures": PicturesSection,
+    "frames": FramesSection,
 }
 
 _OPENING = """# Configuration

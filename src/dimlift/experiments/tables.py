@@ -13,6 +13,7 @@ from dimlift.experiments.arms.simple3d import Simple3DArm
 from dimlift.experiments.arms.slices import SlicesArm
 from dimlift.experiments.arms.transseg import TransSegArm
 from dimlift.experiments.arms.unet import NNUNetArm, SwinUNETRArm, UNetArm, UNETRArm
+from dimlift.experiments.pretraining.ppkt import PPKTPretraining
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.pretraining.slice_distillation import SliceDistillationPretraining
 
@@ -34,6 +35,7 @@ METHODS: dict[str, type[Arm]] = {
 
 PRETRAINING: dict[str, type[Pretraining]] = {
     "slice_distillation": SliceDistillationPretraining,
+    "ppkt": PPKTPretraining,
 }
 
 

@@ -11,6 +11,7 @@ from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.sections import (
     BudgetSection,
     DatasetSection,
+    PositiveFloat,
     PreprocessingSection,
     Section,
     SplitSection,
@@ -41,11 +42,35 @@ class PicturesSection(Section):
     )
 
 
+class FramesSection(Section):
+    """Where RGB-D frames are."""
+
+    path: str = Field(description="Folder of a recording: 7-Scenes, ScanNet, Redwood or TUM layout.")
+    first: int = Field(default=0, ge=0, description="Frames before this one are not learnt from.")
+    count: int | None = Field(default=None, ge=1, description="At most this many frames are; not set: all.")
+    stride: int = Field(
+        default=4, ge=1, description="Every how many pixels, in rows and columns, the depth image gives a point."
+    )
+    pairs: int = Field(
+        default=4096, ge=2, description="Pairs of a point and the pixel that shows it in a batch, if there are as many."
+    )
+    tolerance: PositiveFloat = Field(
+        default=0.05, description="Share of its depth by which a point may lie behind the nearest surface of its pixel."
+    )
+    skip_bad: bool = Field(
+        default=False, description="Leave out frames that cannot be read, and count them in the record."
+    )
+
+
 class PretrainConfig(Section):
     """One pretraining: `dimlift pretrain METHOD CONFIG --out DIR`."""
 
     pretraining: AnyPretraining = Field(description="The method and its options.")
-    student: AnyArm = Field(description="The arm whose network learns; the same arm starts from the result.")
+    student: AnyArm | None = Field(
+        default=None,
+        description="The arm whose network learns; the same arm starts from the result. Methods for points bring a "
+        "network of their own and have none.",
+    )
     volumes: DatasetSection | None = Field(
         default=None, description="Volumes to learn from; labels are not needed, and not looked at."
     )
@@ -56,6 +81,7 @@ class PretrainConfig(Section):
     )
     fold: int = Field(default=0, ge=0, description="Part of the split whose test cases are left out.")
     pictures: PicturesSection | None = Field(default=None, description="Photographs to learn from.")
+    frames: FramesSection | None = Field(default=None, description="RGB-D frames to learn from.")
     task: Literal["segmentation", "classification", "regression"] = Field(
         default="segmentation", description="What the student is for."
     )
@@ -75,6 +101,12 @@ class PretrainConfig(Section):
                 f"'pictures' is missing: {self.pretraining.method} learns from photographs; set pictures.path to a "
                 "folder of them (any will do, ImageNet's own are best)"
             )
+        if self.pretraining.needs_frames and self.frames is None:
+            raise ValueError(f"'frames' is missing: {self.pretraining.method} learns from RGB-D; set frames.path")
+        if self.pretraining.needs_student and self.student is None:
+            raise ValueError(f"'student' is missing: {self.pretraining.method} teaches the network of an arm; name one")
+        if not self.pretraining.needs_student and self.student is not None:
+            raise ValueError(f"{self.pretraining.method} has a network of its own; take 'student' out")
         return self
 
     def identity(self, manifest: str) -> str:
@@ -83,14 +115,18 @@ class PretrainConfig(Section):
         Args:
             manifest: hash of what is learnt from.
         """
-        content: dict[str, Any] = self.model_dump(mode="json", exclude={"volumes", "pictures", "student"})
+        content: dict[str, Any] = self.model_dump(
+            mode="json", exclude={"volumes": True, "pictures": True, "student": True, "frames": {"path", "skip_bad"}}
+        )
         for undecisive in ("checkpoint_every", "threads"):
             content["training"].pop(undecisive)
-        content |= {"student": self.student.without_names(), "manifest": manifest}
+        content |= {"student": self.student and self.student.without_names(), "manifest": manifest}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def loop(self) -> TrainingSection:
         """The training loop, with what the student's arm sets for itself."""
+        if self.student is None:
+            return self.training
         own = {"rate": self.student.rate, "precision": self.student.precision}
         return self.training.model_copy(update={key: value for key, value in own.items() if value is not None})

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
     from dimlift.batches import Batch
     from dimlift.data.pictures import Pictures
+    from dimlift.data.rgbd_layouts import FrameFiles
     from dimlift.data.sample import Sample
+
+
+@dataclass(frozen=True)
+class FramePool:
+    """RGB-D frames, all of which can be read, and how points and pairs are taken from them (`data.pairs`)."""
+
+    files: "tuple[FrameFiles, ...]"
+    stride: int
+    tolerance: float
+    pairs: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class Pool:
         training: the training loop's settings.
         seed: the only source of chance.
         cache: folder for what other runs can use again.
+        frames: RGB-D frames; None where no folder was given.
     """
 
     task: Task
@@ -40,6 +52,7 @@ class Pool:
     training: TrainingSection
     seed: int
     cache: "Path"
+    frames: "FramePool | None" = None
 
 
 class Pretraining(Section):
@@ -47,6 +60,9 @@ class Pretraining(Section):
 
     needs_volumes: ClassVar[bool] = True
     needs_pictures: ClassVar[bool] = False
+    needs_frames: ClassVar[bool] = False
+    needs_student: ClassVar[bool] = True
+    """False where the method has a network of its own, and no arm's learns."""
 
     method: str = Field(description="Name of the method.")
 
@@ -55,11 +71,12 @@ class Pretraining(Section):
         return task
 
     @abstractmethod
-    def build(self, student: "nn.Module", pool: Pool) -> "nn.Module":
+    def build(self, student: "nn.Module | None", pool: Pool) -> "nn.Module":
         """A module with `loss(batch)`, `parameter_groups(rate)` and `set_progress(share)` around the student.
 
         Args:
-            student: the network of the arm, (B, C, D, H, W) -> its answer. What is trained of it is what is saved.
+            student: the network of the arm, (B, C, D, H, W) -> its answer; None where the method needs none. The
+                attribute `model` of what is built is what is saved.
         """
 
     @abstractmethod

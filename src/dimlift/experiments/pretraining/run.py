@@ -14,6 +14,8 @@ from dimlift.data.dataset import open_dataset
 from dimlift.data.findings import raise_on_errors
 from dimlift.data.pictures import Pictures, find_pictures, split_pictures
 from dimlift.data.preprocessing import Preprocessing
+from dimlift.data.rgbd import usable_frames
+from dimlift.data.rgbd_layouts import FrameFiles, find_frames
 from dimlift.data.sample import Sample
 from dimlift.errors import DataError
 from dimlift.experiments.arms.arm import Task
@@ -22,7 +24,7 @@ from dimlift.experiments.folder import claimed
 from dimlift.experiments.loop import fit
 from dimlift.experiments.memory import PeakMemory
 from dimlift.experiments.pretraining.config import PretrainConfig
-from dimlift.experiments.pretraining.pretraining import Pool
+from dimlift.experiments.pretraining.pretraining import FramePool, Pool
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.split import held_out_cases
 from dimlift.experiments.start import file_digest, learning_network
@@ -46,7 +48,9 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
     pictures = find_pool_pictures(config)
     seen = [file_digest(image) for case in cases for image in case.images]
     shown = [file_digest(path) for path in pictures.paths] if pictures is not None else []
-    identity = config.identity(hashlib.sha256(repr((seen, shown)).encode()).hexdigest())
+    frames, bad_frames = find_pool_frames(config)
+    walked = [file_digest(path) for frame in frames for path in (frame.colour, frame.depth)]
+    identity = config.identity(hashlib.sha256(repr((seen, shown, walked)).encode()).hexdigest())
     finished = out / "records" / f"{identity}.json"
     with (
         heeded(),
@@ -58,10 +62,14 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
             return Record.load(finished)
         memory = PeakMemory()
         pool, preprocessing = read_pool(config, cases, pictures, out / "cache", progress)
+        if config.frames is not None:
+            wanted = config.frames
+            pool = replace(pool, frames=FramePool(tuple(frames), wanted.stride, wanted.tolerance, wanted.pairs))
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            student = learning_network(config.student.build(config.pretraining.student_task(pool.task)))
-            method = config.pretraining.build(student, pool)
+            arm = config.student and config.student.build(config.pretraining.student_task(pool.task))
+            method = config.pretraining.build(None if arm is None else learning_network(arm), pool)
+            student = learning_network(method)
 
         def heard(event: Event) -> None:
             progress(replace(event, arm=config.pretraining.method))
@@ -87,7 +95,8 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
             "spacing": preprocessing.spacing if preprocessing else None,
             "orientation": "RAS",
             "normalisation": [rule.to_json() for rule in preprocessing.normalisation] if preprocessing else [],
-            "student": config.student.model_dump(mode="json"),
+            "student": config.student and config.student.model_dump(mode="json"),
+            "pretraining": config.pretraining.model_dump(mode="json"),
             "steps": result.steps,
             "seconds": result.seconds,
             "seen": seen,
@@ -105,7 +114,13 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
             versions=versions(),
             status="finished",
             history=result.history,
-            extra={"volumes": len(cases), "pictures": len(shown), "notes": result.notes, **asked(method)},
+            extra={
+                "volumes": len(cases),
+                "pictures": len(shown),
+                **frame_facts(frames, bad_frames),
+                "notes": result.notes,
+                **asked(method),
+            },
         )
         record.save(out / "records")
     progress(Event("done", config.pretraining.method, 1.0, result.steps, message=f"{result.steps} steps"))
@@ -142,6 +157,32 @@ def find_pool_pictures(config: PretrainConfig) -> Pictures | None:
     return split_pictures(find_pictures(config.pictures.path), config.pictures.held_out)[0]
 
 
+def find_pool_frames(config: PretrainConfig) -> tuple[list[FrameFiles], list[str]]:
+    """The RGB-D frames to learn from, each of which can be read, and one sentence for each that was left out.
+
+    Raises:
+        DataError: at the first bad frame, unless the configuration skips them.
+    """
+    wanted = config.frames
+    if wanted is None:
+        return [], []
+    found = find_frames(wanted.path)
+    chosen = found[wanted.first :][: wanted.count]
+    if not chosen:
+        raise DataError(
+            f"{wanted.path} holds {len(found)} frames, none from frame {wanted.first} on; lower frames.first"
+        )
+    return usable_frames(chosen, wanted.skip_bad)
+
+
+def frame_facts(frames: Sequence[FrameFiles], bad: Sequence[str]) -> dict[str, Any]:
+    """What the record says of the frames."""
+    if not frames:
+        return {}
+    rig = frames[0].rig
+    return {"frames": len(frames), "bad_frames": len(bad), "left_out": list(bad), "registration": rig.registration}
+
+
 def read_pool(
     config: PretrainConfig,
     cases: Sequence[Case],
@@ -171,7 +212,7 @@ def read_pool(
         in_channels=len(preprocessing.normalisation) if preprocessing else 1,
         classes=2,
         spacing=preprocessing.typical_spacing if preprocessing else None,
-        patch_size=config.student.patch_size(chosen),
+        patch_size=config.student.patch_size(chosen) if config.student else chosen,
         seed=config.seed,
         gradient_checkpointing=config.training.gradient_checkpointing,
     )

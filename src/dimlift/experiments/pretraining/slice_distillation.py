@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.borrowed import features_of
 from dimlift.experiments.pretraining.pretraining import Pool, Pretraining
@@ -43,11 +44,14 @@ class SliceDistillationPretraining(Pretraining):
         """One output a component."""
         return replace(task, kind="segmentation", classes=self.components)
 
-    def build(self, student: "nn.Module", pool: Pool) -> "nn.Module":
+    def build(self, student: "nn.Module | None", pool: Pool) -> "nn.Module":
         """The student, the frozen network, and the projection that is fitted on the pool."""
         from dimlift.methods.borrowed.extraction import Extractor
         from dimlift.methods.borrowed.settings import BorrowSettings
         from dimlift.methods.slice_distillation import SliceDistillation
+
+        if student is None:
+            raise ConfigError("'student' is missing: slice_distillation teaches the network of an arm; name one")
 
         settings = BorrowSettings(
             network=self.network,
