@@ -67,8 +67,9 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
             pool = replace(pool, frames=FramePool(tuple(frames), wanted.stride, wanted.tolerance, wanted.pairs))
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            arm = config.student and config.student.build(config.pretraining.student_task(pool.task))
-            method = config.pretraining.build(None if arm is None else learning_network(arm), pool)
+            wanted_task = config.pretraining.student_task(pool.task)
+            learner = None if config.student is None else learning_network(config.student.build(wanted_task))
+            method = config.pretraining.build(learner, pool)
             student = learning_network(method)
 
         def heard(event: Event) -> None:
