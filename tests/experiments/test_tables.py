@@ -30,6 +30,7 @@ SMALL = {
     "slices": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
     "lifted": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
     "transseg": {"network": "timm:test_resnet", "pretrained": False, "width": 8, "window": 3, "slices": 2},
+    "slice_classifier": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
     "simple3d": {"network": "timm:test_vit", "pretrained": False, "cell": [4, 4, 4]},
     "borrowed": {
         "network": "random:timm:test_resnet",
@@ -42,7 +43,7 @@ SMALL = {
 }
 """The smallest arm of each method; a new method needs its line here."""
 
-OF_VOLUMES = {"simple3d", "resnet"}
+OF_VOLUMES = {"simple3d", "resnet", "slice_classifier"}
 """Methods that give one answer for a volume, and none for a voxel."""
 
 SEGMENTING = [name for name in METHODS if name not in OF_VOLUMES | {"swin_unetr"}]

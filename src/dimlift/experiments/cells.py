@@ -20,7 +20,7 @@ from dimlift.data.patches import PatchSampler
 from dimlift.data.preprocessing import Preprocessing
 from dimlift.data.sample import Sample
 from dimlift.data.splits import require_classes
-from dimlift.errors import DataError
+from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.config import TrainConfig
 from dimlift.experiments.loop import Fit, fit
@@ -161,9 +161,17 @@ def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = si
         gradient_checkpointing=config.training.gradient_checkpointing,
         target_mean=float(np.mean(numbers)),
         target_deviation=float(np.std(numbers)) or 1.0,
-        class_weights=config.training.class_weights,
+        class_weights=balanced_weights(samples, classes)
+        if config.training.class_weights == "balanced"
+        else config.training.class_weights,
     )
     return Material(train, test, preprocessing, samples, task)
+
+
+def balanced_weights(samples: Sequence[Sample], classes: int) -> tuple[float, ...]:
+    """Weights that make every class count alike: cases / (classes * cases of the class)."""
+    counts = [sum(sample.label == index for sample in samples) for index in range(classes)]
+    return tuple(len(samples) / (classes * max(count, 1)) for count in counts)
 
 
 def train_cell(
@@ -191,11 +199,17 @@ def train_cell(
         lambda event: progress(replace(event, arm=config.name)),
         len(material.test),
     )
+    remembers = getattr(method, "remembers", False)
+    if remembers and training.sequence_dropout:
+        raise ConfigError(
+            "training.sequence_dropout shows other volumes at every step, and tune=none keeps what was seen of them; "
+            "set it to 0, or tune=lora"
+        )
     sampler = PatchSampler(
         material.samples,
         task.patch_size,
         seed=config.seed,
-        augment=Augmentation(mirror_axes=training.mirror_axes) if training.augment else False,
+        augment=Augmentation(mirror_axes=training.mirror_axes) if training.augment and not remembers else False,
         foreground_share=training.foreground_share,
         task=task.kind,
         companions=companions,

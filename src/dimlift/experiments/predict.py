@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from dimlift.data.cases import Case, Dataset
 from dimlift.data.check import check_dataset
@@ -60,10 +63,10 @@ def predict(
         raise RunError(f"max_memory is for segmentation; {trained.task.kind} reads a volume in one piece, leave it out")
     check_inputs(trained, cases, progress)
     written: list[Path] = []
-    answers: dict[str, object] = {}
+    answers: dict[str, dict[str, Any]] = {}
     for number, (name, images) in enumerate((case.name, case.images) for case in cases):
         sample = trained.preprocessing.read_image(images)
-        answer = trained.answer(sample)
+        answer, weighed = trained.answer(sample), trained.slice_weights(sample)
         geometry = sample.geometry
         del sample  # the image has done its part, and writing needs memory too
         if trained.task.kind == "segmentation":
@@ -76,6 +79,9 @@ def predict(
             answers[name] = {"class": labels[int(chances.argmax())], "probabilities": shares}
         else:
             answers[name] = {"value": float(answer[0])}
+        if weighed is not None:
+            axis, weights = weighed
+            answers[name] |= {"slices": {"axis": axis, "most": int(np.argmax(weights)), "weights": weights}}
         progress(Event("predict", share=(number + 1) / len(cases)))
     if answers:
         output.mkdir(parents=True, exist_ok=True)

@@ -115,9 +115,10 @@ class TrainingSection(Section):
         default=0.0,
         description="Decay of a moving average of the weights, which is then what is saved; 0 turns it off.",
     )
-    class_weights: tuple[PositiveFloat, ...] | None = Field(
+    class_weights: Literal["balanced"] | tuple[PositiveFloat, ...] | None = Field(
         default=None,
-        description="Classification: weight of each class in the cross-entropy, in the order of the labels.",
+        description="Classification: weight of each class in the cross-entropy, in the order of the labels; `balanced` "
+        "weighs each by the inverse of its training cases.",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations in the backward pass: less memory, more time."

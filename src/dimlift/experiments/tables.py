@@ -10,6 +10,7 @@ from dimlift.experiments.arms.convnext3d import ConvNeXt3DArm
 from dimlift.experiments.arms.lifted import LiftedArm
 from dimlift.experiments.arms.resnet import ResNetArm
 from dimlift.experiments.arms.simple3d import Simple3DArm
+from dimlift.experiments.arms.slice_classifier import SliceClassifierArm
 from dimlift.experiments.arms.slices import SlicesArm
 from dimlift.experiments.arms.transseg import TransSegArm
 from dimlift.experiments.arms.unet import NNUNetArm, SwinUNETRArm, UNetArm, UNETRArm
@@ -26,6 +27,7 @@ METHODS: dict[str, type[Arm]] = {
     "unetr": UNETRArm,
     "resnet": ResNetArm,
     "slices": SlicesArm,
+    "slice_classifier": SliceClassifierArm,
     "lifted": LiftedArm,
     "convnext3d": ConvNeXt3DArm,
     "transseg": TransSegArm,

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -54,6 +55,25 @@ class Trained:
             )
             return labels_of(tiles, image.shape[1:])
         return classify(self.method, image, smallest=self.task.patch_size, bfloat16=self.bfloat16).numpy()
+
+    def slice_weights(self, sample: Sample) -> tuple[int, list[float]] | None:
+        """Share of each slice of the file in the answer, and the axis of the file that slices lie along.
+
+        Where depth was resampled, shares are interpolated; they sum to one. None for networks that weigh no slices.
+        """
+        weigh = getattr(self.method, "slice_weights", None)
+        if weigh is None:
+            return None
+        geometry = sample.geometry
+        depth = geometry.turned_shape[0]
+        found = weigh(torch.from_numpy(sample.image)).numpy()
+        places = (np.arange(depth) + 0.5) * len(found) / depth - 0.5
+        along = np.interp(places, np.arange(len(found)), found)
+        numbers = np.broadcast_to(np.arange(depth)[:, None, None], geometry.turned_shape)
+        order = geometry.turn.backward(numbers)
+        axis = next((i for i in range(3) if np.ptp(order.take([0, -1], i), axis=i).any()), 0)
+        slices = np.moveaxis(order, axis, 0)[:, 0, 0]
+        return axis, (along[slices] / along.sum()).tolist()
 
     def save(self, folder: Path) -> Path:
         """Write the weights folder."""

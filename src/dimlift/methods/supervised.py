@@ -83,12 +83,15 @@ class Supervised(nn.Module):
 
     def loss(self, batch: VolumeBatch) -> Float[Tensor, ""]:
         """Dice plus cross-entropy, cross-entropy, or the Huber loss in units of the labels' deviation."""
-        answer = self.model(batch.image)
+        return self.compare(self.model(batch.image), batch.label)
+
+    def compare(self, answer: Tensor, label: Tensor) -> Float[Tensor, ""]:
+        """The loss of the network's answers."""
         if self.task == "segmentation":
-            return self.criterion(answer, batch.label)
+            return self.criterion(answer, label)
         if self.task == "classification":
-            return classification_loss(answer, batch.label, self.label_smoothing, self.class_weights)
-        return regression_loss(answer, (batch.label - self.target_mean) / self.target_deviation)
+            return classification_loss(answer, label, self.label_smoothing, self.class_weights)
+        return regression_loss(answer, (label - self.target_mean) / self.target_deviation)
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """Optimiser groups; a frozen encoder is in them, it gets no gradient until it is let go."""
