@@ -9,9 +9,11 @@ from dimlift.cli.check import check
 from dimlift.cli.compare import compare
 from dimlift.cli.console import Commands
 from dimlift.cli.demo import demo
+from dimlift.cli.embed import embed
 from dimlift.cli.lift import lift
 from dimlift.cli.predict import predict
 from dimlift.cli.pretrain import pretrain
+from dimlift.cli.probe import probe
 from dimlift.cli.report import report
 from dimlift.cli.threads import settle_threads
 from dimlift.cli.train import train
@@ -45,7 +47,7 @@ def dimlift(
     """
 
 
-for command in (demo, lift, check, pretrain, train, predict, compare, report):
+for command in (demo, lift, check, pretrain, train, predict, compare, report, embed, probe):
     app.command()(command)
 
 
