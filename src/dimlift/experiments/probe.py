@@ -75,6 +75,8 @@ def probe(
     if patients < folds:
         raise DataError(f"{patients} patient(s) for {folds} folds; ask for at most {patients} with --folds")
     texts = answers[known]
+    truth: NDArray[Any]
+    score: Callable[[Any, Any], float | None]
     if task == "regression":
         truth = _numbers(texts)
         predicted = {name: _regress(name, vectors, truth, groups, folds) for name in ("linear", "neighbours")}

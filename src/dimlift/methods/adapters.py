@@ -9,7 +9,7 @@ from torch import nn
 from dimlift.errors import CannotLift, ConfigError
 
 
-def add_adapters(network: nn.Module, rank: int, alpha: float | None = None) -> list[str]:
+def add_adapters(network: nn.Module, rank: int, alpha: int | None = None) -> list[str]:
     """Freeze a network and put adapters beside its linear layers and its 1x1 convolutions.
 
     Args:

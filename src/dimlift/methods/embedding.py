@@ -6,7 +6,7 @@ and over places (all of them, or a coarse grid that keeps where things are). Dis
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,7 @@ def embed_maps(
     axes = {"depth": 1, "height": 2, "width": 3}
     found = []
     for kind in ("mean", "max") if pooling == "both" else (pooling,):
-        pool = F.adaptive_avg_pool3d if kind == "mean" else F.adaptive_max_pool3d
+        pool: Any = F.adaptive_avg_pool3d if kind == "mean" else F.adaptive_max_pool3d
         for number, each in enumerate(maps):
             size = [grid] * 3
             size[axes[planes[number // stages]] - 1] = 1

@@ -63,4 +63,5 @@ class Embeddings:
             raise DamagedFile(f"{path} holds no embeddings ({fault}); make it again with `dimlift embed`") from fault
         if parts[0].ndim != 2 or any(len(part) != len(parts[0]) for part in parts):
             raise DamagedFile(f"{path} holds {[part.shape for part in parts]}; make it again with `dimlift embed`")
-        return cls(*parts, facts)
+        vectors, names, groups, labels = parts
+        return cls(vectors, names, groups, labels, facts)
