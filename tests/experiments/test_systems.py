@@ -124,8 +124,8 @@ def test_a_swin_unetr_answers_every_voxel_and_learns_every_weight():
 
 
 def test_class_weights_that_fit_nothing_are_refused():
-    with pytest.raises(ConfigError, match=r"class_weights is for classification, the task is segmentation"):
-        _task(class_weights=(1.0, 1.0))
+    with pytest.raises(ConfigError, match=r"class_weights is for classes, the task is regression"):
+        _task("regression", class_weights=(1.0, 1.0))
     with pytest.raises(ConfigError, match=r"holds 3 numbers for 2 classes; give one for each"):
         _task("classification", class_weights=(1.0, 1.0, 2.0))
 

@@ -10,10 +10,12 @@ import pickle
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import laspy
 import nibabel
 import numpy as np
 
@@ -23,7 +25,7 @@ class Hostile(NamedTuple):
 
     Attributes:
         reader: who is given it: "volume", "dataset", "config", "weights" (of a 2D network), "run" (a weights folder),
-            "record" or "study".
+            "record", "study", "cloud" or "picture".
         make: writes it into an empty folder and returns what the reader is given.
         says: words of the refusal.
     """
@@ -368,4 +370,112 @@ DATASETS = {
     "channel that is no number": Hostile("dataset", dataset_json('{"channel_names": {"x": "CT"}}'), "must be"),
 }
 
-CORPUS: dict[str, Hostile] = {**VOLUMES, **WEIGHTS, **RUNS, **CONFIGS, **RECORDS, **DATASETS}
+# Point clouds, pictures and DICOM
+
+
+def npy(shape: str = "(2, 3)", kind: str = "<f8", body: bytes = bytes(48)) -> bytes:
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
+
+
+def cloud(suffix: str) -> bytes:
+    """A small whole file of each kind."""
+    points = np.arange(6.0).reshape(2, 3)
+    match suffix:
+        case ".ply":
+            lines = ["ply", "format ascii 1.0", "element vertex 2", *(f"property float {axis}" for axis in "xyz")]
+            return "\n".join([*lines, "end_header", "0 1 2", "3 4 5", ""]).encode()
+        case ".npy":
+            return npy(body=points.tobytes())
+        case ".npz":
+            return zipped("points.npy", npy(body=points.tobytes()))
+        case ".off":
+            return b"OFF\n2 0 0\n0 1 2\n3 4 5\n"
+        case ".pcd":
+            return pcd(2) + points.tobytes()
+        case ".las" | ".laz":
+            file = laspy.LasData(laspy.LasHeader(point_format=0, version="1.2"))
+            file.x, file.y, file.z = points.T
+            stream = io.BytesIO()
+            file.write(stream, do_compress=False)
+            return stream.getvalue()
+    return b"0 1 2\n3 4 5\n"
+
+
+def pcd(count: int) -> bytes:
+    head = "VERSION .7\nFIELDS x y z\nSIZE 8 8 8\nTYPE F F F\nCOUNT 1 1 1\n"
+    return f"{head}WIDTH {count}\nHEIGHT 1\nPOINTS {count}\nDATA binary\n".encode()
+
+
+def png(width: int, height: int) -> bytes:
+    """A header of any size, and next to nothing behind it."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes(3 * min(width, 64))) * min(height, 64))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def dicom(rows: int = 2, syntax: str = "1.2.840.10008.1.2.1", body: bytes = bytes(8)) -> bytes:
+    """One CT slice as a file states it."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import UID
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.2")
+    meta.MediaStorageSOPInstanceUID = meta.ImplementationClassUID = UID("1.2.3")
+    meta.TransferSyntaxUID = UID(syntax)
+    one = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    one.SOPClassUID, one.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    one.Modality, one.PatientID, one.SeriesInstanceUID = "CT", "a", "1.2.4"
+    one.ImagePositionPatient, one.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+    one.PixelSpacing, one.SliceThickness, one.Rows, one.Columns = [1, 1], 1, rows, 2
+    one.SamplesPerPixel, one.PhotometricInterpretation, one.PixelRepresentation = 1, "MONOCHROME2", 0
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelData = 16, 16, 15, body
+    stream = io.BytesIO()
+    one.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def series(*files: bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        for number, content in enumerate(files):
+            written(f"series/{number}.dcm", content)(folder)
+        return folder / "series"
+
+    return make
+
+
+OTHERS = {
+    "cloud that is a pickle": Hostile("cloud", pickled("a.npy"), "cannot be read"),
+    "cloud of objects": Hostile(
+        "cloud", lambda f: written("a.npy", npy(kind="|O", body=pickle.dumps(Touch(marker(f)))))(f), "Python objects"
+    ),
+    "cloud of objects in a zip": Hostile(
+        "cloud",
+        lambda f: written("a.npz", zipped("points.npy", npy(kind="|O", body=pickle.dumps(Touch(marker(f))))))(f),
+        "Python objects",
+    ),
+    "array of an exabyte": Hostile("cloud", written("a.npy", npy("(1152921504606846976, 3)")), "states an array"),
+    "array of less than nothing": Hostile("cloud", written("a.npy", npy("(-2, -3)")), "states an array"),
+    "array header of code": Hostile("cloud", written("a.npy", npy("__import__('os').abort()")), "cannot be read"),
+    "zip bomb called npz": Hostile("cloud", written("a.npz", zipped("points.npy", bytes(96 << 20))), "shrinks"),
+    "PLY of a trillion points": Hostile(
+        "cloud", written("a.ply", cloud(".ply").replace(b"vertex 2", b"vertex 1000000000000")), "states"
+    ),
+    "PCD of a trillion points": Hostile("cloud", written("a.pcd", pcd(10**12)), "states"),
+    "OFF of a trillion points": Hostile("cloud", written("a.off", b"OFF\n1000000000000 0 0\n0 1 2\n"), "states"),
+    "LAS that is a web page": Hostile("cloud", written("a.las", "<html>"), "a.las"),
+    "picture bomb": Hostile("picture", written("a.png", png(60_000, 60_000)), "cannot be read as a picture"),
+    "picture that is a pickle": Hostile("picture", pickled("a.jpg"), "cannot be read as a picture"),
+    "series that is a pickle": Hostile("volume", lambda f: pickled("series/a.dcm")(f).parent, ""),
+    "slice of more rows than bytes": Hostile("volume", series(dicom(65535), dicom(65535)), ""),
+    "slice cut off": Hostile("volume", series(dicom()[:-40]), ""),
+    "slice packed in a bomb": Hostile(
+        "volume", series(dicom(syntax="1.2.840.10008.1.2.1.99", body=bytes(64 << 20))), ""
+    ),
+}
+
+CORPUS: dict[str, Hostile] = {**VOLUMES, **WEIGHTS, **RUNS, **CONFIGS, **RECORDS, **DATASETS, **OTHERS}

@@ -44,8 +44,10 @@ def readers() -> dict[str, Callable[[Path], object]]:
     """Whoever reads a foreign file, by what `corpus` calls it."""
     import torch
 
+    from dimlift.data.clouds import read_cloud
     from dimlift.data.dataset import open_dataset
     from dimlift.data.formats import read_file
+    from dimlift.data.pictures import read_picture
     from dimlift.experiments.config import TrainConfig
     from dimlift.experiments.config_file import load_config
     from dimlift.experiments.trained import Trained
@@ -62,6 +64,8 @@ def readers() -> dict[str, Callable[[Path], object]]:
         "run": Trained.load,
         "record": Record.load,
         "study": Study.load,
+        "cloud": read_cloud,
+        "picture": read_picture,
     }
 
 

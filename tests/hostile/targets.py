@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from corpus import entry, nifti, packed, safetensors, tar, zipped
+from corpus import cloud, dicom, entry, nifti, packed, png, safetensors, tar, zipped
 
 from dimlift.data.archives import Limits, unpack
+from dimlift.data.clouds import READERS as CLOUDS
+from dimlift.data.clouds import read_cloud
 from dimlift.data.dataset import open_dataset
 from dimlift.data.formats import READERS, read_file, read_grid
+from dimlift.data.pictures import read_picture
 from dimlift.errors import DimliftError
 from dimlift.experiments.config import StudyConfig, TrainConfig
 from dimlift.experiments.config_file import load_config
@@ -80,6 +83,15 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
         f"volume {suffix}": (_volume(suffix), [packed(nifti()) if suffix.endswith("gz") else nifti(), b""])
         for suffix in READERS
     },
+    **{
+        f"cloud {suffix}": (
+            _refuses(lambda f, suffix=suffix: read_cloud(f / f"a{suffix}"), f"a{suffix}"),
+            [cloud(suffix)],
+        )
+        for suffix in CLOUDS
+    },
+    "picture": (_refuses(lambda f: read_picture(f / "a.png"), "a.png"), [png(4, 4)]),
+    "DICOM slice": (_refuses(lambda f: read_file(f / "series"), "series/a.dcm"), [dicom()]),
     "train configuration": (_refuses(lambda f: load_config(f / "a", [], TrainConfig), "a"), [CONFIG, b"a: &a [*a]"]),
     "study configuration": (_refuses(lambda f: load_config(f / "a", [], StudyConfig), "a"), [CONFIG, b"- 1"]),
     "override": (

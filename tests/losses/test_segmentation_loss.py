@@ -3,10 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from dimlift.batches import IGNORE
-from dimlift.errors import ShapeError
-from dimlift.losses.segmentation import DiceCrossEntropy
+from dimlift.errors import ConfigError, ShapeError
+from dimlift.losses.segmentation import DiceCrossEntropy, weigh_classes
 
 
 def _batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -86,3 +87,15 @@ def test_focal_loss_weighs_voxels_by_what_they_still_have_to_learn():
     torch.testing.assert_close(DiceCrossEntropy(dice=0, focal=2.0)(logits, label), wanted)
     plain = DiceCrossEntropy(dice=0)(logits, label)
     torch.testing.assert_close(DiceCrossEntropy(dice=0, focal=1e-6)(logits, label), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_a_method_weighs_its_classes_as_told_and_others_refuse():
+    method = nn.ModuleDict({"criterion": DiceCrossEntropy(dice=0.0)})
+    weigh_classes(method, (0.0, 1.0))
+    logits = torch.randn(1, 2, 4, generator=torch.Generator().manual_seed(0))
+    other = logits.clone()
+    other[..., 0] += torch.tensor([5.0, -5.0])[None]
+    label = torch.tensor([[0, 1, 1, 0]])
+    assert method["criterion"](logits, label) == method["criterion"](other, label)  # background weighs nothing
+    with pytest.raises(ConfigError, match="weighs classes"):
+        weigh_classes(nn.Linear(1, 1), (1.0, 1.0))

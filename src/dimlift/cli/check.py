@@ -33,6 +33,9 @@ def check(
     resample_labels: Annotated[
         bool, typer.Option("--resample-labels", help="Take masks on another grid than their image, resampled.")
     ] = False,
+    missing: Annotated[
+        str, typer.Option("--missing-sequences", help="Files of some channels that a case lacks: error or allow.")
+    ] = "error",
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Read every file to its end and list what is wrong.
@@ -51,7 +54,13 @@ def check(
     opened = open_dataset(dataset, layout, task)  # type: ignore[arg-type]  # it checks the name itself
     with Bars() as bars:
         heard = partial(_tell, bars)
-        findings = check_dataset(opened, nan_policy, heard, resample_labels=resample_labels)  # type: ignore[arg-type]
+        findings = check_dataset(
+            opened,
+            nan_policy,  # type: ignore[arg-type]
+            heard,
+            resample_labels=resample_labels,
+            missing=missing,  # type: ignore[arg-type]
+        )
     errors = sum(found.level == "error" for found in findings)
     if as_json:
         rows = [{"file": f.file, "level": f.level, "finding": f.finding, "remedy": f.remedy} for f in findings]

@@ -12,6 +12,7 @@ from dimlift.data.findings import Finding, raise_on_errors
 from dimlift.data.looks import Look, look_at
 from dimlift.data.outliers import find_outliers
 from dimlift.data.voxels import NanPolicy, require_nan_policy
+from dimlift.errors import UnknownName
 
 __all__ = ["Finding", "check_dataset", "raise_on_errors"]
 
@@ -39,6 +40,8 @@ def check_dataset(
         errors first, then warnings; each in the order of the cases. Empty if all is well.
     """
     require_nan_policy(nan_policy)
+    if missing not in ("error", "allow"):
+        raise UnknownName("way with missing sequences", missing, ("error", "allow"))
     cases = [*dataset.cases, *dataset.test_cases]
     workers = workers or min(4, len(os.sched_getaffinity(0)))
     looks: list[Look] = []

@@ -1,15 +1,20 @@
 """Point clouds from files: PLY, NumPy, XYZ, OFF, PCD and LAS, read to their end or refused."""
 
+import math
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.errors import DamagedFile, DataError, UnknownName
+
+SMALL_ENOUGH, RATIO = 64 << 20, 200
+"""What a compressed file may unpack to: these many bytes, and these many for each of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +51,9 @@ def read_cloud(path: Path | str) -> Cloud:
         raise UnknownName("kind of point cloud", path.suffix, READERS)
     try:
         cloud = READERS[path.suffix.lower()](path)
-    except (ValueError, KeyError, IndexError, EOFError, OSError, UnicodeDecodeError) as fault:
-        if isinstance(fault, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as fault:  # what a parser raises at foreign bytes has no end
         raise DamagedFile(f"{path} cannot be read as a point cloud ({fault}); copy or export it again") from fault
     if not len(cloud.points):
         raise DataError(f"{path} holds no point; export it again")
@@ -63,6 +68,7 @@ def read_cloud(path: Path | str) -> Cloud:
 
 def _read_ply(path: Path) -> Cloud:
     plyfile = _library("plyfile", path)
+    _require_bytes(path, _ply_count(path))
     try:
         vertices = plyfile.PlyData.read(str(path))["vertex"].data
     except plyfile.PlyParseError as fault:
@@ -71,14 +77,20 @@ def _read_ply(path: Path) -> Cloud:
 
 
 def _read_numpy(path: Path) -> Cloud:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return _from_table(loaded, path)
-    with loaded:
-        names = loaded.files
-        if "points" not in names:
-            raise DataError(f"{path} holds {', '.join(names)}; a cloud needs an array 'points' of (N, 3)")
-        table = {name: loaded[name] for name in names}
+    if path.suffix.lower() == ".npy":
+        with path.open("rb") as stream:
+            return _from_table(_array(stream, path.stat().st_size, path), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        if "points" not in members:
+            raise DataError(f"{path} holds {', '.join(members)}; a cloud needs an array 'points' of (N, 3)")
+        stated = sum(info.file_size for info in members.values())
+        if stated > SMALL_ENOUGH + RATIO * path.stat().st_size:
+            raise DataError(f"{path} states {stated} bytes behind {path.stat().st_size}; no cloud shrinks so much")
+        table = {}
+        for name, info in members.items():
+            with archive.open(info) as stream:
+                table[name] = _array(stream, info.file_size, path)
     cloud = _from_table(table.pop("points"), path)
     colours = table.pop("colours", table.pop("colors", None))
     labels = table.pop("labels", None)
@@ -95,6 +107,22 @@ def _read_numpy(path: Path) -> Cloud:
     )
 
 
+def _array(stream: IO[bytes], size: int, path: Path) -> NDArray[Any]:
+    """An array in NumPy's format whose stated size is that of its bytes; memory is taken for no more than are there."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, kind = read(stream, max_header_size=10_000)
+    if kind.hasobject:
+        raise DamagedFile(f"{path} holds Python objects, which are not read; save plain numbers")
+    wanted = math.prod(shape) * kind.itemsize
+    if min(shape, default=0) < 0 or wanted > size:
+        raise DamagedFile(f"{path} states an array of {shape} {kind}, {wanted} bytes, and holds {size}; copy it again")
+    body = stream.read(wanted)
+    if len(body) < wanted:
+        raise DamagedFile(f"{path} is cut off: {wanted} bytes of an array stated, {len(body)} there; copy it again")
+    return np.frombuffer(body, kind).reshape(shape, order="F" if fortran else "C")
+
+
 def _read_text(path: Path) -> Cloud:
     return _from_table(np.loadtxt(path, dtype=np.float64, ndmin=2, delimiter="," if _has_commas(path) else None), path)
 
@@ -107,6 +135,7 @@ def _read_off(path: Path) -> Cloud:
         raise DamagedFile(f"{path} does not begin with OFF; export it again")
     numbers = [head[3:], *rest] if head != "OFF" else rest
     count = int(numbers[0])
+    _require_bytes(path, count)
     values = np.asarray(numbers[3 : 3 + 3 * count], dtype=np.float64)
     if len(values) < 3 * count:
         raise DamagedFile(f"{path} promises {count} vertices and holds {len(values) // 3}; copy it again")
@@ -130,6 +159,7 @@ def _read_pcd(path: Path) -> Cloud:
     columns = zip(header["FIELDS"], header["TYPE"], header["SIZE"], counts, strict=True)
     layout = np.dtype([(name, f"<{kinds[kind]}{size}", (n,) if n > 1 else ()) for name, kind, size, n in columns])
     total = int(header["POINTS"][0])
+    _require_bytes(path, total)
     if header["DATA"][0] == "ascii":
         rows = np.atleast_1d(np.loadtxt(body.decode("ascii").splitlines(), dtype=layout))
     elif header["DATA"][0] == "binary":
@@ -144,6 +174,8 @@ def _read_pcd(path: Path) -> Cloud:
 def _read_las(path: Path) -> Cloud:
     laspy = _library("laspy", path)
     try:
+        with laspy.open(path) as reader:
+            _require_bytes(path, reader.header.point_count)
         found = laspy.read(path)
     except laspy.errors.LaspyException as fault:
         raise DamagedFile(f"{path} is not a whole LAS file ({fault}); copy it again") from fault
@@ -159,6 +191,21 @@ def _read_las(path: Path) -> Cloud:
         {"intensity": np.asarray(found.intensity)} if "intensity" in names else {},
         path,
     )
+
+
+def _require_bytes(path: Path, count: int) -> None:
+    """Raises: DamagedFile, if a file states more points than it has bits (LAZ takes about thirty for one)."""
+    size = path.stat().st_size
+    if not 0 <= count <= 8 * size:
+        raise DamagedFile(f"{path} states {count} points in {size} bytes; copy or export it again")
+
+
+def _ply_count(path: Path) -> int:
+    """The largest number of elements a PLY header states."""
+    with path.open("rb") as stream:
+        lines = [stream.readline(200) for _ in range(200)]
+    stated = [line.split()[2] for line in lines if line.startswith(b"element") and len(line.split()) == 3]
+    return max((int(number) for number in stated), default=0)
 
 
 def _from_table(table: NDArray[Any], path: Path) -> Cloud:

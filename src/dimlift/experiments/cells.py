@@ -31,6 +31,7 @@ from dimlift.experiments.scoring import score_cases
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.start import pretraining_cost, require_unseen, start_from
 from dimlift.experiments.trained import Trained
+from dimlift.losses.segmentation import weigh_classes
 from dimlift.records.record import Record, Score
 
 PATCH_MULTIPLE = 8
@@ -186,6 +187,8 @@ def train_cell(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         method = config.arm.build(task)
+    if task.kind == "segmentation" and task.class_weights is not None:
+        weigh_classes(method, task.class_weights)
     notes = []
     if config.arm.start is not None:
         require_unseen(Path(config.arm.start), material.test)

@@ -117,8 +117,8 @@ class TrainingSection(Section):
     )
     class_weights: Literal["balanced"] | tuple[PositiveFloat, ...] | None = Field(
         default=None,
-        description="Classification: weight of each class in the cross-entropy, in the order of the labels; `balanced` "
-        "weighs each by the inverse of its training cases.",
+        description="Weight of each class in the cross-entropy, in the order of the labels, in a segmentation the "
+        "background first; `balanced`, for classifications, weighs each by the inverse of its training cases.",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations in the backward pass: less memory, more time."

@@ -4,6 +4,8 @@
 - The sum of both: Isensee et al., nnU-Net, 2021, https://arxiv.org/abs/1809.10486
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer
@@ -11,7 +13,7 @@ from monai.losses import DiceLoss
 from torch import Tensor, nn
 
 from dimlift.batches import IGNORE
-from dimlift.errors import ShapeError
+from dimlift.errors import ConfigError, ShapeError
 
 
 class DiceCrossEntropy(nn.Module):
@@ -87,3 +89,19 @@ class DiceCrossEntropy(nn.Module):
         if self.class_weights is not None:
             weight = weight * self.class_weights[label.clamp_min(0)]
         return (weight * plain).sum() / (label != IGNORE).sum()
+
+
+def weigh_classes(method: nn.Module, weights: Sequence[float]) -> None:
+    """Give every `DiceCrossEntropy` inside a method these class weights.
+
+    Args:
+        weights: one for each class, background first.
+
+    Raises:
+        ConfigError: if the method learns by another loss.
+    """
+    found = [module for module in method.modules() if isinstance(module, DiceCrossEntropy)]
+    if not found:
+        raise ConfigError(f"{type(method).__name__} has no loss that weighs classes; leave training.class_weights out")
+    for module in found:
+        module.class_weights = torch.tensor([float(weight) for weight in weights])

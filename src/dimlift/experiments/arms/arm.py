@@ -34,10 +34,11 @@ class Task:
         gradient_checkpointing: recompute activations in the backward pass.
         target_mean: of the training numbers, for regression; networks answer in units of their deviation.
         target_deviation: see `target_mean`.
-        class_weights: of the classes of a classification, in the order of the labels; None weighs them alike.
+        class_weights: of the classes in the order of the labels, for segmentation the background first; None weighs
+            them alike.
 
     Raises:
-        ConfigError: if there are class weights for another task, or not one for each class.
+        ConfigError: if there are class weights for a regression, or not one for each class.
     """
 
     kind: Literal["segmentation", "classification", "regression"]
@@ -54,12 +55,12 @@ class Task:
     def __post_init__(self) -> None:
         if self.class_weights is None:
             return
-        if self.kind != "classification":
-            raise ConfigError(f"training.class_weights is for classification, the task is {self.kind}; leave it out")
+        if self.kind == "regression":
+            raise ConfigError("training.class_weights is for classes, the task is regression; leave it out")
         if len(self.class_weights) != self.classes:
             raise ConfigError(
                 f"training.class_weights holds {len(self.class_weights)} numbers for {self.classes} classes; "
-                "give one for each, in the order of the labels"
+                "give one for each, in the order of the labels" + (", background first" * (self.kind == "segmentation"))
             )
 
 
