@@ -1,6 +1,7 @@
 """A whole run, small: what it leaves, that it repeats itself, that it goes on, what it refuses."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from dimlift.data.dataset import open_dataset
+from dimlift.data.sample import IGNORED
 from dimlift.errors import DataError, RunError
 from dimlift.experiments import cells
-from dimlift.experiments.cells import auto_patch
+from dimlift.experiments.cells import auto_patch, balanced_weights
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.train import train
 from dimlift.records.record import Record
@@ -148,3 +150,20 @@ def test_validation_and_moving_average_are_part_of_the_record(data, tmp_path):
 def test_the_automatic_patch_holds_most_volumes_and_fits_memory(shapes, patch):
     assert auto_patch(shapes) == patch
     assert np.prod(auto_patch(shapes)) <= 128**3
+
+
+def test_classes_may_weigh_alike_in_a_segmentation_too(data, tmp_path):
+    plain = train(train_config(data), tmp_path / "plain")
+    training = {**train_config(data).training.model_dump(), "class_weights": "balanced"}
+    weighed = train(train_config(data, training=training), tmp_path / "weighed")
+    assert weighed.history[0]["loss"] != plain.history[0]["loss"]
+
+
+def test_balanced_weights_count_voxels_or_cases():
+    def sample(label):
+        return SimpleNamespace(label=label)
+
+    voxels = [sample(np.array([0, 0, 0, 1])), sample(np.array([0, 0, 0, 0, 2, IGNORED]))]
+    weights = balanced_weights(voxels, 3)
+    assert weights == pytest.approx((9 / 21, 3.0, 3.0))
+    assert balanced_weights([sample(0), sample(0), sample(1)], 2) == pytest.approx((0.75, 1.5))

@@ -170,9 +170,9 @@ def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = si
 
 
 def balanced_weights(samples: Sequence[Sample], classes: int) -> tuple[float, ...]:
-    """Weights that make every class count alike: cases / (classes * cases of the class)."""
-    counts = [sum(sample.label == index for sample in samples) for index in range(classes)]
-    return tuple(len(samples) / (classes * max(count, 1)) for count in counts)
+    """Weights that make every class count alike: all / (classes * those of the class), counted in cases or voxels."""
+    counts = [sum(int(np.sum(sample.label == index)) for sample in samples) for index in range(classes)]
+    return tuple(sum(counts) / (classes * max(count, 1)) for count in counts)
 
 
 def train_cell(

@@ -118,7 +118,7 @@ class TrainingSection(Section):
     class_weights: Literal["balanced"] | tuple[PositiveFloat, ...] | None = Field(
         default=None,
         description="Weight of each class in the cross-entropy, in the order of the labels, in a segmentation the "
-        "background first; `balanced`, for classifications, weighs each by the inverse of its training cases.",
+        "background first; `balanced` weighs each by the inverse of its training cases, or voxels.",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations in the backward pass: less memory, more time."
