@@ -17,6 +17,7 @@ from dimlift.experiments.arms.unet import NNUNetArm, SwinUNETRArm, UNetArm, UNET
 from dimlift.experiments.pretraining.ppkt import PPKTPretraining
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.pretraining.slice_distillation import SliceDistillationPretraining
+from dimlift.experiments.pretraining.vdt import VDTPretraining
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ METHODS: dict[str, type[Arm]] = {
 PRETRAINING: dict[str, type[Pretraining]] = {
     "slice_distillation": SliceDistillationPretraining,
     "ppkt": PPKTPretraining,
+    "vdt": VDTPretraining,
 }
 
 

@@ -11,6 +11,7 @@ from dimlift.batches import VolumeBatch
 from dimlift.errors import ConfigError, UnknownName
 from dimlift.losses.segmentation import DiceCrossEntropy
 from dimlift.losses.volume import classification_loss, regression_loss
+from dimlift.methods.freezing import freeze_first
 from dimlift.methods.parameters import parameter_groups
 
 TASKS = ("segmentation", "classification", "regression")
@@ -31,10 +32,11 @@ class Supervised(nn.Module):
         layer_decay: factor from each layer of the encoder to the one before it.
         freeze_encoder_until: share of the budget during which the encoder stays as it is, its batch-norm statistics
             included; 1 never lets it learn.
+        freeze_layers: of the encoder, the stem first, that never learn.
 
     Raises:
         UnknownName: for a task there is none of.
-        ConfigError: if the encoder of a model without one is to be frozen.
+        ConfigError: if the encoder of a model without one is to be frozen, or more layers of it than it has.
     """
 
     class_weights: Tensor | None
@@ -54,14 +56,14 @@ class Supervised(nn.Module):
         encoder_scale: float = 1.0,
         layer_decay: float = 1.0,
         freeze_encoder_until: float = 0.0,
+        freeze_layers: int = 0,
     ) -> None:
         super().__init__()
         if task not in TASKS:
             raise UnknownName("task", task, TASKS)
-        if freeze_encoder_until and not isinstance(getattr(model, "encoder", None), nn.Module):
-            raise ConfigError(
-                f"freeze_encoder_until={freeze_encoder_until}, but {type(model).__name__} has no encoder; set it to 0"
-            )
+        if (freeze_encoder_until or freeze_layers) and not isinstance(getattr(model, "encoder", None), nn.Module):
+            asked = f"{freeze_encoder_until=}" if freeze_encoder_until else f"{freeze_layers=}"
+            raise ConfigError(f"{asked}, but {type(model).__name__} has no encoder; set it to 0")
         self.model, self.task = model, task
         self.criterion = criterion or DiceCrossEntropy()
         self.label_smoothing = label_smoothing
@@ -69,7 +71,8 @@ class Supervised(nn.Module):
         self.register_buffer("class_weights", weights, persistent=False)  # how it learns, no part of what it learnt
         self.encoder_scale, self.layer_decay = encoder_scale, layer_decay
         self.freeze_encoder_until = freeze_encoder_until
-        self.frozen = False
+        self.freeze_layers, self.frozen = freeze_layers, False
+        self._still = freeze_first(self._encoder, freeze_layers) if freeze_layers else []
         self.register_buffer("target_mean", torch.tensor(float(target_mean)))
         self.register_buffer("target_deviation", torch.tensor(float(target_deviation)))
         self.set_progress(0.0)
@@ -106,13 +109,17 @@ class Supervised(nn.Module):
             return
         self.frozen = freeze
         self._encoder.requires_grad_(not freeze)
-        self._encoder.train(self.training and not freeze)
+        if self.freeze_layers:
+            freeze_first(self._encoder, self.freeze_layers)
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for everything but a frozen encoder, whose batch norm would otherwise move."""
         super().train(mode)
         if self.frozen:
             self._encoder.eval()
+        for layer in self._still:
+            layer.eval()
         return self
 
     @property

@@ -33,6 +33,11 @@ class FromTwoDimensions(Arm):
     freeze_encoder_until: Share = Field(
         default=0.0, description="Share of the budget during which the 2D network stays as it is."
     )
+    freeze_layers: int = Field(
+        default=0,
+        ge=0,
+        description="First layers of the 2D network that never learn; 1 is the stem, 2 the stem and the first block.",
+    )
 
     def _start(self, fresh: bool) -> dict[str, Any]:
         """Where first weights come from; a file takes the place of the source's own, which need not be here then."""
@@ -46,6 +51,7 @@ class FromTwoDimensions(Arm):
             "encoder_scale": self.encoder_scale,
             "layer_decay": self.layer_decay,
             "freeze_encoder_until": self.freeze_encoder_until,
+            "freeze_layers": self.freeze_layers,
         }
 
 

@@ -37,7 +37,7 @@ class Pool:
     """What there is to learn from.
 
     Attributes:
-        task: what the student is built for; its classes are the method's own choice.
+        task: what the student is built for; it has the classes of the pictures, or as many as the method chooses.
         samples: preprocessed volumes; their labels are not looked at unless the method says so.
         pictures: None where no folder was given.
         training: the training loop's settings.

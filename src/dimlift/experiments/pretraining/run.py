@@ -211,7 +211,7 @@ def read_pool(
     task = Task(
         kind=config.task,
         in_channels=len(preprocessing.normalisation) if preprocessing else 1,
-        classes=2,
+        classes=max(2, len(pictures.classes)) if pictures else 2,
         spacing=preprocessing.typical_spacing if preprocessing else None,
         patch_size=config.student.patch_size(chosen) if config.student else chosen,
         seed=config.seed,
