@@ -6,7 +6,7 @@ from typing import Protocol, get_args
 from dimlift.data.archives import is_archive, unpacked
 from dimlift.data.cases import Case, Dataset, Task
 from dimlift.data.findings import Finding
-from dimlift.data.layouts import bids, decathlon, folders, nnunet, table
+from dimlift.data.layouts import bids, classes, decathlon, folders, nnunet, table
 from dimlift.errors import UnknownName
 
 __all__ = ["LAYOUTS", "Case", "Dataset", "Layout", "Task", "open_dataset"]
@@ -25,7 +25,9 @@ class Layout(Protocol):
         """The dataset. Raises: DataError if it is laid out like this but cannot be understood."""
 
 
-LAYOUTS: dict[str, Layout] = {"csv": table, "nnunet": nnunet, "decathlon": decathlon, "bids": bids, "folders": folders}
+LAYOUTS: dict[str, Layout] = {
+    "csv": table, "nnunet": nnunet, "decathlon": decathlon, "bids": bids, "folders": folders, "classes": classes
+}  # fmt: skip
 """In the order they are tried."""
 
 

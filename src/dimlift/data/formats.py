@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dimlift.data import itk, nifti
+from dimlift.data import itk, nifti, video
 from dimlift.data.dicom import volume as dicom
 from dimlift.data.dicom.series import is_series
 from dimlift.data.findings import Finding
@@ -26,8 +26,11 @@ _NIFTI = Format(nifti.read_volume, nifti.read_grid)
 
 _ITK = Format(itk.read_volume, itk.read_grid)
 _DICOM = Format(dicom.read_volume, dicom.read_grid)
+_VIDEO = Format(video.read_volume, video.read_grid)
 
-READERS: dict[str, Format] = {".nii.gz": _NIFTI, ".nii": _NIFTI, ".nrrd": _ITK, ".mha": _ITK}
+READERS: dict[str, Format] = {
+    ".nii.gz": _NIFTI, ".nii": _NIFTI, ".nrrd": _ITK, ".mha": _ITK, **dict.fromkeys(video.SUFFIXES, _VIDEO)
+}  # fmt: skip
 """Files. A folder that holds DICOM files is a volume too: one series."""
 
 

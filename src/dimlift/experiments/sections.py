@@ -18,9 +18,10 @@ class DatasetSection(Section):
     """Where the volumes are."""
 
     path: str = Field(description="Folder or CSV file with the volumes, relative to the folder the command runs in.")
-    layout: Literal["auto", "nnunet", "decathlon", "csv", "folders"] = Field(
+    layout: Literal["auto", "nnunet", "decathlon", "bids", "csv", "folders", "classes"] = Field(
         default="auto",
-        description="How files are laid out; `auto` looks for dataset.json, imagesTr, a CSV, or images/ and labels/.",
+        description="How files are laid out; `auto` looks for dataset.json, imagesTr, a CSV, images/ and labels/, or a "
+        "folder for each class.",
     )
 
 

@@ -1,7 +1,9 @@
-"""Another size for a patch embedding's kernel, so that an image shown larger gets the answer it had.
+"""Another size for a kernel, so that what is shown larger or smaller gets the answer it had.
 
 - Beyer et al., FlexiViT, 2022, https://arxiv.org/abs/2212.08013 (pseudo-inverse resizing)
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,3 +23,17 @@ def resample_kernel(kernel: Float[Tensor, "out in h w"], size: tuple[int, int]) 
     resized = F.interpolate(basis, size, mode="bilinear", align_corners=False).flatten(1)  # (old, new): B transposed
     turned = kernel.detach().cpu().double().flatten(2) @ torch.linalg.pinv(resized).T
     return turned.unflatten(2, size).to(kernel)
+
+
+def stretched_kernel(kernel: Float[Tensor, "out in *old"], size: Sequence[int]) -> Float[Tensor, "out in *new"]:
+    """The kernel that says to a window of `size` what `kernel` says to that window resized linearly to its own size.
+
+    Exact, whichever is larger, along any number of axes, and differentiable. Resizing averages, so the kernel's sum
+    stays what it was: the answer to an even window does not depend on its size.
+    """
+    for axis, (old, new) in enumerate(zip(kernel.shape[2:], size, strict=True), start=2):
+        if old != new:
+            basis = torch.eye(new, dtype=kernel.dtype, device=kernel.device)[:, None, None]
+            resized = F.interpolate(basis, (1, old), mode="bilinear", antialias=True)[:, 0, 0]  # (new, old)
+            kernel = (kernel.movedim(axis, -1) @ resized.T).movedim(-1, axis)
+    return kernel
