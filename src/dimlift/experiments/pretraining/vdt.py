@@ -60,7 +60,7 @@ class VDTPretraining(Pretraining):
             classes = int(open_network(self.teacher, pretrained=False)[0].num_classes)  # type: ignore[arg-type]
         return replace(task, kind="classification", in_channels=1, classes=classes)
 
-    def build(self, student: "nn.Module", pool: Pool) -> "nn.Module":
+    def build(self, student: Any, pool: Pool) -> "nn.Module":
         """The student, and the teacher where one is named.
 
         Raises:
