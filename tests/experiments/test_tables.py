@@ -32,6 +32,8 @@ SMALL = {
     "transseg": {"network": "timm:test_resnet", "pretrained": False, "width": 8, "window": 3, "slices": 2},
     "slice_classifier": {"network": "timm:test_resnet", "pretrained": False, "width": 8},
     "simple3d": {"network": "timm:test_vit", "pretrained": False, "cell": [4, 4, 4]},
+    "retrospect": {"network": "timm:test_resnet", "pretrained": False, "width": 8, "photos": "photos"},
+    "simple3d_retrospect": {"network": "timm:test_vit", "pretrained": False, "cell": [4, 4, 4], "photos": "photos"},
     "borrowed": {
         "network": "random:timm:test_resnet",
         "stages": None,
@@ -43,11 +45,12 @@ SMALL = {
 }
 """The smallest arm of each method; a new method needs its line here."""
 
-OF_VOLUMES = {"simple3d", "resnet", "slice_classifier"}
+OF_VOLUMES = {"simple3d", "simple3d_retrospect", "resnet", "slice_classifier"}
 """Methods that give one answer for a volume, and none for a voxel."""
 
-SEGMENTING = [name for name in METHODS if name not in OF_VOLUMES | {"swin_unetr"}]
-"""Swin UNETR pads every window to 32 x 32 x 64 voxels and would take minutes here; see test_systems."""
+SEGMENTING = [name for name in METHODS if name not in OF_VOLUMES | {"swin_unetr", "retrospect"}]
+"""`retrospect` wants photographs (test_retrospect). Swin UNETR pads every window to 32 x 32 x 64 voxels and would take
+minutes here (test_systems)."""
 
 TRAINING = {"patch_size": [8, 8, 8], "batch_size": 1, "threads": 1, "device": "cpu"}
 
@@ -89,7 +92,7 @@ def test_a_method_starts_from_the_seed_and_learns_every_weight_it_hands_out(meth
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_that_cannot_classify_says_so(method):
     task = Task("classification", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8))
-    if method in OF_VOLUMES | {"slices", "lifted", "convnext3d"}:
+    if method in OF_VOLUMES | {"slices", "lifted", "retrospect", "convnext3d"}:
         network = arm_of(method).build(task)
         assert network(torch.randn(2, 1, 8, 16, 16)).shape == (2, 3)
     else:

@@ -91,6 +91,7 @@ def run_cell(
         trained.save(places.weights)
         began = time.perf_counter()
         scores = score_cases(trained, material.test, places.predictions, config.name, progress)
+        said = asked(trained.method)
         record = Record(
             cell=cell,
             arm=config.name,
@@ -112,7 +113,8 @@ def run_cell(
                 "parameters": sum(p.numel() for p in trained.method.parameters() if p.requires_grad),
                 "threads": torch.get_num_threads(),
                 "reproducibility": facts(config.budget, config.loop, config.seed, dataset.manifest_hash()),
-                "notes": result.notes,
+                **said,
+                "notes": [*result.notes, *said.get("notes", ())],
                 **({"pretraining": pretraining_cost(Path(config.arm.start))} if config.arm.start else {}),
             },
         )
@@ -221,7 +223,7 @@ def train_cell(
     )
     result = fit(
         method,
-        lambda step: sampler.batch(step, training.batch_size),
+        config.arm.beside(lambda step: sampler.batch(step, training.batch_size), config.seed),
         budget=config.budget,
         training=training,
         seed=config.seed,
@@ -258,6 +260,11 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
+
+
+def asked(method: Any) -> dict[str, Any]:
+    """What a method measures of itself after training, for the record."""
+    return method.report() if hasattr(method, "report") else {}
 
 
 def summary(record: Record) -> str:

@@ -9,6 +9,7 @@ from dimlift.experiments.arms.borrowed import BorrowedArm
 from dimlift.experiments.arms.convnext3d import ConvNeXt3DArm
 from dimlift.experiments.arms.lifted import LiftedArm
 from dimlift.experiments.arms.resnet import ResNetArm
+from dimlift.experiments.arms.retrospect import RetrospectArm, RetrospectSimple3DArm
 from dimlift.experiments.arms.simple3d import Simple3DArm
 from dimlift.experiments.arms.slice_classifier import SliceClassifierArm
 from dimlift.experiments.arms.slices import SlicesArm
@@ -30,9 +31,11 @@ METHODS: dict[str, type[Arm]] = {
     "slices": SlicesArm,
     "slice_classifier": SliceClassifierArm,
     "lifted": LiftedArm,
+    "retrospect": RetrospectArm,
     "convnext3d": ConvNeXt3DArm,
     "transseg": TransSegArm,
     "simple3d": Simple3DArm,
+    "simple3d_retrospect": RetrospectSimple3DArm,
     "borrowed": BorrowedArm,
 }
 

@@ -21,21 +21,32 @@ def flatten(lifted: Lifted) -> dict[str, Tensor]:
     Raises:
         CannotLift: naming the layer, where no 2D kernel does the same.
     """
+    for name, tensor in lifted.network.state_dict().items():
+        if name.split(".")[-1] in ("depth_position", "depth_gate") and bool(tensor.any()):
+            raise CannotLift(f"{name} is not zero, and a 2D network has no depth positions; set it to zero to drop it")
+    return {name: tensor.detach().clone() for name, tensor in flat_weights(lifted).items()}
+
+
+def flat_weights(lifted: Lifted) -> dict[str, Tensor]:
+    """The same for a volume of one slice, live: a gradient on these tensors reaches the lifted network's own weights.
+
+    Depth positions are left out, whatever they hold.
+
+    Raises:
+        CannotLift: naming the layer, where no 2D kernel does the same.
+    """
     if lifted.plan.attention == "planecycle":
         raise CannotLift(
             "its blocks see planes other than the slice, which no 2D network does; use lifted.network's weights"
         )
-    state = {name: tensor.detach().clone() for name, tensor in lifted.network.state_dict().items()}
+    state = dict(lifted.network.state_dict(keep_vars=True))
     for name, module in lifted.network.named_modules():
         if isinstance(module, TalkingConvolution):
             _flatten_convolution(state, name, module)
     for name, std in lifted.folded_std.items():
-        state[f"{name}.weight"] *= std.to(state[f"{name}.weight"])[:, None, None]
-    for name in [key for key in state if key in lifted.weights_report.new]:
-        if name.split(".")[-1] in ("depth_position", "depth_gate") and bool(state[name].any()):
-            raise CannotLift(f"{name} is not zero, and a 2D network has no depth positions; set it to zero to drop it")
-        del state[name]
-    return state
+        weight = state[f"{name}.weight"]
+        state[f"{name}.weight"] = weight * std.to(weight)[:, None, None]
+    return {name: tensor for name, tensor in state.items() if name not in lifted.weights_report.new}
 
 
 def _flatten_convolution(state: dict[str, Tensor], name: str, conv: TalkingConvolution) -> None:

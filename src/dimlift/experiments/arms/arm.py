@@ -11,11 +11,12 @@ from dimlift.experiments.progress import Progress, silent
 from dimlift.experiments.sections import PositiveFloat, Section
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
 
+    from dimlift.batches import Batch
     from dimlift.data.sample import Sample
     from dimlift.lifting.plan import DepthPlan
 
@@ -166,6 +167,15 @@ class Arm(Section):
         """
         return 0.0, None
 
+    def beside(self, draw: "Callable[[int], Batch]", seed: int) -> "Callable[[int], Batch]":
+        """The batch of each step, where a method learns from more than the patches that `draw` cuts.
+
+        Args:
+            draw: the patches of a step.
+            seed: with the step the only source of chance.
+        """
+        return draw
+
     def companions(self, method: "nn.Module", sample: "Sample", cache: "Path | None" = None) -> "list[Tensor] | None":
         """The coarse feature maps that go with a new volume; None for methods without.
 
@@ -185,11 +195,18 @@ class Arm(Section):
         return self.model_dump(mode="json", exclude={"title", "description"})
 
 
-def volume_method(model: "nn.Module", task: Task, **learning: Any) -> "nn.Module":
-    """Train `model`, (B, C, D, H, W) -> (B, classes), on one answer for each volume."""
+def volume_method(
+    model: "nn.Module", task: Task, kind: "Callable[..., nn.Module] | None" = None, **learning: Any
+) -> "nn.Module":
+    """Train `model`, (B, C, D, H, W) -> logits, on the labels of a task.
+
+    Args:
+        kind: the method; `Supervised` if not given, or what takes the same and more.
+        learning: passed on to it.
+    """
     from dimlift.methods.supervised import Supervised
 
-    return Supervised(
+    return (kind or Supervised)(
         model,
         task.kind,
         class_weights=task.class_weights,

@@ -46,6 +46,10 @@ class FromTwoDimensions(Arm):
             "weights": self.weights if fresh else None,
         }
 
+    def _supervised(self, model: "nn.Module", task: Task) -> "nn.Module":
+        """The method that trains a network."""
+        return volume_method(model, task, **self._learning())
+
     def _learning(self) -> dict[str, Any]:
         return {
             "encoder_scale": self.encoder_scale,
@@ -124,11 +128,10 @@ class WithDecoder(FromTwoDimensions):
         from dimlift.models.classifier import Classifier
 
         model = Classifier(encoder, task.classes, gradient_checkpointing=task.gradient_checkpointing)
-        return volume_method(model, task, **self._learning())
+        return self._supervised(model, task)
 
     def _method(self, encoder: "nn.Module", task: Task) -> "nn.Module":
         """One answer for a whole volume, or one for each voxel by a 3D decoder."""
-        from dimlift.methods.supervised import Supervised
         from dimlift.models.segmenter import Segmenter
 
         if task.kind != "segmentation":
@@ -139,7 +142,7 @@ class WithDecoder(FromTwoDimensions):
             decoder=self._decoder(encoder, task, 3),
             gradient_checkpointing=task.gradient_checkpointing,
         )
-        return Supervised(model, **self._learning())
+        return self._supervised(model, task)
 
 
 class WithSequences(WithDecoder):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from dimlift.errors import ConfigError
-from dimlift.experiments.arms.arm import Task, volume_method
+from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.lifted import FromTwoDimensions
 
 if TYPE_CHECKING:
@@ -50,4 +50,4 @@ class Simple3DArm(FromTwoDimensions):
         elif self.stem == "group":
             stem = GroupTokens(cubes, depth)
         model = VoxelTransformer(stem, network, task.classes, gradient_checkpointing=task.gradient_checkpointing)
-        return volume_method(model, task, **self._learning())
+        return self._supervised(model, task)

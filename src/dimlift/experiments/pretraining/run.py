@@ -19,7 +19,7 @@ from dimlift.data.rgbd_layouts import FrameFiles, find_frames
 from dimlift.data.sample import Sample
 from dimlift.errors import DataError
 from dimlift.experiments.arms.arm import Task
-from dimlift.experiments.cells import auto_patch, computing_threads, versions
+from dimlift.experiments.cells import asked, auto_patch, computing_threads, versions
 from dimlift.experiments.folder import claimed
 from dimlift.experiments.loop import fit
 from dimlift.experiments.memory import PeakMemory
@@ -218,8 +218,3 @@ def read_pool(
         gradient_checkpointing=config.training.gradient_checkpointing,
     )
     return Pool(task, samples, pictures, config.loop, config.seed, cache), preprocessing
-
-
-def asked(method: Any) -> dict[str, Any]:
-    """What a method measures of itself after training, for the record."""
-    return method.report() if hasattr(method, "report") else {}

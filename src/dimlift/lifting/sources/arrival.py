@@ -74,7 +74,7 @@ def load_weights(
     arrived: dict[str, Tensor] = {}
     left = dict(found.lost)
     for key, tensor in found.tensors.items():
-        own = next((s for s in _spellings(key) if s in wanted), key) if names else key
+        own = next((s for s in spellings(key) if s in wanted), key) if names else key
         if own in wanted:
             arrived[own] = _as_wide(tensor, wanted[own])
         elif key not in names:
@@ -192,7 +192,7 @@ def _way_out(arrived: dict[str, Tensor], missing: list[str], left: list[str], sh
     return "open the network it was saved from"
 
 
-def _spellings(key: str) -> tuple[str, ...]:
+def spellings(key: str) -> tuple[str, ...]:
     """How timm's map-giving parts call a tensor of the whole network."""
     return key, key.replace(".", "_", 1), f"model.{key}", f"body.{key}"
 
