@@ -67,7 +67,7 @@ class Retrospect(Supervised):
         self.asked = list(asked)
         self.at_start = self.memory_kept()
 
-    def loss(self, batch: PairedBatch | VolumeBatch) -> Float[Tensor, ""]:  # type: ignore[override]
+    def loss(self, batch: PairedBatch | VolumeBatch) -> Float[Tensor, ""]:
         """The task's loss, plus retention times the distance to the teacher's answers.
 
         Raises:
