@@ -15,6 +15,7 @@ from dimlift.cli.predict import predict
 from dimlift.cli.pretrain import pretrain
 from dimlift.cli.probe import probe
 from dimlift.cli.report import report
+from dimlift.cli.stages import stages
 from dimlift.cli.threads import settle_threads
 from dimlift.cli.train import train
 
@@ -47,7 +48,7 @@ def dimlift(
     """
 
 
-for command in (demo, lift, check, pretrain, train, predict, compare, report, embed, probe):
+for command in (demo, lift, check, pretrain, train, predict, compare, report, embed, probe, stages):
     app.command()(command)
 
 

@@ -16,6 +16,9 @@ def predict(
         str | None,
         typer.Option("--format", help="nifti, nrrd, mha, dicom-seg or rtstruct; else the input's own (DICOM: SEG)."),
     ] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", help="Another run (repeat it): probabilities are averaged.")
+    ] = None,
     max_memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if it takes more, as in 3GiB.")
     ] = None,
@@ -28,6 +31,8 @@ def predict(
 
         dimlift predict run imagesTs predictions --max-memory 3GiB
 
+        dimlift predict fold0 imagesTs predictions --also fold1 --also fold2
+
         dimlift predict run series_folder contours --format rtstruct
     """
     from dimlift.cli.bars import Bars
@@ -36,6 +41,6 @@ def predict(
 
     limit = None if max_memory is None else bytes_of(max_memory)
     with Bars() as bars:
-        written = run_prediction(run, inputs, output, progress=bars, max_memory=limit, kind=kind)
+        written = run_prediction([run, *(also or [])], inputs, output, progress=bars, max_memory=limit, kind=kind)
     for path in written:
         out.print(path, soft_wrap=True)

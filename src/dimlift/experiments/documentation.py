@@ -24,6 +24,7 @@ from dimlift.experiments.sections import (
     SplitSection,
     TrainingSection,
 )
+from dimlift.experiments.staged.config import StagesConfig
 from dimlift.experiments.tables import METHODS, PRETRAINING
 
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -60,6 +61,7 @@ def config_page() -> str:
     parts += ["## A run (`train`)\n", _table(TrainConfig)]
     parts += ["## A study (`compare`)\n", _table(StudyConfig)]
     parts += ["## A pretraining (`pretrain`)\n", _table(PretrainConfig)]
+    parts += ["## Stages of pretraining (`stages`)\n", _table(StagesConfig)]
     for name, section in SECTIONS.items():
         parts += [f"## `{name}`\n", f"{_first_line(section)}\n", _table(section)]
     parts += ["## Arms\n", "The keys of an arm depend on its `method`. All have these:\n", _table(Arm)]

@@ -13,6 +13,7 @@ from dimlift.data.formats import read_grid
 from dimlift.data.inputs import find_inputs
 from dimlift.data.outputs import OUTPUTS, kind_of, own_kind, pick_output, require_kind
 from dimlift.errors import RunError
+from dimlift.experiments.ensemble import averaged, require_alike
 from dimlift.experiments.footprint import footprints, require_memory
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.scoring import softmax
@@ -23,7 +24,7 @@ from dimlift.records.weights import CARD_NAME
 
 
 def predict(
-    run: Path | str,
+    run: Path | str | Sequence[Path | str],
     inputs: Sequence[Path | str],
     output: Path | str,
     progress: Progress = silent,
@@ -33,7 +34,7 @@ def predict(
     """Segment, or classify, files or folders of files.
 
     Args:
-        run: folder that `train` wrote, or any weights folder.
+        run: folder that `train` wrote, or any weights folder; of several the probabilities are averaged.
         inputs: files, folders of DICOM series, and folders of those. What is named CASE_0000, CASE_0001, ... are the
             channels of one case.
         output: folder; gets one file for each case, or for tasks about whole volumes one predictions.json. For a
@@ -49,7 +50,12 @@ def predict(
         RunError: if the run holds no weights, the output would take the place of an input, or memory will not do.
         DataError: if there is no input, or one that cannot be used as it is; nothing is predicted then.
     """
-    trained = Trained.load(weights_folder(Path(run)))
+    folders = [weights_folder(Path(each)) for each in ([run] if isinstance(run, Path | str) else run)]
+    members = [Trained.load(folder) for folder in folders]
+    require_alike(members, folders)
+    trained = members[0]
+    if len(members) > 1 and max_memory is not None:
+        raise RunError("max_memory is for one run; several hold the probabilities of a whole volume, leave it out")
     cases = find_inputs(inputs, trained.preprocessing.channels, trained.preprocessing.missing)
     output = Path(output)
     places: dict[str, tuple[Path, str]] = {}
@@ -66,7 +72,8 @@ def predict(
     answers: dict[str, dict[str, Any]] = {}
     for number, (name, images) in enumerate((case.name, case.images) for case in cases):
         sample = trained.preprocessing.read_image(images)
-        answer, weighed = trained.answer(sample), trained.slice_weights(sample)
+        answer = trained.answer(sample) if len(members) == 1 else averaged(members, images)
+        weighed = trained.slice_weights(sample) if len(members) == 1 else None
         geometry = sample.geometry
         del sample  # the image has done its part, and writing needs memory too
         if trained.task.kind == "segmentation":

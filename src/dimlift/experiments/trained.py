@@ -1,6 +1,6 @@
 """A trained network with all that is needed to use it: what a weights folder holds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from dimlift.data.sample import Sample
 from dimlift.errors import DataError, WeightsError
 from dimlift.experiments.arms.arm import Arm, Task
 from dimlift.experiments.inference import classify, labels_of, segment
+from dimlift.experiments.sweep import Tile
 from dimlift.experiments.tables import METHODS, pick
 from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.outline import outline
@@ -42,19 +43,28 @@ class Trained:
 
     def answer(self, sample: Sample) -> NDArray[Any]:
         """Class index of every voxel (D, H, W); for a task about whole volumes the logits (classes,)."""
-        image = torch.from_numpy(sample.image)
         if self.task.kind == "segmentation":
-            tiles = segment(
-                self.method,
-                image,
-                window=self.task.patch_size,
-                overlap=self.overlap,
-                features=self.arm.companions(self.method, sample, self.cache),
-                feature_stride=getattr(self.method, "feature_stride", 1),
-                bfloat16=self.bfloat16,
-            )
-            return labels_of(tiles, image.shape[1:])
+            return labels_of(self._tiles(sample), sample.image.shape[1:])
+        image = torch.from_numpy(sample.image)
         return classify(self.method, image, smallest=self.task.patch_size, bfloat16=self.bfloat16).numpy()
+
+    def probabilities(self, sample: Sample) -> NDArray[np.float32]:
+        """Of every class in every voxel, (classes, D, H, W): the whole volume in memory, once a class."""
+        found = np.zeros((self.task.classes, *sample.image.shape[1:]), np.float32)
+        for tile in self._tiles(sample):
+            found[:, tile.depth, tile.height] = tile.logits.softmax(dim=0).numpy()
+        return found
+
+    def _tiles(self, sample: Sample) -> Iterator[Tile]:
+        return segment(
+            self.method,
+            torch.from_numpy(sample.image),
+            window=self.task.patch_size,
+            overlap=self.overlap,
+            features=self.arm.companions(self.method, sample, self.cache),
+            feature_stride=getattr(self.method, "feature_stride", 1),
+            bfloat16=self.bfloat16,
+        )
 
     def slice_weights(self, sample: Sample) -> tuple[int, list[float]] | None:
         """Share of each slice of the file in the answer, and the axis of the file that slices lie along.

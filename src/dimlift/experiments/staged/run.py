@@ -1,0 +1,125 @@
+"""Run the stages in their order, report what each adds, and leave weights that arms can start from."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from dimlift.data.cases import Case
+from dimlift.data.check import check_dataset
+from dimlift.data.dataset import open_dataset
+from dimlift.data.findings import raise_on_errors
+from dimlift.errors import DataError
+from dimlift.experiments.folder import claimed
+from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.sections import DatasetSection
+from dimlift.experiments.staged.config import StagesConfig
+from dimlift.experiments.staged.rounds import Line, Row, over_folds, rounds
+from dimlift.experiments.staged.students import of_voxels, of_voxels_and_classes
+from dimlift.experiments.start import file_digest, learning_network
+from dimlift.experiments.train import train
+from dimlift.experiments.trained import Trained
+from dimlift.records.record import write_json
+from dimlift.records.weights import write_weights
+
+REPORT = "stages.json"
+
+
+def run_stages(config: StagesConfig, out: Path | str, progress: Progress = silent) -> list[Row]:
+    """Run every stage; what was finished before an interruption is not done again.
+
+    Leaves in `out`: stages.json (what each stage came to), weights/ (what arms start from, refined on all labels), a
+    folder for each stage with the runs of every fold and round.
+
+    Raises:
+        DataError: if the pool holds a labelled volume, or files are not sound.
+        RunError: if the folder holds another run.
+    """
+    out = Path(out)
+    labelled = open_dataset(config.labelled.path, config.labelled.layout)
+    known = {file_digest(image): case.name for case in labelled.cases for image in case.images}
+    pools = {
+        stage: _pool(section, stage, known, progress)
+        for stage, section in (("segmia", config.unlabelled), ("multitask", config.classified))
+        if stage in config.stages and section is not None
+    }
+    seen = sorted({*known, *(file_digest(image) for pool in pools.values() for c in pool for image in c.images)})
+    content = config.model_dump(mode="json")
+    facts = {**content, "labelled": labelled.manifest_hash(), "unlabelled": None, "classified": None, "seen": seen}
+    identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    rows: list[Row] = []
+
+    def tell(row: Row) -> None:
+        rows.append(row)
+        write_json(out / REPORT, [asdict(each) for each in rows])
+        dice = "" if row.dice is None else f"Dice {row.dice:.4f}"
+        progress(Event("done", f"{row.stage} {row.round or ''}".strip(), 1.0, message=dice or row.note))
+
+    with claimed(out, "pretrain", identity, content):
+        folds: dict[int, Path | None] = dict.fromkeys(range(config.folds))
+        if config.baseline and "imagenet" in config.stages and hasattr(config.student, "pretrained"):
+            line, seconds = over_folds(config, out / "random", folds, progress, random=True)
+            tell(Row("random weights", 0, line.dice, seconds, kept=False))
+        line, seconds = over_folds(config, out / "segmentation", folds, progress)
+        tell(Row("imagenet + segmentation" if "imagenet" in config.stages else "segmentation", 0, line.dice, seconds))
+        for stage, pool in pools.items():
+            answers = {case.name: int(case.label) for case in pool if isinstance(case.label, int)}
+            student = (
+                of_voxels(config, progress) if stage == "segmia" else of_voxels_and_classes(config, answers, progress)
+            )
+            line = rounds(config, stage, out / stage, line, pool, student, tell, progress)
+        _finish(config, out, line, seen, rows, progress)
+        write_json(out / REPORT, [asdict(each) for each in rows])
+    return rows
+
+
+def _pool(section: DatasetSection, stage: str, known: dict[str, str], progress: Progress) -> list[Case]:
+    """Volumes to be pseudo-labelled; with their class for `multitask`.
+
+    Raises:
+        DataError: if one of them is a labelled volume, has no class, or is not sound.
+    """
+    wanted = "classification" if stage == "multitask" else "segmentation"
+    dataset = open_dataset(section.path, section.layout, wanted)  # type: ignore[arg-type]
+    cases = [*dataset.cases, *(dataset.test_cases if stage == "segmia" else ())]
+    if stage == "segmia":
+        cases = [replace(case, label=None) for case in cases]
+    shared = [
+        case.name for case in cases if any(image.is_file() and file_digest(image) in known for image in case.images)
+    ]
+    if shared:
+        names = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+        raise DataError(
+            f"{len(shared)} volumes of {section.path} are among the labelled ones, each of which tests in one fold: "
+            f"{names}; take them out of one of both"
+        )
+    nameless = [case.name for case in cases if stage == "multitask" and not isinstance(case.label, int)]
+    if nameless:
+        raise DataError(f"{section.path}: {', '.join(nameless[:5])} has no class; multitask wants one for each volume")
+    bare = replace(dataset, cases=(), test_cases=tuple(replace(case, label=None) for case in cases))
+    raise_on_errors(check_dataset(bare, "error", lambda done, total: progress(Event("check", share=done / total))))
+    return cases
+
+
+def _finish(
+    config: StagesConfig, out: Path, line: Line, seen: Sequence[str], rows: list[Row], progress: Progress
+) -> None:
+    """Refine the best student on all labels and write what arms start from."""
+    start = line.students[0]
+    lesson = config.lesson(config.labelled, fold=None, start=None if start is None else str(start))
+    record = train(lesson, out / "final", progress)
+    trained = Trained.load(out / "final" / "weights")
+    card = {
+        "task": "pretraining",
+        "method": "stages",
+        "channels": list(trained.preprocessing.channels),
+        "labels": trained.preprocessing.labels,
+        "student": config.student.model_dump(mode="json"),
+        "steps": record.steps,
+        "seconds": sum(row.seconds for row in rows) + record.seconds,
+        "stages": [asdict(row) for row in rows],
+        "teachers": [str(path.relative_to(out)) for path in line.teachers.values()],
+        "seen": list(seen),
+    }
+    write_weights(out / "weights", learning_network(trained.method).state_dict(), card)
