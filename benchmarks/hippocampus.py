@@ -52,15 +52,20 @@ def main() -> None:
         overrides.append(f"dataset.path={options.data}")
     study = load_config(options.study, overrides, StudyConfig)
     chosen = options.arms.split(",") if options.arms else list(study.arms)
-    unknown = set(chosen) - set(study.arms)
+    folder = (options.out or ROOT / "runs" / options.study.stem) / f"{kind}-{amount}"
+    name = options.name or options.study.stem
+    run_study(study, folder, [] if options.table_only else chosen, options.budget, name)
+
+
+def run_study(study: StudyConfig, folder: Path, arms: list[str], budget: str, name: str) -> None:
+    """Run the cells of some arms that are missing, then write the table of all there are."""
+    unknown = set(arms) - set(study.arms)
     if unknown:
         raise SystemExit(f"no such arm: {', '.join(sorted(unknown))}; there are {', '.join(study.arms)}")
-    name = options.name or options.study.stem
-    folder = (options.out or ROOT / "runs" / options.study.stem) / f"{kind}-{amount}"
-    if not options.table_only:
+    if arms:
         os.chdir(ROOT)
-        compare(study, folder, progress=tell, only=chosen)
-    write_table(folder, options.budget, name)
+        compare(study, folder, progress=tell, only=arms)
+    write_table(folder, budget, name)
 
 
 def arguments() -> argparse.Namespace:
@@ -86,11 +91,16 @@ def tell(event: Event) -> None:
 
 
 def write_table(folder: Path, budget: str, name: str) -> None:
-    """Put the table between its markers in docs/results.md; append it where there are none yet."""
+    """The table of a study, between the markers of its budget in docs/results.md."""
     summary = summarise(folder)
     finished = [record for record in load_records(folder / "records") if record.status == "finished"]
-    opening, closing = f"<!-- {name} {budget} -->", f"<!-- end of {name} {budget} -->"
-    block = f"{opening}\n{table(summary, finished, budget)}\n{closing}"
+    write_block(f"{name} {budget}", table(summary, finished, budget))
+
+
+def write_block(marker: str, content: str) -> None:
+    """Put a table between its markers in docs/results.md; append it where there are none yet."""
+    opening, closing = f"<!-- {marker} -->", f"<!-- end of {marker} -->"
+    block = f"{opening}\n{content}\n{closing}"
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n"
     if opening in text:
         before, _, rest = text.partition(opening)
@@ -109,7 +119,7 @@ def table(summary: Summary, records: list[Record], budget: str) -> str:
         "",
         summary.sentence,
         "",
-        f"| {' | '.join(COLUMNS)} |",
+        f"| {' | '.join(COLUMNS).replace('Dice', summary.measure.title)} |",
         "|" + " --- |" * len(COLUMNS),
     ]
     lines += [_line(row, [r for r in records if r.arm == row.arm]) for row in summary.rows if row.finished]
