@@ -90,3 +90,16 @@ def test_some_arms_may_be_run_first(data, tmp_path):
     records = compare(study_config(data, seeds=[0]), tmp_path, only=["wide"])
     assert [record.arm for record in records] == ["wide"]
     assert set(Study.load(tmp_path).arms) == {"small", "wide"}
+
+
+def test_a_repeated_arm_differs_in_its_luck_and_in_nothing_else(data, tmp_path):
+    small = {"method": "unet", "widths": [4, 8]}
+    config = study_config(data, arms={"once": small, "again": {**small, "repeat": 1}}, seeds=[0])
+    once, again = planned(config)
+    assert once.cell("data") != again.cell("data")
+    assert once.drawing_seed != again.drawing_seed
+    assert once.cell("data") == planned(study_config(data, arms={"once": small}, seeds=[0]))[0].cell("data")
+    first, second = compare(config, tmp_path)
+    assert first.extra["training_cases"] == second.extra["training_cases"]
+    assert first.history[0]["loss"] != second.history[0]["loss"]
+    assert first.extra["cpu_seconds"] > 0

@@ -34,6 +34,7 @@ SMALL = {
     "simple3d": {"network": "timm:test_vit", "pretrained": False, "cell": [4, 4, 4]},
     "retrospect": {"network": "timm:test_resnet", "pretrained": False, "width": 8, "photos": "photos"},
     "simple3d_retrospect": {"network": "timm:test_vit", "pretrained": False, "cell": [4, 4, 4], "photos": "photos"},
+    "external": {"external": "elsewhere"},
     "borrowed": {
         "network": "random:timm:test_resnet",
         "stages": None,
@@ -48,7 +49,7 @@ SMALL = {
 OF_VOLUMES = {"simple3d", "simple3d_retrospect", "resnet", "slice_classifier"}
 """Methods that give one answer for a volume, and none for a voxel."""
 
-SEGMENTING = [name for name in METHODS if name not in OF_VOLUMES | {"swin_unetr", "retrospect"}]
+SEGMENTING = [name for name in METHODS if name not in OF_VOLUMES | {"swin_unetr", "retrospect", "external"}]
 """`retrospect` wants photographs (test_retrospect). Swin UNETR pads every window to 32 x 32 x 64 voxels and would take
 minutes here (test_systems)."""
 

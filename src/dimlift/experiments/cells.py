@@ -23,6 +23,7 @@ from dimlift.data.splits import require_classes
 from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.config import TrainConfig
+from dimlift.experiments.cost import Cost
 from dimlift.experiments.loop import Fit, fit
 from dimlift.experiments.memory import PeakMemory
 from dimlift.experiments.progress import Event, Progress, silent
@@ -87,7 +88,9 @@ def run_cell(
     with computing_threads(config.training.threads):
         memory = PeakMemory()
         material = read_material(config, dataset, progress)
+        cost = Cost()
         trained, result, feature_seconds = train_cell(config, material, places, progress)
+        spent = cost.facts()
         trained.save(places.weights)
         began = time.perf_counter()
         scores = score_cases(trained, material.test, places.predictions, config.name, progress)
@@ -108,6 +111,7 @@ def run_cell(
             extra={
                 "prediction_seconds": time.perf_counter() - began,
                 "feature_seconds": feature_seconds,
+                **spent,
                 "training_cases": [case.name for case in material.train],
                 "patch_size": list(material.task.patch_size),
                 "parameters": sum(p.numel() for p in trained.method.parameters() if p.requires_grad),
@@ -160,7 +164,7 @@ def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = si
         classes=classes,
         spacing=preprocessing.typical_spacing,
         patch_size=config.arm.patch_size(patch) if segmenting else patch,
-        seed=config.seed,
+        seed=config.drawing_seed,
         gradient_checkpointing=config.training.gradient_checkpointing,
         target_mean=float(np.mean(numbers)),
         target_deviation=float(np.std(numbers)) or 1.0,
@@ -187,7 +191,7 @@ def train_cell(
     """
     training, task = config.loop, material.task
     with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.drawing_seed)
         method = config.arm.build(task)
     if task.kind == "segmentation" and task.class_weights is not None:
         weigh_classes(method, task.class_weights)
@@ -213,7 +217,7 @@ def train_cell(
     sampler = PatchSampler(
         material.samples,
         task.patch_size,
-        seed=config.seed,
+        seed=config.drawing_seed,
         augment=Augmentation(mirror_axes=training.mirror_axes) if training.augment and not remembers else False,
         foreground_share=training.foreground_share,
         task=task.kind,
@@ -223,10 +227,10 @@ def train_cell(
     )
     result = fit(
         method,
-        config.arm.beside(lambda step: sampler.batch(step, training.batch_size), config.seed),
+        config.arm.beside(lambda step: sampler.batch(step, training.batch_size), config.drawing_seed),
         budget=config.budget,
         training=training,
-        seed=config.seed,
+        seed=config.drawing_seed,
         arm=config.name,
         spent=spent,
         checkpoints=places.checkpoints,

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from dimlift.data.cases import Dataset
 from dimlift.errors import DimliftError, Stopped
+from dimlift.experiments.arms.external import ExternalArm
 from dimlift.experiments.cells import Places, run_cell, versions
 from dimlift.experiments.config import StudyConfig, TrainConfig
+from dimlift.experiments.external import run_external
 from dimlift.experiments.folder import claimed
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.reproducibility import promise
@@ -66,7 +68,11 @@ def compare(
 def planned(config: StudyConfig) -> list[TrainConfig]:
     """The cells in the order they run: seeds outermost, arms innermost."""
     turns = product(config.seeds, config.fractions, config.folds, config.arms)
-    return [config.run(arm, fraction=share, fold=fold, seed=seed) for seed, share, fold, arm in turns]
+    return [
+        config.run(arm, fraction=share, fold=fold, seed=seed)
+        for seed, share, fold, arm in turns
+        if not isinstance(own := config.arms[arm], ExternalArm) or own.runs(share, seed, config.fractions, config.seeds)
+    ]
 
 
 def _attempt(cell: TrainConfig, dataset: Dataset, out: Path, progress: Progress) -> Record:
@@ -80,6 +86,8 @@ def _attempt(cell: TrainConfig, dataset: Dataset, out: Path, progress: Progress)
         cache=out / "cache",
     )
     try:
+        if isinstance(cell.arm, ExternalArm):
+            return run_external(cell, cell.arm, dataset, places, progress)
         return run_cell(cell, dataset, places, progress)
     except Stopped:
         raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
 
+from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm
 from dimlift.experiments.sections import (
     BudgetSection,
@@ -17,7 +18,7 @@ from dimlift.experiments.sections import (
     SplitSection,
     TrainingSection,
 )
-from dimlift.experiments.start import weights_digest
+from dimlift.experiments.start import file_digest, weights_digest
 from dimlift.experiments.tables import METHODS
 
 if TYPE_CHECKING:
@@ -26,6 +27,17 @@ else:
     AnyArm = Annotated[Union[tuple(METHODS.values())], Field(discriminator="method")]  # noqa: UP007
 
 Kind = Literal["segmentation", "classification", "regression"]
+
+
+PLAIN = ("unet", "nnunet")
+"""Methods that are a plain 3D U-Net, so that a study with one of them needs no other."""
+
+BASELINE = {
+    "method": "unet",
+    "title": "plain 3D U-Net",
+    "description": "A plain 3D U-Net from scratch: what one would otherwise use. In every study, so that nobody "
+    "beats a straw man.",
+}
 
 
 class _Common(Section):
@@ -71,6 +83,9 @@ class TrainConfig(_Common):
         decisive = self.model_dump(mode="json", exclude={"name", "fold", "fraction", "seed", "arm", "dataset"})
         for undecisive in ("checkpoint_every", "threads", "workers"):
             decisive["training"].pop(undecisive)
+        splits = decisive["split"].pop("file")
+        if splits is not None:
+            decisive["split"]["file"] = splits_digest(splits)
         if not self.training.deterministic:
             decisive["training"].pop("deterministic")
         content = {
@@ -81,6 +96,11 @@ class TrainConfig(_Common):
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def drawing_seed(self) -> int:
+        """Draws initial weights, patches and augmentation; of an arm's repetition far from that of any other seed."""
+        return self.seed + 1_000_003 * self.arm.repeat
 
     @property
     def loop(self) -> TrainingSection:
@@ -96,6 +116,10 @@ class StudyConfig(_Common):
     notes: tuple[str, ...] = Field(default=(), description="Sentences the report shows above its table.")
     arms: dict[str, AnyArm] = Field(min_length=1, description="The arms by name, in the order of the report.")
     reference: str | None = Field(default=None, description="Arm the others are compared with; the first if not set.")
+    baseline: bool = Field(
+        default=True,
+        description="Put a plain 3D U-Net first, as arm `unet`, into a segmentation study that has none.",
+    )
     folds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Parts of the split to run.")
     fractions: tuple[PositiveFloat, ...] = Field(
         default=(1.0,), min_length=1, description="Training cases to use: shares up to 1, or counts above 1."
@@ -103,6 +127,25 @@ class StudyConfig(_Common):
     seeds: tuple[int, ...] = Field(
         default=(0, 1, 2), min_length=1, description="One run of every arm for each seed; a verdict needs at least two."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_arms(cls, raw: Any) -> Any:
+        """`external: DIR` names its method; a study without a plain U-Net gets one."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("arms"), dict):
+            return raw
+        arms = {
+            name: {"method": "external", **arm} if isinstance(arm, dict) and "external" in arm else arm
+            for name, arm in raw["arms"].items()
+        }
+        plain = any(
+            arm.get("method") in PLAIN if isinstance(arm, dict) else getattr(arm, "method", "") in PLAIN
+            for arm in arms.values()
+        )
+        segmenting = raw.get("task", "segmentation") == "segmentation"
+        if arms and segmenting and raw.get("baseline", True) is True and not plain and "unet" not in arms:
+            arms = {"unet": dict(BASELINE), **arms}
+        return {**raw, "arms": arms}
 
     @model_validator(mode="after")
     def _names_exist(self) -> "StudyConfig":
@@ -121,6 +164,17 @@ class StudyConfig(_Common):
         return TrainConfig(**shared, arm=self.arms[arm], name=arm, fraction=fraction, fold=fold, seed=seed)
 
 
+def splits_digest(path: str) -> str:
+    """SHA-256 of a split file.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"split.file: there is no {path}; give a splits_final.json of nnU-Net")
+    return file_digest(Path(path))
+
+
 def decisive_options(arm: Arm) -> dict[str, Any]:
     """What decides an arm's result: of weights to start from their content, wherever they lie."""
     options = arm.without_names()
@@ -129,7 +183,7 @@ def decisive_options(arm: Arm) -> dict[str, Any]:
 
 
 def _check_fold(fold: int | None, split: SplitSection) -> None:
-    if fold is None:
+    if fold is None or split.file is not None:
         return
     parts = 1 if split.test_cases else split.folds
     if not 0 <= fold < parts:

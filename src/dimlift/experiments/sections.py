@@ -59,6 +59,10 @@ class PreprocessingSection(Section):
 class SplitSection(Section):
     """Which cases train and which test; groups (one patient) never lie on both sides."""
 
+    file: str | None = Field(
+        default=None,
+        description="A `splits_final.json` of nnU-Net whose folds are used as they are, in place of the next keys.",
+    )
     folds: int = Field(default=5, ge=2, description="Number of parts of the k-fold split by group.")
     test_cases: int | None = Field(
         default=None,

@@ -7,6 +7,7 @@ from dimlift.errors import UnknownName
 from dimlift.experiments.arms.arm import Arm
 from dimlift.experiments.arms.borrowed import BorrowedArm
 from dimlift.experiments.arms.convnext3d import ConvNeXt3DArm
+from dimlift.experiments.arms.external import ExternalArm
 from dimlift.experiments.arms.lifted import LiftedArm
 from dimlift.experiments.arms.resnet import ResNetArm
 from dimlift.experiments.arms.retrospect import RetrospectArm, RetrospectSimple3DArm
@@ -37,6 +38,7 @@ METHODS: dict[str, type[Arm]] = {
     "simple3d": Simple3DArm,
     "simple3d_retrospect": RetrospectSimple3DArm,
     "borrowed": BorrowedArm,
+    "external": ExternalArm,
 }
 
 PRETRAINING: dict[str, type[Pretraining]] = {

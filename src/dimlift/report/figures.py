@@ -8,9 +8,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from dimlift.records.record import Record
+from dimlift.report.fraction_curves import MOST_ARMS, chosen_arms
 from dimlift.report.rows import Row, Summary
 from dimlift.report.svg import HELPS, HURTS, INK, OPEN, drawing, plain_axes, series_style, to_svg
 from dimlift.report.wording import interval, signed
+
+MOST_ROWS = 30
+"""Differences drawn in one figure; of more, the best and the worst."""
 
 _COLOURS = {"helps": HELPS, "hurts": HURTS, "no evidence yet": OPEN}
 _MARKERS = {"helps": "^", "hurts": "v", "no evidence yet": "o"}
@@ -18,10 +22,11 @@ _MARKERS = {"helps": "^", "hurts": "v", "no evidence yet": "o"}
 
 def forest_plot(summary: Summary) -> Markup | None:
     """A line for each compared arm: mean difference and its interval, zero marked. None if nothing was compared."""
-    rows = [row for row in summary.rows if row.comparison]
-    if not rows:
+    compared = [row for row in summary.rows if row.comparison]
+    if not compared:
         return None
     measure = summary.measure
+    rows = _forest_rows(compared, measure.better)
     with drawing("forest"):
         figure = Figure(figsize=(7.6, 0.95 + 0.42 * len(rows)))
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -51,13 +56,22 @@ def forest_plot(summary: Summary) -> Markup | None:
         return to_svg(figure, f"Difference in {measure.title} of {len(rows)} arms against {reference}, with intervals")
 
 
+def _forest_rows(rows: list[Row], better: int) -> list[Row]:
+    """All rows in the order of the study, or of many the best and the worst, from best to worst."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    ranked = sorted(rows, key=lambda row: -better * row.comparison.estimate.mean if row.comparison else 0.0)
+    return [*ranked[: MOST_ROWS // 2], *ranked[-(MOST_ROWS // 2) :]]
+
+
 def learning_curves(summary: Summary, records: Sequence[Record], over_seconds: bool) -> Markup | None:
     """Training loss, and the validation score where there is one, of every cell; a colour for each arm.
 
     Args:
         over_seconds: draw against training seconds instead of steps.
     """
-    titles = {row.arm: row.title for row in summary.rows}
+    drawn = chosen_arms(summary, MOST_ARMS)
+    titles = {row.arm: row.title for row in summary.rows if row.arm in drawn}
     curves = [record for record in records if record.history and record.arm in titles]
     if not curves:
         return None

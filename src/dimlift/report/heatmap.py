@@ -47,7 +47,7 @@ def heatmap(summary: Summary, records: Sequence[Record]) -> Heatmap | None:
     rows.sort(key=lambda row: -summary.measure.better * (row.comparison.estimate.mean if row.comparison else 0))
     own = {row.arm: [r for r in records if (r.arm, r.fraction) == (row.arm, fraction)] for row in summary.rows}
     reference = scores_of(own[summary.reference], summary.measure.name)
-    hard_first = _by_difficulty(reference, summary.measure.better)
+    hard_first = _by_difficulty(records, fraction, reference, summary)
     if not rows or len(hard_first) < 2:
         return None
     place = {case: index for index, case in enumerate(hard_first)}
@@ -69,12 +69,18 @@ def _of(scores: Mapping[Key, float | None], cases: Mapping[str, int]) -> dict[Ke
     return {key: value for key, value in scores.items() if key[3] in cases}
 
 
-def _by_difficulty(scores: Mapping[Key, float | None], better: int) -> list[str]:
-    found: dict[str, list[float]] = {}
-    for key, value in scores.items():
-        if value is not None:
-            found.setdefault(key[3], []).append(value)
-    return sorted(found, key=lambda case: (better * sum(found[case]) / len(found[case]), case))
+def _by_difficulty(
+    records: Sequence[Record], fraction: float, reference: Mapping[Key, float | None], summary: Summary
+) -> list[str]:
+    """The reference's cases by the mean score of all arms: by its own, its luck would look like a pattern."""
+    cases = {key[3] for key, value in reference.items() if value is not None}
+    found: dict[str, list[float]] = {case: [] for case in cases}
+    for record in records:
+        if record.fraction == fraction and record.status == "finished":
+            for score in record.scores:
+                if score.metric == summary.measure.name and score.value is not None and score.case in found:
+                    found[score.case].append(score.value)
+    return sorted(cases, key=lambda case: (summary.measure.better * sum(found[case]) / len(found[case]), case))
 
 
 def _drawn(shares: np.ndarray, titles: Sequence[str], summary: Summary) -> Markup:

@@ -15,6 +15,7 @@ class Measure:
         title: as in sentences and tables.
         better: 1 if more is better, -1 if less is.
         digits: decimals worth showing.
+        point: a difference worth seeing, for which the size of a study is reckoned; None where there is no usual one.
         paired: whether the records hold one value per case, so that arms can be paired by case.
     """
 
@@ -23,13 +24,14 @@ class Measure:
     better: int = 1
     digits: int = 3
     paired: bool = True
+    point: float | None = None
 
 
 MEASURES = {
     measure.name: measure
     for measure in (
-        Measure("dice", "Dice"),
-        Measure("accuracy", "accuracy"),
+        Measure("dice", "Dice", point=0.01),
+        Measure("accuracy", "accuracy", point=0.05),
         Measure("absolute_error", "absolute error", better=-1),
         Measure("hd95_mm", "HD95 (mm)", better=-1, digits=2),
         Measure("nsd", "NSD"),

@@ -15,10 +15,12 @@ from dimlift.records.record import Record, load_records, write_text
 from dimlift.records.study import Study
 from dimlift.report import wording
 from dimlift.report.certificates import certificates
-from dimlift.report.figures import forest_plot, learning_curves
+from dimlift.report.figures import MOST_ROWS, forest_plot, learning_curves
+from dimlift.report.fraction_curves import MOST_ARMS, fraction_curves
 from dimlift.report.heatmap import heatmap
 from dimlift.report.measures import MEASURES
 from dimlift.report.overlays import case_views, label_legend
+from dimlift.report.power import power_sentence
 from dimlift.report.shown import MOST_PREDICTIONS, shown_rows
 from dimlift.report.summary import Summary, summarise_records
 from dimlift.report.tables import write_tables
@@ -55,7 +57,17 @@ def render(folder: Path, study: Study, records: Sequence[Record], summary: Summa
     )  # fmt: skip
     environment.filters |= {
         name: getattr(wording, name)
-        for name in ("number", "signed", "chance", "counted", "interval", "duration", "memory")
+        for name in (
+            "number",
+            "signed",
+            "chance",
+            "counted",
+            "interval",
+            "duration",
+            "memory",
+            "worth",
+            "share_of_labels",
+        )
     }
     environment.filters["lighter_numbers"] = _lighter_numbers
     squares, viewer = heatmap(summary, records), slice_viewer(folder, study, summary, records)
@@ -71,6 +83,16 @@ def render(folder: Path, study: Study, records: Sequence[Record], summary: Summa
         waiting=list(dict.fromkeys(row.title for row in summary.rows if not row.finished)),
         other_measures=_other_measures(summary),
         forest=forest_plot(summary),
+        compared=sum(row.comparison is not None for row in summary.rows),
+        most_rows=MOST_ROWS,
+        most_arms=MOST_ARMS,
+        power=power_sentence(summary),
+        fractions=fraction_curves(summary),
+        measured={
+            name: any(getattr(row, name) is not None for row in summary.rows)
+            for name in ("cpu_seconds", "gpu_bytes", "joules")
+        },
+        said=lambda words, value: getattr(wording, words)(value),
         curves=learning_curves(summary, records, over_seconds="seconds" in study.budget),
         cost=_cost(summary),
         cases=case_views(folder, study, summary, records),

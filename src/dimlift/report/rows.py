@@ -28,14 +28,34 @@ class ClassResult:
 
 
 @dataclass(frozen=True)
+class Worth:
+    """How many labelled cases the reference would need for an arm's score, see `dimlift.report.labels`.
+
+    Attributes:
+        cases: 0 for fewer, None for more than the reference was tried with. low, high: the same for the interval.
+        fewest, most: training cases the reference was tried with.
+    """
+
+    cases: float | None
+    low: float | None
+    high: float | None
+    fewest: float
+    most: float
+
+
+@dataclass(frozen=True)
 class Row:
     """One arm at one label fraction.
 
     Attributes:
         mean: over classes within a case, then over cases, folds and seeds.
         comparison: against the reference at the same fraction; None for the reference and where nothing pairs.
+        own: the mean with its own, unpaired interval.
+        training_cases: mean number of labelled training cases; None where records do not say.
+        worth: how many labelled cases the reference would need for this score; None with a single label fraction.
         others: means of the other measures. left_out: how many of their scores are undefined.
         seconds: mean training time of a finished cell. peak_bytes: the largest of them. steps: their mean.
+        cpu_seconds, gpu_bytes, joules: means and the largest, where the runs measured them.
         finished, failed, planned: number of cells; planned is None if the arms' shares cannot be told.
     """
 
@@ -56,6 +76,12 @@ class Row:
     finished: int
     failed: int
     planned: int | None
+    own: Estimate | None = None
+    training_cases: float | None = None
+    worth: Worth | None = None
+    cpu_seconds: float | None = None
+    gpu_bytes: int | None = None
+    joules: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dimlift.metrics.scores import ONE_EMPTY
 from dimlift.records.record import Record, load_records
 from dimlift.records.study import Study
 from dimlift.report.crossed import estimate
+from dimlift.report.labels import with_worth
 from dimlift.report.measures import MEASURES, primary_measure
 from dimlift.report.pairing import Key, pair, scores_of
 from dimlift.report.rows import ClassResult, Failure, Row, Summary
@@ -52,21 +53,24 @@ def summarise_records(study: Study, records: Sequence[Record]) -> Summary:
         measure.better,
     )
     share, left_over = divmod(study.planned, len(cells))
-    rows = tuple(
-        _row(
-            study,
-            cell,
-            [record for record in records if (record.arm, record.fraction) == cell],
-            scores[cell],
-            {} if cell[0] == study.reference else scores[study.reference, cell[1]],
-            {name: list(of_measure[cell].values()) for name, of_measure in others.items()},
-            worst[cell],
-            comparisons.get(cell),
-            class_names,
-            groups,
-            None if left_over else share,
-        )
-        for cell in cells
+    rows = with_worth(
+        [
+            _row(
+                study,
+                cell,
+                [record for record in records if (record.arm, record.fraction) == cell],
+                scores[cell],
+                {} if cell[0] == study.reference else scores[study.reference, cell[1]],
+                {name: list(of_measure[cell].values()) for name, of_measure in others.items()},
+                worst[cell],
+                comparisons.get(cell),
+                class_names,
+                groups,
+                None if left_over else share,
+            )
+            for cell in cells
+        ],
+        measure.better,
     )
     return Summary(
         title=study.title,
@@ -112,6 +116,7 @@ def _row(
 ) -> Row:
     arm, fraction = cell
     finished = [record for record in records if record.status == "finished"]
+    own = pair(scores, dict.fromkeys(scores, 0.0), groups)  # against zero: the scores themselves
     by_case: dict[tuple[int, int, str], list[float | None]] = {}
     for (_, fold, seed, case, _), value in scores.items():
         by_case.setdefault((fold, seed, case), []).append(value)
@@ -126,13 +131,18 @@ def _row(
         comparison=comparison,
         others={name: _mean(values) for name, values in others.items() if values},
         left_out={name: sum(value is None for value in values) for name, values in others.items()},
-        seconds=_mean([record.seconds for record in finished]),
-        peak_bytes=max((record.peak_bytes for record in finished), default=None),
-        steps=_mean([record.steps for record in finished]),
+        seconds=_mean([None if record.extra.get("external") else record.seconds for record in finished]),
+        peak_bytes=max((record.peak_bytes for record in finished if record.peak_bytes), default=None),
+        steps=_mean([None if record.extra.get("external") else record.steps for record in finished]),
         parameters=study.arms[arm].parameters,
         finished=len(finished),
         failed=len(records) - len(finished),
         planned=planned,
+        own=estimate(own.differences, own.cases, own.seeds, LEVEL) if len(own.differences) else None,
+        training_cases=_mean([len(r.extra["training_cases"]) for r in finished if r.extra.get("training_cases")]),
+        cpu_seconds=_mean([r.extra.get("cpu_seconds") for r in finished]),
+        gpu_bytes=max((r.extra["gpu_bytes"] for r in finished if r.extra.get("gpu_bytes")), default=None),
+        joules=_mean([r.extra.get("joules") for r in finished]),
     )
 
 

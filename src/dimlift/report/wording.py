@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dimlift.records.study import Study
 from dimlift.report.crossed import Estimate
 from dimlift.report.measures import Measure
-from dimlift.report.rows import Row
+from dimlift.report.rows import Row, Worth
+
+MOST_NAMES = 8
+"""Arms named in the verdict for each of its parts."""
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -53,6 +56,30 @@ def memory(size: int) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
+def energy(joules: float) -> str:
+    """0.8 Wh, 12 Wh, 1.20 kWh."""
+    hours = joules / 3600
+    return f"{hours / 1000:.2f} kWh" if hours >= 1000 else f"{hours:.1f} Wh" if hours < 10 else f"{hours:.0f} Wh"
+
+
+def worth(found: Worth) -> str:
+    """As many labelled cases of the reference, with the interval; beyond what was tried only "more" or "fewer"."""
+
+    def said(cases: float | None) -> str:
+        if cases is None:
+            return f"more than {found.most:g}"
+        return f"fewer than {found.fewest:g}" if cases == 0 else f"{cases:.0f}"
+
+    if (found.low, found.high) == (found.cases, found.cases) or found.low == found.high:
+        return said(found.cases)
+    return f"{said(found.cases)} ({said(found.low)} to {said(found.high)})"
+
+
+def share_of_labels(fraction: float) -> str:
+    """at 0.5 of the labels, with 8 labelled cases: shares end at 1, counts begin above it."""
+    return f"with {fraction:g} labelled cases" if fraction > 1 else f"at {fraction:g} of the labels"
+
+
 def listed(names: Sequence[str]) -> str:
     """a, b and c."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
@@ -80,11 +107,16 @@ def verdict_sentence(study: Study, measure: Measure, rows: Sequence[Row], finish
     parts = []
     for found_rows, verb in ((helps, "help"), (hurts, "hurt")):
         if found_rows:
-            named = listed([_with_numbers(row, measure, fractions, brief=bool(common)) for row in found_rows])
+            named = listed(_first([_with_numbers(row, measure, fractions, bool(common)) for row in found_rows]))
             parts.append(f"{named} {verb}{'s' if len(found_rows) == 1 else ''}")
     if open_:
-        parts.append(f"no evidence yet for {listed([_name(row, fractions) for row in open_])}")
+        parts.append(f"no evidence yet for {listed(_first([_name(row, fractions) for row in open_]))}")
     return f"Compared with {reference}{common}: {'; '.join(parts)}."
+
+
+def _first(names: list[str]) -> list[str]:
+    """Few enough to be read in one breath; the others are counted."""
+    return names if len(names) <= MOST_NAMES else [*names[:MOST_NAMES], f"{len(names) - MOST_NAMES} more"]
 
 
 def _common_size(rows: Sequence[Row]) -> str:
@@ -111,7 +143,7 @@ def _no_evidence(reference: str, measure: Measure, compared: Sequence[Row], frac
 
 
 def _name(row: Row, fractions: bool) -> str:
-    return f"{row.title} at {row.fraction:g} of the labels" if fractions else row.title
+    return f"{row.title} {share_of_labels(row.fraction)}" if fractions else row.title
 
 
 def _with_numbers(row: Row, measure: Measure, fractions: bool, brief: bool = False) -> str:

@@ -125,6 +125,12 @@ class Arm(Section):
     precision: Literal["32", "bf16"] | None = Field(
         default=None, description="Arithmetic of this arm; `training.precision` if not set."
     )
+    repeat: int = Field(
+        default=0,
+        ge=0,
+        description="Another number draws other weights and patches with the same seed; the same arm under two numbers "
+        "is an A/A study.",
+    )
     start: str | None = Field(
         default=None,
         description="Weights folder to start from, written by `dimlift pretrain` or `dimlift train`; what fits by name "
@@ -192,7 +198,8 @@ class Arm(Section):
 
     def without_names(self) -> dict[str, Any]:
         """What decides the result: titles and descriptions may change without training again."""
-        return self.model_dump(mode="json", exclude={"title", "description"})
+        unset = set() if self.repeat else {"repeat"}
+        return self.model_dump(mode="json", exclude={"title", "description"} | unset)
 
 
 def volume_method(

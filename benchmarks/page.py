@@ -1,0 +1,62 @@
+"""How long a browser needs to show the page of a large study: 200 arms on 50 cases.
+
+    python benchmarks/page.py [--arms 200] [--cases 50]
+
+Needs Chromium on the PATH and playwright. Prints the size of the page and the browser's own first contentful paint.
+"""
+
+import argparse
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import sync_playwright
+
+from dimlift.records.record import Record, Score
+from dimlift.records.study import Arm, Study
+from dimlift.report.page import write_page
+
+PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+
+
+def study(folder: Path, arms: int, cases: int) -> Path:
+    """A study of random scores, two seeds."""
+    rng = np.random.default_rng(0)
+    names = [f"arm_{index:03d}" for index in range(arms)]
+    Study("Many arms", "segmentation", names[0], {name: Arm(name) for name in names}, planned=2 * arms).save(folder)
+    for seed in range(2):
+        for name in names:
+            values = np.clip(rng.normal(0.8, 0.05, cases), 0, 1)
+            scores = [Score(f"case_{i:02d}", "organ", "dice", float(value)) for i, value in enumerate(values)]
+            Record(
+                f"{name}-{seed}", name, 1.0, 0, seed, 100, 60.0, 2**30, {}, "finished", scores=scores
+            ).save(folder / "records")  # fmt: skip
+    return folder
+
+
+def main() -> None:
+    """Write the page, open it several times, print the median."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arms", type=int, default=200)
+    parser.add_argument("--cases", type=int, default=50)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
+        page = write_page(study(Path(folder), options.arms, options.cases))
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        times = []
+        for _ in range(5):
+            window = browser.new_page()
+            window.goto(page.as_uri())
+            window.wait_for_function(f"{PAINT} > 0")
+            times.append(window.evaluate(PAINT))
+            window.close()
+        size = page.stat().st_size / 1e6
+        print(
+            f"{options.arms} arms x {options.cases} cases: {size:.1f} MB, first paint {statistics.median(times):.0f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()

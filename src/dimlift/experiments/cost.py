@@ -1,0 +1,44 @@
+"""What a stretch of work costs beside its time and memory: processor seconds, GPU memory, GPU energy."""
+
+import os
+from typing import Any
+
+
+class Cost:
+    """Measures from its creation on. Energy is what the driver counts for the whole GPU, others' work included."""
+
+    def __init__(self) -> None:
+        self._processor, self._energy = _processor_seconds(), _millijoules()
+
+    def facts(self) -> dict[str, Any]:
+        """{"cpu_seconds"} of this process and its finished children, and on a GPU {"gpu_bytes", "joules"}."""
+        import torch
+
+        found: dict[str, Any] = {"cpu_seconds": _processor_seconds() - self._processor}
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            found["gpu_bytes"] = torch.cuda.max_memory_allocated()
+            now = _millijoules()
+            if now is not None and self._energy is not None:
+                found["joules"] = (now - self._energy) / 1000
+        return found
+
+
+def _processor_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _millijoules() -> int | None:
+    """Energy the current GPU has used since its driver started; None without a GPU, or where NVML is not installed."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        card = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties().uuid}")
+        return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(card))
+    except Exception:
+        return None  # an old card, a container without the driver's library: energy is then not reported
