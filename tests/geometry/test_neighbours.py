@@ -11,7 +11,7 @@ from dimlift.errors import ShapeError
 from dimlift.geometry import neighbours
 from dimlift.geometry.chamfer import chamfer
 from dimlift.geometry.neighbours import interpolate, nearest, within
-from dimlift.geometry.sampling import farthest_points, gather_points
+from dimlift.geometry.sampling import COMPILED_FROM, farthest_points, gather_points, one_after_another
 
 
 def clouds(seed, batch, count):
@@ -104,3 +104,11 @@ def test_chamfer_is_that_of_its_definition_and_zero_for_the_same_points():
     chamfer(same, one[:, order], squared=False).sum().backward()
     assert torch.allclose(chamfer(same, one[:, order]), torch.zeros(3, dtype=torch.float64))
     assert torch.isfinite(same.grad).all()
+
+
+def test_farthest_points_are_the_same_with_and_without_the_compiled_library():
+    pytest.importorskip("fpsample")
+    points = torch.randn(2, 3000, 3, generator=torch.Generator().manual_seed(3))
+    start = torch.tensor([5, 900])
+    assert points.shape[1] * 1400 >= COMPILED_FROM
+    assert torch.equal(farthest_points(points, 1400, start), one_after_another(points, 1400, start))

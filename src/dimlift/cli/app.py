@@ -11,6 +11,7 @@ from dimlift.cli.console import Commands
 from dimlift.cli.demo import demo
 from dimlift.cli.embed import embed
 from dimlift.cli.lift import lift
+from dimlift.cli.paint import paint
 from dimlift.cli.predict import predict
 from dimlift.cli.pretrain import pretrain
 from dimlift.cli.probe import probe
@@ -48,7 +49,7 @@ def dimlift(
     """
 
 
-for command in (demo, lift, check, pretrain, train, predict, compare, report, embed, probe, stages):
+for command in (demo, lift, check, paint, pretrain, train, predict, compare, report, embed, probe, stages):
     app.command()(command)
 
 

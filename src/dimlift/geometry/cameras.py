@@ -1,5 +1,6 @@
 """Pinhole cameras: points to pixels, depth images to points, and which points a view really sees."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,14 @@ def pinhole(focal: float, size: tuple[int, int], centre: tuple[float, float] | N
     """Intrinsics of one focal length, (x, y) of the principal point in the middle if not told."""
     x, y = centre or (size[1] / 2, size[0] / 2)
     return torch.tensor([[focal, 0.0, x], [0.0, focal, y], [0.0, 0.0, 1.0]], dtype=torch.float64)
+
+
+def scaled(camera: Camera, factor: float) -> Camera:
+    """The same look in a picture `factor` times as large; a last cell that is cut off is kept whole."""
+    intrinsics = camera.intrinsics.clone()
+    intrinsics[:2] *= factor
+    height, width = (max(1, math.ceil(side * factor - 1e-9)) for side in camera.size)
+    return Camera(intrinsics, camera.pose, (height, width))
 
 
 def project(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,8 @@ from dimlift.records.whole import written_whole
 
 FORMAT = 1
 """Part of every key: raised when the same network and picture give other features."""
+Question = Callable[[Teacher, Tensor], Tensor]
+"""A map of (B, channels, h, w) for pictures with values from 0 to 1."""
 CELL = 32
 """Pictures are shown in multiples of this many pixels, unless the network has patches of its own size."""
 
@@ -29,14 +32,17 @@ class TeacherMaps:
     Args:
         teacher: frozen.
         cache: folder for half-precision maps, found again by the network's weights and the picture; None keeps none.
+        ask: what the teacher is asked for; its name is part of the key.
         enlarge: pictures are shown this much larger, which makes the map finer.
 
     Attributes:
         hits, misses: pictures found on disk, and shown to the network.
     """
 
-    def __init__(self, teacher: Teacher, cache: Path | None = None, enlarge: float = 1.0) -> None:
-        self.teacher, self.cache, self.enlarge = teacher, cache, enlarge
+    def __init__(
+        self, teacher: Teacher, cache: Path | None = None, enlarge: float = 1.0, ask: Question = Teacher.maps
+    ) -> None:
+        self.teacher, self.cache, self.enlarge, self.ask = teacher, cache, enlarge, ask
         self.hits, self.misses = 0, 0
         self._digest: str | None = None
 
@@ -55,13 +61,14 @@ class TeacherMaps:
     def channels(self) -> int:
         """Of a map."""
         probe = torch.zeros(1, 3, 224, 224, device=next(self.teacher.frozen.network.parameters()).device)
-        return self.teacher.maps(probe).shape[1]
+        return self.ask(self.teacher, probe).shape[1]
 
     def key(self, picture: Float[Tensor, "1 3 height width"]) -> str:
         """sha256 of weights, normalisation, size and every pixel."""
         self._digest = self._digest or self.teacher.frozen.digest()
         facts = {"format": FORMAT, "weights": self._digest, "mean": self.teacher.mean}
         facts |= {"deviation": self.teacher.deviation, "enlarge": self.enlarge, "shape": list(picture.shape)}
+        facts |= {"ask": getattr(self.ask, "__qualname__", "")}
         found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         found.update(picture.detach().cpu().float().contiguous().numpy().data)
         return found.hexdigest()
@@ -87,7 +94,7 @@ class TeacherMaps:
     def _shown(self, pictures: Tensor) -> Tensor:
         self.misses += len(pictures)
         self.teacher.frozen.to(pictures.device)
-        return self.teacher.maps(fitting(pictures, self.teacher, self.enlarge)).float()
+        return self.ask(self.teacher, fitting(pictures, self.teacher, self.enlarge)).float()
 
 
 def fitting(

@@ -1,0 +1,98 @@
+"""Does a point find the pixel that shows it? Top-1 retrieval before and after PPKT, and after learning random pairs.
+
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/ppkt.py --data ../shared/data/sevenscenes
+
+Learnt from the first 100 frames of one room of 7-Scenes, asked about the last 20: in each, 1024 points and the 1024
+pixels that show them, and each point's most similar pixel either is its own or not. `within 32 px` counts a pixel of
+the same cell of the 2D network's map, or of the next, as found. The frames asked about show the same room.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from dimlift.batches import FrameBatch
+from dimlift.data.pairs import PairSampler
+from dimlift.data.rgbd import usable_frames
+from dimlift.data.rgbd_layouts import FrameFiles, find_frames
+from dimlift.experiments.loop import fit
+from dimlift.experiments.sections import BudgetSection, TrainingSection
+from dimlift.methods.ppkt import PPKT
+from dimlift.methods.teacher import open_teacher
+from dimlift.methods.teacher_maps import TeacherMaps
+from dimlift.models.point_unet import point_unet
+
+CANDIDATES = 1024
+
+
+def asked(method: PPKT, frames: list[FrameFiles]) -> tuple[float, float]:
+    """Share of points that find their own pixel, and one within 32 pixels of it."""
+    method.eval()
+    sampler = PairSampler(frames, pairs=CANDIDATES, rotate=False)
+    own, near = [], []
+    for index in range(len(frames)):
+        batch = sampler.together([index], np.random.default_rng(index))
+        with torch.no_grad():
+            points, pixels = normalize(method(batch)[batch.pair_points]), normalize(method.pixels(batch))
+        found = (points @ pixels.T).argmax(1)
+        height, width = batch.image.shape[2:]
+        places = batch.pair_places * torch.tensor([width / 2, height / 2])
+        own.append((found == torch.arange(len(found))).float().mean())
+        near.append(((places[found] - places).norm(dim=1) <= 32).float().mean())
+    return float(torch.stack(own).mean()), float(torch.stack(near).mean())
+
+
+def shuffled(batch: FrameBatch, step: int) -> FrameBatch:
+    """The same points and pixels, paired at random."""
+    order = torch.randperm(len(batch.pair_points), generator=torch.Generator().manual_seed(step))
+    return batch._replace(pair_points=batch.pair_points[order])
+
+
+def built(asked_for: argparse.Namespace, cache: Path, seed: int) -> PPKT:
+    torch.manual_seed(seed)
+    maps = TeacherMaps(open_teacher(asked_for.network), cache)
+    return PPKT(point_unet(3, None, 18, asked_for.share, asked_for.voxel), maps, temperature=0.04)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/sevenscenes"))
+    parser.add_argument("--network", default="packaged:efficientnet_lite0")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=2048)
+    parser.add_argument("--share", type=float, default=0.25)
+    parser.add_argument("--voxel", type=float, default=0.05)
+    parser.add_argument("--stride", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, default=Path("ppkt-cache"))
+    told = parser.parse_args()
+    frames, _ = usable_frames(find_frames(told.data))
+    learnt, held_out = frames[:100], frames[-20:]
+    sampler = PairSampler(learnt, stride=told.stride, pairs=told.pairs, seed=told.seed)
+    training = TrainingSection(batch_size=told.batch, rate=1e-3, threads=1, device="cpu", workers=0)
+    budget = BudgetSection(steps=told.steps)
+    rows = [("before", 0.0, *asked(built(told, told.cache, told.seed), held_out))]
+    for name in ("PPKT", "random pairs"):
+        method = built(told, told.cache, told.seed)
+
+        def batch_at(step: int, name: str = name) -> FrameBatch:
+            batch = sampler.batch(step, told.batch)
+            return batch if name == "PPKT" else shuffled(batch, step)
+
+        began = time.process_time()
+        fit(method, batch_at, budget=budget, training=training, seed=told.seed)
+        rows.append((f"{name}, {told.steps} steps", time.process_time() - began, *asked(method, held_out)))
+    lines = ["| | top-1 of 1024 | within 32 px | processor s |", "|---|---|---|---|"]
+    lines += [f"| {name} | {100 * own:.2f} % | {100 * near:.1f} % | {spent:.0f} |" for name, spent, own, near in rows]
+    lines.append(f"\nChance: {100 / CANDIDATES:.2f} %. torch {torch.__version__}, one thread, seed {told.seed}.")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
