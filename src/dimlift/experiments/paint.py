@@ -28,6 +28,9 @@ from dimlift.records.whole import written_whole
 SHOWN = (240, 320)
 """About the size of the picture of painted points."""
 
+GRAIN = 2.5
+"""Pixels of that picture that a point may fill."""
+
 
 def paint_cloud(
     cloud: Path,
@@ -139,7 +142,8 @@ def _beside(view: PosedPicture, points: Tensor, colours: Tensor) -> Image.Image:
     """A picture, and the points coloured by their features as its camera sees them."""
     factor = min(1.0, SHOWN[0] / view.camera.size[0], SHOWN[1] / view.camera.size[1])
     small = scaled(view.camera, factor)
-    painted = picture_of(points, colours, small)
+    coarse = picture_of(points, colours, scaled(small, 1 / GRAIN))  # at full size a thin cloud is mostly holes
+    painted = torch.nn.functional.interpolate(coarse[None], small.size, mode="nearest")[0]
     taken = torch.nn.functional.interpolate(view.picture[None], small.size, mode="bilinear", antialias=True)[0]
     both = torch.cat([taken, painted.to(taken)], dim=2).clamp(0, 1)
     return Image.fromarray((both * 255).round().byte().permute(1, 2, 0).numpy())

@@ -20,6 +20,7 @@ from dimlift.experiments.pretraining.ppkt import PPKTPretraining
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.pretraining.slice_distillation import SliceDistillationPretraining
 from dimlift.experiments.pretraining.vdt import VDTPretraining
+from dimlift.experiments.pretraining.soft_labels import SoftLabelsPretraining
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ PRETRAINING: dict[str, type[Pretraining]] = {
     "slice_distillation": SliceDistillationPretraining,
     "ppkt": PPKTPretraining,
     "vdt": VDTPretraining,
+    "soft_labels": SoftLabelsPretraining,
 }
 
 
