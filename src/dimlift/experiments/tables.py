@@ -19,8 +19,8 @@ from dimlift.experiments.arms.unet import NNUNetArm, SwinUNETRArm, UNetArm, UNET
 from dimlift.experiments.pretraining.ppkt import PPKTPretraining
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.pretraining.slice_distillation import SliceDistillationPretraining
-from dimlift.experiments.pretraining.vdt import VDTPretraining
 from dimlift.experiments.pretraining.soft_labels import SoftLabelsPretraining
+from dimlift.experiments.pretraining.vdt import VDTPretraining
 
 T = TypeVar("T")
 
