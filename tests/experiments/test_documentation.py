@@ -9,6 +9,7 @@ from dimlift.experiments.config import StudyConfig, TrainConfig
 from dimlift.experiments.config_file import load_config
 from dimlift.experiments.documentation import SECTIONS, config_page
 from dimlift.experiments.pretraining.config import PretrainConfig
+from dimlift.experiments.staged.config import StagesConfig
 from dimlift.experiments.tables import METHODS, PRETRAINING
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,8 @@ def test_every_key_stands_on_the_page_with_a_meaning():
     "path", sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("benchmarks/*.yaml")]), ids=lambda path: path.name
 )
 def test_the_examples_and_benchmarks_are_valid(path):
-    models = {"train.yaml": TrainConfig, "pretrain.yaml": PretrainConfig, "ppkt.yaml": PretrainConfig}
+    pretraining = dict.fromkeys(("pretrain.yaml", "ppkt.yaml", "vdt.yaml"), PretrainConfig)
+    models = {"train.yaml": TrainConfig, "stages.yaml": StagesConfig, **pretraining}
     load_config(path, [], models.get(path.name, StudyConfig))
 
 
