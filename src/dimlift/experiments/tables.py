@@ -16,6 +16,7 @@ from dimlift.experiments.arms.slice_classifier import SliceClassifierArm
 from dimlift.experiments.arms.slices import SlicesArm
 from dimlift.experiments.arms.transseg import TransSegArm
 from dimlift.experiments.arms.unet import NNUNetArm, SwinUNETRArm, UNetArm, UNETRArm
+from dimlift.experiments.pretraining.distinit import DistInitPretraining
 from dimlift.experiments.pretraining.ppkt import PPKTPretraining
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.pretraining.slice_distillation import SliceDistillationPretraining
@@ -44,6 +45,7 @@ METHODS: dict[str, type[Arm]] = {
 
 PRETRAINING: dict[str, type[Pretraining]] = {
     "slice_distillation": SliceDistillationPretraining,
+    "distinit": DistInitPretraining,
     "ppkt": PPKTPretraining,
     "vdt": VDTPretraining,
     "soft_labels": SoftLabelsPretraining,
