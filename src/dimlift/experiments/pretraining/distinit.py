@@ -36,7 +36,6 @@ class DistInitPretraining(Pretraining):
         default="distinit", description="Learn the answers of frozen image networks for single slices."
     )
     teachers: tuple[TeacherSection, ...] = Field(
-        default=(TeacherSection(network="packaged:efficientnet_lite0"),),
         min_length=1,
         description="The image networks; the student gets a head for each, which is left behind afterwards.",
     )
