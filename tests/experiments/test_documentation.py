@@ -39,7 +39,7 @@ def test_every_key_stands_on_the_page_with_a_meaning():
     "path", sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("benchmarks/*.yaml")]), ids=lambda path: path.name
 )
 def test_the_examples_and_benchmarks_are_valid(path):
-    pretraining = dict.fromkeys(("pretrain.yaml", "ppkt.yaml", "vdt.yaml"), PretrainConfig)
+    pretraining = dict.fromkeys(("pretrain.yaml", "ppkt.yaml", "vdt.yaml", "distinit.yaml"), PretrainConfig)
     models = {"train.yaml": TrainConfig, "stages.yaml": StagesConfig, **pretraining}
     load_config(path, [], models.get(path.name, StudyConfig))
 
