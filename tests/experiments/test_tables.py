@@ -34,6 +34,7 @@ SMALL = {
     "simple3d": {"network": "timm:test_vit", "pretrained": False, "cell": [4, 4, 4]},
     "retrospect": {"network": "timm:test_resnet", "pretrained": False, "width": 8, "photos": "photos"},
     "simple3d_retrospect": {"network": "timm:test_vit", "pretrained": False, "cell": [4, 4, 4], "photos": "photos"},
+    "pretrained_3d": {"widths": [4, 8], "blocks": [1, 1]},
     "external": {"external": "elsewhere"},
     "borrowed": {
         "network": "random:timm:test_resnet",

@@ -195,7 +195,7 @@ def train_cell(
         method = config.arm.build(task)
     if task.kind == "segmentation" and task.class_weights is not None:
         weigh_classes(method, task.class_weights)
-    notes = []
+    notes = list(getattr(method, "notes", ()))
     if config.arm.start is not None:
         require_unseen(Path(config.arm.start), material.test)
         notes.append(start_from(method, Path(config.arm.start)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dimlift.errors import WeightsError
 
-WRAPPERS = ("state_dict", "model", "teacher", "student", "net", "model_ema", "state_dict_ema")
+WRAPPERS = ("state_dict", "network_weights", "model", "teacher", "student", "net", "model_ema", "state_dict_ema")
 """Entries under which training checkpoints keep the weights."""
 
 

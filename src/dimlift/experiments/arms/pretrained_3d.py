@@ -1,0 +1,64 @@
+"""3D networks with weights that others trained on volumes: what 2D knowledge has to beat."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from dimlift.experiments.arms.arm import Arm, Task
+from dimlift.experiments.arms.unet import require_segmentation
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Pretrained3DArm(Arm):
+    """A 3D network that starts from weights trained on volumes: nnU-Net's residual encoder, or MedicalNet's."""
+
+    method: Literal["pretrained_3d"] = Field(
+        default="pretrained_3d", description="3D network that starts from weights trained on volumes."
+    )
+    network: Literal["resenc", "resnet10", "resnet18", "resnet34", "resnet50"] = Field(
+        default="resenc",
+        description="`resenc`: nnU-Net's residual encoder U-Net (OpenMind's ResEnc-L and its kin); `resnet..`: "
+        "MedicalNet's, with a U-Net's decoder.",
+    )
+    weights: str | None = Field(
+        default=None,
+        description="A .safetensors, .pt or .pth file, fitted by name and shape; null for random weights, the control.",
+    )
+    widths: tuple[int, ...] = Field(
+        default=(32, 64, 128, 256, 320, 320),
+        min_length=2,
+        description="`resenc`: channels of the stages, finest first; the default is ResEnc-L.",
+    )
+    blocks: tuple[int, ...] = Field(
+        default=(1, 3, 4, 6, 6, 6), min_length=2, description="`resenc`: residual blocks of each stage."
+    )
+
+    @model_validator(mode="after")
+    def _a_block_count_for_each_stage(self) -> "Pretrained3DArm":
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(f"{len(self.widths)} 'widths' but {len(self.blocks)} 'blocks'; give one for each stage")
+        return self
+
+    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+        """The network, its weights in place.
+
+        Raises:
+            WeightsError: if the file cannot be read, or holds another network.
+        """
+        from dimlift.methods.supervised import Supervised
+        from dimlift.models.medicalnet import medicalnet_unet
+        from dimlift.models.residual_unet import residual_unet
+        from dimlift.models.volume_weights import fill_encoder
+
+        require_segmentation(self.method, task)
+        if self.network == "resenc":
+            model = residual_unet(task.in_channels, task.classes, widths=self.widths, blocks=self.blocks)
+        else:
+            model = medicalnet_unet(task.in_channels, task.classes, self.network)
+        method = Supervised(model)
+        if fresh and self.weights is not None:
+            method.notes = [fill_encoder(model.network, Path(self.weights))]  # type: ignore[assignment]
+        return method

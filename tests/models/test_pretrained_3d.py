@@ -1,0 +1,90 @@
+"""3D networks with weights of others: names and shapes decide, and what did not arrive is told."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dimlift.errors import ConfigError, WeightsError
+from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.arms.pretrained_3d import Pretrained3DArm
+from dimlift.models.medicalnet import medicalnet_unet
+from dimlift.models.residual_unet import residual_unet
+
+TASK = Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8))
+SMALL = {"widths": (4, 8, 8), "blocks": (1, 2, 1)}
+
+
+def published(classes=5, in_channels=1):
+    """A checkpoint as nnU-Net's trainers leave it: another answer, its names under other names as well."""
+    torch.manual_seed(7)
+    state = residual_unet(in_channels, classes, **SMALL).network.state_dict()
+    state = {name.replace("decoder.answer", "decoder.seg_layers.1"): value for name, value in state.items()}
+    return state | {f"decoder.{name}": value for name, value in state.items() if name.startswith("encoder.")}
+
+
+def build(**options):
+    return Pretrained3DArm.model_validate({"method": "pretrained_3d", **SMALL, **options}).build(TASK)
+
+
+def test_names_are_those_of_nnunets_checkpoints():
+    names = set(residual_unet(1, 3).network.state_dict())
+    assert {
+        "encoder.stem.convs.0.conv.weight",
+        "encoder.stages.1.blocks.0.skip.1.conv.weight",  # behind the averaging
+        "encoder.stages.5.blocks.5.conv2.norm.bias",
+        "decoder.transpconvs.4.bias",
+        "decoder.stages.0.convs.0.conv.weight",
+    } <= names
+    assert not any(
+        name.startswith("encoder.stages.5.blocks.0.skip") for name in names
+    )  # 320 to 320: nothing to project
+
+
+def test_the_default_is_resenc_l():
+    assert 100e6 < sum(p.numel() for p in residual_unet(1, 3).parameters()) < 105e6
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"network_weights": s, "current_epoch": 3}])
+def test_a_checkpoint_arrives_but_for_its_answer(tmp_path, wrap):
+    state = published()
+    torch.save(wrap({f"module.{name}": value for name, value in state.items()}), tmp_path / "w.pth")
+    method = build(weights=str(tmp_path / "w.pth"))
+    own = method.model.network.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in own.items() if "answer" not in name)
+    (note,) = method.notes
+    assert "w.pth" in note
+    assert note.endswith("new: decoder.answer.weight, decoder.answer.bias")
+
+
+def test_weights_of_the_encoder_alone_arrive_under_bare_names(tmp_path):
+    state = {k.removeprefix("encoder."): v.clone() for k, v in published().items() if k.startswith("encoder.")}
+    save_file(state, tmp_path / "encoder.safetensors")
+    network = build(weights=str(tmp_path / "encoder.safetensors")).model.network
+    assert torch.equal(
+        network.encoder.stages[1].blocks[0].conv1.conv.weight, state["stages.1.blocks.0.conv1.conv.weight"]
+    )
+
+
+def test_medicalnets_weights_arrive(tmp_path):
+    torch.manual_seed(3)
+    encoder = medicalnet_unet(1, 2).network.encoder.state_dict()
+    torch.save({"state_dict": {f"module.{name}": value for name, value in encoder.items()}}, tmp_path / "w.pth")
+    own = build(network="resnet10", weights=str(tmp_path / "w.pth")).model.network.encoder.state_dict()
+    assert all(torch.equal(value, encoder[name]) for name, value in own.items())
+    assert {"conv1.weight", "layer4.0.conv2.weight"} <= set(own)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    torch.save(published(), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"fills .*% of the encoder.*has shape \(4, 1, 3, 3, 3\) there"):
+        build(weights=str(tmp_path / "w.pth"), widths=(6, 12, 12))
+    with pytest.raises(WeightsError, match="is not there"):
+        build(network="resnet10", weights=str(tmp_path / "w.pth"))
+    with pytest.raises(WeightsError, match="there is no weights file"):
+        build(weights=str(tmp_path / "none.pth"))
+    with pytest.raises(ConfigError, match="segmentation only"):
+        Pretrained3DArm().build(Task("classification", 1, 3, None, (8, 8, 8)))
+
+
+def test_any_size_answers_for_every_voxel():
+    assert build()(torch.randn(1, 1, 7, 10, 9), None).shape == (1, 3, 7, 10, 9)
