@@ -42,7 +42,8 @@ def fill_encoder(network: nn.Module, path: Path) -> str:
         why = "is not there" if there is None else f"has shape {tuple(there.shape)} there"
         raise WeightsError(
             f"{path} fills {share:.0%} of the encoder, wanted {SHARE:.0%}: {missing} "
-            f"{tuple(wanted[missing].shape)} {why}; choose the network these weights were trained in (`network`, `widths`, `blocks`)"
+            f"{tuple(wanted[missing].shape)} {why}; choose the network these weights "
+            "were trained in (`network`, `widths`, `blocks`)"
         )
     network.load_state_dict(fitting, strict=False)
     new = [name for name in wanted if name not in fitting and "num_batches_tracked" not in name]
