@@ -16,7 +16,7 @@ from dimlift.experiments.staged.run import run_stages
 from dimlift.experiments.train import train
 from dimlift.records.weights import read_card, read_weights
 
-from .conftest import train_config, write_case
+from .conftest import study_config, train_config, write_case
 
 UNET = {"method": "unet", "widths": [4, 8], "residual_units": 0}
 TRAINING = {"patch_size": [8, 8, 8], "batch_size": 2, "rate": 0.02, "augment": False, "threads": 1, "device": "cpu"}
@@ -131,6 +131,13 @@ def test_a_study_that_tests_on_what_was_seen_refuses_the_weights(staged, data, t
     arm = {**UNET, "start": str(staged[0] / "weights")}
     with pytest.raises(DataError, match="pretrained on"):
         train(train_config(data, arm=arm, budget={"steps": 1}), tmp_path / "run")
+
+
+def test_each_cell_of_a_study_starts_from_its_own_weights(data):
+    arms = {"started": {**UNET, "start": "w/{fraction}/{seed}-{fold}"}, "fresh": UNET}
+    study = study_config(data, arms=arms, seeds=[0, 1])
+    assert study.run("started", fraction=8.0, fold=2, seed=1).arm.start == "w/8/1-2"
+    assert study.run("fresh", fraction=8.0, fold=2, seed=1).arm.start is None
 
 
 def test_stages_that_lack_something_are_refused(data, pool):

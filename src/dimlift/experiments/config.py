@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
@@ -161,7 +162,12 @@ class StudyConfig(_Common):
     def run(self, arm: str, *, fraction: float, fold: int, seed: int) -> TrainConfig:
         """The configuration of one cell."""
         shared: dict[str, Any] = {name: getattr(self, name) for name in _Common.model_fields}
-        return TrainConfig(**shared, arm=self.arms[arm], name=arm, fraction=fraction, fold=fold, seed=seed)
+        chosen = self.arms[arm]
+        if chosen.start is not None:
+            own = (("{seed}", f"{seed}"), ("{fold}", f"{fold}"), ("{fraction}", f"{fraction:g}"))
+            start = reduce(lambda path, pair: path.replace(*pair), own, chosen.start)
+            chosen = chosen.model_copy(update={"start": start})
+        return TrainConfig(**shared, arm=chosen, name=arm, fraction=fraction, fold=fold, seed=seed)
 
 
 def splits_digest(path: str) -> str:

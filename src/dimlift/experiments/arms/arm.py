@@ -134,7 +134,7 @@ class Arm(Section):
     start: str | None = Field(
         default=None,
         description="Weights folder to start from, written by `dimlift pretrain` or `dimlift train`; what fits by name "
-        "and shape arrives, the record names the rest.",
+        "and shape arrives, the record names the rest. In a study `{seed}`, `{fold}` and `{fraction}` are the cell's.",
     )
 
     @abstractmethod

@@ -1,0 +1,151 @@
+"""Every route from 2D to 3D on the hippocampus: equal fine-tuning, pretraining shared over seeds.
+
+    python benchmarks/routes.py --budget seconds:120 --labelled 8,32 --pretraining seconds:600 --round seconds:60
+    python benchmarks/routes.py --budget steps:1 --labelled 4 --seeds 0 --pretraining steps:1 --round steps:20 \\
+        --rounds 1 --pictures 32 --data TEN_VOLUMES split.test_cases=2        # a proof that everything runs
+
+30 volumes test, and no route ever sees them. The 100 others are the pool: slice distillation learns from all of them
+without labels, once for all seeds; segmia begins with the labelled ones of each seed and pseudo-labels the others. The
+first command takes hours on one core and can be stopped at any time: started again it goes on. One table for each
+number of labelled volumes goes into docs/results.md, between its markers, whatever it says.
+"""
+
+import argparse
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from dimlift.data.dataset import open_dataset
+from dimlift.experiments.config import StudyConfig
+from dimlift.experiments.config_file import load_config, parse
+from dimlift.experiments.pretraining.config import PretrainConfig
+from dimlift.experiments.pretraining.run import pretrain
+from dimlift.experiments.split import split_cases
+from dimlift.experiments.staged.config import StagesConfig
+from dimlift.experiments.staged.run import run_stages
+from hippocampus import ROOT, run_study, tell
+
+SHARED: dict[str, dict[str, Any]] = {
+    "unet_slice_distillation": {
+        "pretraining": {"method": "slice_distillation", "stages": [0, 1, 2, 3], "components": 48},
+    },
+    "lifted_vdt": {
+        "pretraining": {"method": "vdt", "teacher": "packaged:efficientnet_lite0"},
+        "task": "classification",
+        "training": {"patch_size": "auto", "batch_size": 8},
+    },
+}
+"""The pretraining of an arm, once for all seeds; the student is the arm's own."""
+
+
+def main() -> None:
+    """Pretrain what is missing, run the studies, write the tables."""
+    options = arguments()
+    os.chdir(ROOT)
+    kind, _, amount = options.budget.partition(":")
+    for count in (int(text) for text in options.labelled.split(",")):
+        overrides = [f"budget={{{kind}: {amount}}}", f"seeds=[{options.seeds}]", f"fractions=[{count}]"]
+        if options.data:
+            overrides.append(f"dataset.path={options.data}")
+        study = load_config(Path(__file__).with_suffix(".yaml"), [*overrides, *options.overrides], StudyConfig)
+        chosen = options.arms.split(",") if options.arms else list(study.arms)
+        study = placed(study, options.out / "pretrained", count)
+        for name in chosen:
+            if name in SHARED:
+                shared(study, name, options)
+        if "lifted_segmia" in chosen:
+            for seed in study.seeds:
+                pseudo_labels(study, seed, count, options)
+        study = study.model_copy(update={"arms": {name: study.arms[name] for name in study.arms if ready(study, name)}})
+        arms = [name for name in chosen if name in study.arms]
+        run_study(
+            study, options.out / f"{count}-labelled" / f"{kind}-{amount}", arms, options.budget, f"routes {count}"
+        )
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", default="seconds:120", help="steps:N or seconds:S of each fine-tuning")
+    parser.add_argument("--labelled", default="8,32", help="numbers of labelled volumes, one study each")
+    parser.add_argument("--pretraining", default="seconds:600", help="budget of each shared pretraining")
+    parser.add_argument("--round", default="seconds:60", help="budget of each training within segmia")
+    parser.add_argument("--rounds", type=int, default=3, help="most rounds of segmia")
+    parser.add_argument("--arms", default="", help="names from the YAML file, separated by commas; all by default")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--data", default="", help="folder with images/ and labels/")
+    parser.add_argument("--photos", default="../shared/data/imagenet_photos", help="folder of photographs")
+    parser.add_argument("--pictures", type=int, default=224, help="height and width photographs are shown at")
+    parser.add_argument("--out", type=Path, default=Path("runs/routes"))
+    parser.add_argument("overrides", nargs="*", help="key.sub=value")
+    return parser.parse_args()
+
+
+def placed(study: StudyConfig, pretrained: Path, count: int) -> StudyConfig:
+    """The study with the folders its arms start from."""
+    arms = {}
+    for name, arm in study.arms.items():
+        start = arm.start and arm.start.replace("PRETRAINED", str(pretrained)).replace("LABELLED", str(count))
+        arms[name] = arm.model_copy(update={"start": start})
+    return study.model_copy(update={"arms": arms})
+
+
+def ready(study: StudyConfig, name: str) -> bool:
+    """Whether an arm has what it starts from, for every seed."""
+    start = study.arms[name].start
+    return start is None or all(Path(start.replace("{seed}", str(seed))).is_dir() for seed in study.seeds)
+
+
+def shared(study: StudyConfig, name: str, options: argparse.Namespace) -> None:
+    """Pretrain the network of an arm, once for all seeds, on volumes none of which tests."""
+    recipe, arm = SHARED[name], study.arms[name]
+    kind, _, amount = options.pretraining.partition(":")
+    raw: dict[str, Any] = {
+        **recipe,
+        "student": {**arm.model_dump(mode="json"), "start": None},
+        "budget": {kind: float(amount) if kind == "seconds" else int(amount)},
+        "training": {**study.training.model_dump(mode="json"), **recipe.get("training", {})},
+    }
+    if recipe["pretraining"]["method"] == "vdt":
+        raw["pictures"] = {"path": options.photos, "size": options.pictures}
+    else:
+        raw |= {"volumes": study.dataset.model_dump(), "split": study.split.model_dump()}
+    pretrain(parse(raw, PretrainConfig, source=name), Path(arm.start or "").parent, tell)
+
+
+def pseudo_labels(study: StudyConfig, seed: int, count: int, options: argparse.Namespace) -> None:
+    """Rounds of pseudo-labels for the labelled volumes of one seed; the pool is what neither trains nor tests."""
+    arm = study.arms["lifted_segmia"]
+    out = Path((arm.start or "").replace("{seed}", str(seed))).parent
+    dataset = open_dataset(study.dataset.path, study.dataset.layout)
+    train, test = split_cases(dataset, study.run("unet", fraction=count, fold=0, seed=seed))
+    spoken_for = {case.name for case in [*train, *test]}
+    rest = [case for case in dataset.cases if case.name not in spoken_for]
+    tables = out.parent / f"{out.name}-tables"
+    tables.mkdir(parents=True, exist_ok=True)
+    for name, cases in (("labelled", train), ("unlabelled", rest)):
+        with (tables / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["image", "label", "group", "name"])
+            for case in cases:
+                label = case.label.resolve() if isinstance(case.label, Path) and name == "labelled" else ""
+                writer.writerow([case.images[0].resolve(), label, case.group, case.name])
+    kind, _, amount = options.round.partition(":")
+    raw = {
+        "labelled": {"path": str(tables / "labelled.csv")},
+        "unlabelled": {"path": str(tables / "unlabelled.csv")},
+        "student": {**arm.model_dump(mode="json"), "start": None},
+        "stages": ["imagenet", "segmentation", "segmia"],
+        "baseline": False,
+        "folds": 2,
+        "rounds": options.rounds,
+        "budget": {kind: float(amount) if kind == "seconds" else int(amount)},
+        "training": study.training.model_dump(mode="json"),
+        "seed": seed,
+    }
+    run_stages(parse(raw, StagesConfig, source="segmia"), out, tell)
+
+
+if __name__ == "__main__":
+    main()
