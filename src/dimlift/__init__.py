@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from dimlift.experiments.config_file import load_config as load_config
     from dimlift.experiments.defaults import train_config as train_config
     from dimlift.experiments.demo import demo as demo
+    from dimlift.experiments.estimators import DimliftClassifier as DimliftClassifier
+    from dimlift.experiments.estimators import DimliftSegmenter as DimliftSegmenter
+    from dimlift.experiments.export import export_onnx as export_onnx
+    from dimlift.experiments.hub import pull as pull
+    from dimlift.experiments.hub import push as push
     from dimlift.experiments.predict import predict as predict
     from dimlift.experiments.train import train as train
+    from dimlift.experiments.trained import Trained as Trained
     from dimlift.lifting.flatten import flatten as flatten
     from dimlift.lifting.lifted import Lifted as Lifted
     from dimlift.lifting.network import lift as lift
@@ -42,6 +48,12 @@ _HOMES = {
     "predict": "dimlift.experiments.predict",
     "compare": "dimlift.experiments.compare",
     "demo": "dimlift.experiments.demo",
+    "pull": "dimlift.experiments.hub",
+    "push": "dimlift.experiments.hub",
+    "Trained": "dimlift.experiments.trained",
+    "DimliftClassifier": "dimlift.experiments.estimators",
+    "DimliftSegmenter": "dimlift.experiments.estimators",
+    "export_onnx": "dimlift.experiments.export",
     "check": ("dimlift.data.check", "check_dataset"),
     "summarise": "dimlift.report.summary",
     "write_page": "dimlift.report.page",  # "report" is the room: a function of that name would vanish behind it

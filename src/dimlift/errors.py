@@ -5,6 +5,7 @@ DimliftError
 ├── PlanError       a DepthPlan that does not fit, noticed before any weight is touched
 ├── CannotLift      a 2D layer or network has no known 3D counterpart
 ├── WeightsError    weights do not fit the network they were meant for
+├── CannotExport    a network cannot be written in another format
 ├── UnknownName     a name is not in a table of choices
 ├── ConfigError     a configuration cannot be read
 ├── DataError       a file or a dataset cannot be used as it is
@@ -60,6 +61,10 @@ class RunError(DimliftError, RuntimeError):
 
 class Stopped(DimliftError):
     """Somebody asked the run to stop; its state is on disk, and the same command goes on with it."""
+
+
+class CannotExport(DimliftError, RuntimeError):
+    """A network cannot be written in another format, or does not answer the same there."""
 
 
 class UnknownName(DimliftError, KeyError):

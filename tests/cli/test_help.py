@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import ask
 
-COMMANDS = ["demo", "lift", "check", "train", "predict", "compare", "report"]
+COMMANDS = ["demo", "lift", "check", "train", "predict", "compare", "report", "export", "push", "pull"]
 
 
 def test_help_lists_every_command():

@@ -10,12 +10,14 @@ from dimlift.cli.compare import compare
 from dimlift.cli.console import Commands
 from dimlift.cli.demo import demo
 from dimlift.cli.embed import embed
+from dimlift.cli.export import export
 from dimlift.cli.lift import lift
 from dimlift.cli.paint import paint
 from dimlift.cli.predict import predict
 from dimlift.cli.pretrain import pretrain
 from dimlift.cli.probe import probe
 from dimlift.cli.report import report
+from dimlift.cli.share import pull, push
 from dimlift.cli.stages import stages
 from dimlift.cli.threads import settle_threads
 from dimlift.cli.train import train
@@ -24,7 +26,6 @@ app = typer.Typer(
     name="dimlift",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # a fault of ours: the plain traceback is what a report of it needs
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -50,6 +51,8 @@ def dimlift(
 
 
 for command in (demo, lift, check, paint, pretrain, train, predict, compare, report, embed, probe, stages):
+    app.command()(command)
+for command in (export, push, pull):  # what is done with a trained network elsewhere
     app.command()(command)
 
 

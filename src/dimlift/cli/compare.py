@@ -23,6 +23,10 @@ def compare(
     resume: Annotated[
         bool, typer.Option("--resume", help="Only go on with what is in the folder; refuse to begin anew.")
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", help="Learning curves into OUT/curves: csv, tensorboard, wandb or mlflow; repeatable."),
+    ] = None,
 ) -> None:
     """Train every arm on every fold with every seed, then write the page. Stop and start it as you like.
 
@@ -36,6 +40,7 @@ def compare(
     from dimlift.experiments.compare import compare as run_study
     from dimlift.experiments.config import StudyConfig
     from dimlift.experiments.config_file import load_config
+    from dimlift.experiments.curves import Curves
     from dimlift.experiments.folder import require_begun
     from dimlift.report.page import write_page
     from dimlift.report.summary import summarise
@@ -44,8 +49,10 @@ def compare(
     if resume:
         require_begun(to)
     config = load_config(study, overrides, StudyConfig)
-    with Bars() as bars:
-        run_study(config, to, progress=bars)
+    with Bars() as bars, Curves(log or (), to / "curves", bars) as curves:
+        records = run_study(config, to, progress=curves)
+        for number, record in enumerate(records, start=1):
+            curves.scored(record, number, len(records))
     summary = summarise(to)
     show_results(summary, write_page(to))
     if summary.failed:

@@ -20,6 +20,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Only go on with what is in the folder; refuse to begin anew.")
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", help="Learning curves into OUT/curves: csv, tensorboard, wandb or mlflow; repeatable."),
+    ] = None,
 ) -> None:
     """Train one network and score it on cases it has not seen.
 
@@ -30,9 +34,12 @@ def train(
         dimlift train Task04_Hippocampus budget.seconds=120 --out run
 
         dimlift train examples/train.yaml dataset.path=Task04_Hippocampus seed=1 --out run-1
+
+        dimlift train Task04_Hippocampus --log csv --log tensorboard --out run-2
     """
     from dimlift.cli.bars import Bars
     from dimlift.cli.results import show_record
+    from dimlift.experiments.curves import Curves
     from dimlift.experiments.defaults import train_config
     from dimlift.experiments.folder import require_begun
     from dimlift.experiments.train import train as run_training
@@ -41,7 +48,8 @@ def train(
     if resume:
         require_begun(to)
     config = train_config(source, overrides)
-    with Bars() as bars:
-        record = run_training(config, to, progress=bars)
+    with Bars() as bars, Curves(log or (), to / "curves", bars) as curves:
+        record = run_training(config, to, progress=curves)
+        curves.scored(record)
     show_record(record)
     out.print(f"weights: {to / 'weights'}    predictions: {to / 'predictions'}", soft_wrap=True)

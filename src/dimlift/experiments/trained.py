@@ -128,6 +128,42 @@ class Trained:
         fit_weights(method, state, folder)
         return cls(arm, task, preprocessing, method.eval(), card["overlap"], card["precision"] == "bf16")
 
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, download: bool = False, revision: str | None = None, endpoint: str | None = None
+    ) -> "Trained":
+        """A trained network by the folder of its run or weights, or by its name on the Hugging Face hub.
+
+        Args:
+            name: a folder; else "owner/name".
+            download: fetch what is not on this machine; without it nothing is asked of the network.
+            revision: of the repository.
+            endpoint: address of another hub.
+
+        Raises:
+            WeightsError: if the repository does not exist, is gated, or is not here and must not be fetched.
+            DataError: if it was written by another version, or is damaged.
+        """
+        from dimlift.experiments.hub import pull
+        from dimlift.experiments.predict import weights_folder
+
+        if Path(name).is_dir():
+            return cls.load(weights_folder(Path(name)))
+        return cls.load(pull(str(name), download=download, revision=revision, endpoint=endpoint))
+
+    def push_to_hub(self, repository: str, **options: Any) -> str:
+        """Put it onto the Hugging Face hub; options and errors are those of `dimlift.push`.
+
+        Returns:
+            address of the commit.
+        """
+        from tempfile import TemporaryDirectory
+
+        from dimlift.experiments.hub import push
+
+        with TemporaryDirectory() as scratch:
+            return push(self.save(Path(scratch) / "weights"), repository, **options)
+
 
 def fit_weights(method: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
     """Load every weight, and say which do not fit.

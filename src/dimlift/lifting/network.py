@@ -53,7 +53,8 @@ def lift(
         image_size: (height, width) of the slices, for networks bound to one size.
         features_only: for a name or a module of transformers, hand out a list of maps instead of logits.
         certify: try the laws on a small input; without it a large network lifts in seconds.
-        mean, std: if given, the lifted network takes images on the scale they describe and normalises by itself.
+        mean: if given with `std`, the lifted network takes images on that scale and normalises by itself.
+        std: see `mean`.
         stem_stride: step of the first convolution, for finer maps than the 2D network's.
         stages: for a name with features_only, keep the first so many maps and drop what comes after.
         enlarge: show the network each slice so many times as high and wide; its maps are finer by as much.

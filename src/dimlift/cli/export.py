@@ -1,0 +1,26 @@
+"""`dimlift export`: a trained network as an ONNX file, tried in onnxruntime."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dimlift.cli.console import err, out
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of `dimlift train`, or a weights folder.")],
+    output: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+) -> None:
+    """Write the network of a run as ONNX, with its card inside, once onnxruntime gives the same answers as torch.
+
+    Examples:
+
+        dimlift export run model.onnx
+    """
+    from dimlift.experiments.export import export_onnx
+
+    with err.status(f"exporting {run}"):
+        exported = export_onnx(run, output)
+    fixed = " x ".join("any" if axis in exported.free else str(size) for axis, size in exported.axes)
+    out.print(f"{exported.path}: volumes of {fixed}, error {exported.error:.1e}", soft_wrap=True, markup=False)
