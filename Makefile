@@ -7,7 +7,7 @@ STAMP := $(VENV)/.filled
 # Workers that wait for each other actively starve each other; must be set before torch is imported.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test test-all faults fuzz lint types floors clean
+.PHONY: setup demo test test-all faults fuzz docs lint types floors clean
 
 setup: $(STAMP)
 
@@ -39,6 +39,11 @@ SECONDS ?= 600
 fuzz: setup
 	$(BIN)/python tests/hostile/fuzz.py $(SECONDS)
 
+# The site, its notebooks executed; a link that leads nowhere or a cell that fails ends it.
+docs: export OMP_NUM_THREADS ?= 1
+docs: setup
+	$(BIN)/mkdocs build --strict --quiet --site-dir site
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,4 +55,4 @@ floors: setup
 	$(BIN)/lint-imports --no-cache
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache site
