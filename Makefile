@@ -42,7 +42,7 @@ fuzz: setup
 # The site, its notebooks executed; a link that leads nowhere or a cell that fails ends it.
 docs: export OMP_NUM_THREADS ?= 1
 docs: setup
-	$(BIN)/mkdocs build --strict --quiet --site-dir site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 lint: setup
 	$(BIN)/ruff check .

@@ -52,8 +52,8 @@ def dimlift(
 
 for command in (demo, lift, check, paint, pretrain, train, predict, compare, report, embed, probe, stages):
     app.command()(command)
-for command in (export, push, pull):  # what is done with a trained network elsewhere
-    app.command()(command)
+for handing_over in (export, push, pull):
+    app.command()(handing_over)
 
 
 def main() -> None:
