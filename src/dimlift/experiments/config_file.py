@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dimlift.errors import ConfigError, UnknownName
-from dimlift.experiments.tables import METHODS, PRETRAINING
+from dimlift.experiments.tables import METHODS, POINT_NETWORKS, PRETRAINING
 from dimlift.experiments.yaml_file import LARGEST, read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -173,7 +173,9 @@ def _section(annotation: Any, here: Any) -> Any:
 
 def _tags(model: type[BaseModel], name: str) -> Mapping[str, Any]:
     """The methods a section may name."""
-    return PRETRAINING if name == "pretraining" and "pretraining" in model.model_fields else METHODS
+    if "pretraining" not in model.model_fields:
+        return METHODS
+    return PRETRAINING if name == "pretraining" else {**METHODS, **POINT_NETWORKS}
 
 
 _WISHES = {

@@ -19,13 +19,14 @@ from dimlift.experiments.pretraining.config import FramesSection, PicturesSectio
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.sections import (
     BudgetSection,
+    CloudsSection,
     DatasetSection,
     PreprocessingSection,
     SplitSection,
     TrainingSection,
 )
 from dimlift.experiments.staged.config import StagesConfig
-from dimlift.experiments.tables import METHODS, PRETRAINING
+from dimlift.experiments.tables import METHODS, POINT_NETWORKS, PRETRAINING
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "dataset": DatasetSection,
@@ -35,6 +36,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "training": TrainingSection,
     "pictures": PicturesSection,
     "frames": FramesSection,
+    "clouds": CloudsSection,
 }
 
 _OPENING = """# Configuration
@@ -49,7 +51,7 @@ dimlift train train.yaml --out runs/first training.batch_size=4 arm.widths=[32,6
 
 Unknown keys are errors that name the nearest key. Complete examples: [train.yaml](../examples/train.yaml),
 [study.yaml](../examples/study.yaml), [transseg.yaml](../examples/transseg.yaml),
-[pretrain.yaml](../examples/pretrain.yaml).
+[pretrain.yaml](../examples/pretrain.yaml), [points.yaml](../examples/points.yaml).
 
 This page is written from the program itself: `python -m dimlift.experiments.documentation docs/config.md`.
 """
@@ -68,6 +70,9 @@ def config_page() -> str:
     for name, arm in METHODS.items():
         parts += [f"### `method: {name}`\n", f"{_first_line(arm)}\n", _table(arm, without=Arm)]
     parts += ["### `plan` of a lifted arm\n", f"{_first_line(PlanSection)}\n", _table(PlanSection)]
+    parts += ["## Networks of points\n", "A `student` that learns from clouds is one of these.\n"]
+    for name, network in POINT_NETWORKS.items():
+        parts += [f"### `student.method: {name}`\n", f"{_first_line(network)}\n", _table(network, without=Arm)]
     parts += ["## Pretraining methods\n", "The keys of `pretraining` depend on its `method`.\n"]
     for name, way in PRETRAINING.items():
         parts += [f"### `pretraining.method: {name}`\n", f"{_first_line(way)}\n", _table(way, without=Pretraining)]

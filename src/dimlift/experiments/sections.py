@@ -25,6 +25,20 @@ class DatasetSection(Section):
     )
 
 
+class CloudsSection(Section):
+    """Where clouds of points are."""
+
+    path: str = Field(
+        description="Folder of clouds (a folder for each class labels them), a CSV (`cloud`, `label`), or an .npz of "
+        "many clouds."
+    )
+    points: int = Field(default=1024, ge=8, description="Points drawn of each cloud; a smaller cloud repeats some.")
+    turn: Literal["none", "upright", "any"] = Field(
+        default="none", description="Turn clouds in training: not, about the axis that points up, or any way."
+    )
+    upright: Literal["x", "y", "z"] = Field(default="y", description="Axis that points up.")
+
+
 class PreprocessingSection(Section):
     """What happens to a volume before a network sees it; stored with the weights, repeated by `predict`."""
 

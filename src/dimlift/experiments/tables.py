@@ -10,6 +10,7 @@ from dimlift.experiments.arms.convnext3d import ConvNeXt3DArm
 from dimlift.experiments.arms.external import ExternalArm
 from dimlift.experiments.arms.lifted import LiftedArm
 from dimlift.experiments.arms.pretrained_3d import Pretrained3DArm
+from dimlift.experiments.arms.points import PointArm, PointHierarchyArm, PointTransformerArm, PointViTArm
 from dimlift.experiments.arms.resnet import ResNetArm
 from dimlift.experiments.arms.retrospect import RetrospectArm, RetrospectSimple3DArm
 from dimlift.experiments.arms.simple3d import Simple3DArm
@@ -18,6 +19,12 @@ from dimlift.experiments.arms.slices import SlicesArm
 from dimlift.experiments.arms.transseg import TransSegArm
 from dimlift.experiments.arms.unet import NNUNetArm, SwinUNETRArm, UNetArm, UNETRArm
 from dimlift.experiments.pretraining.distinit import DistInitPretraining
+from dimlift.experiments.pretraining.points import (
+    CrossPointPretraining,
+    I2PMAEPretraining,
+    JointMAEPretraining,
+    PointMAEPretraining,
+)
 from dimlift.experiments.pretraining.ppkt import PPKTPretraining
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.pretraining.slice_distillation import SliceDistillationPretraining
@@ -45,12 +52,22 @@ METHODS: dict[str, type[Arm]] = {
     "external": ExternalArm,
 }
 
+POINT_NETWORKS: dict[str, type[PointArm]] = {
+    "point_transformer": PointTransformerArm,
+    "point_hierarchy": PointHierarchyArm,
+    "point_vit": PointViTArm,
+}
+
 PRETRAINING: dict[str, type[Pretraining]] = {
     "slice_distillation": SliceDistillationPretraining,
     "distinit": DistInitPretraining,
     "ppkt": PPKTPretraining,
     "vdt": VDTPretraining,
     "soft_labels": SoftLabelsPretraining,
+    "point_mae": PointMAEPretraining,
+    "i2p_mae": I2PMAEPretraining,
+    "joint_mae": JointMAEPretraining,
+    "crosspoint": CrossPointPretraining,
 }
 
 

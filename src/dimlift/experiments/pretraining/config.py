@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from pydantic import Field, model_validator
 
 from dimlift.experiments.arms.arm import Arm
+from dimlift.experiments.arms.points import PointArm
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.sections import (
     BudgetSection,
+    CloudsSection,
     DatasetSection,
     PositiveFloat,
     PreprocessingSection,
@@ -17,13 +19,13 @@ from dimlift.experiments.sections import (
     SplitSection,
     TrainingSection,
 )
-from dimlift.experiments.tables import METHODS, PRETRAINING
+from dimlift.experiments.tables import METHODS, POINT_NETWORKS, PRETRAINING
 
 if TYPE_CHECKING:
     AnyArm = Arm
     AnyPretraining = Pretraining
 else:
-    AnyArm = Annotated[Union[tuple(METHODS.values())], Field(discriminator="method")]  # noqa: UP007
+    AnyArm = Annotated[Union[(*METHODS.values(), *POINT_NETWORKS.values())], Field(discriminator="method")]
     several = len(PRETRAINING) > 1
     AnyPretraining = (
         Annotated[Union[tuple(PRETRAINING.values())], Field(discriminator="method")]  # noqa: UP007
@@ -82,6 +84,7 @@ class PretrainConfig(Section):
     fold: int = Field(default=0, ge=0, description="Part of the split whose test cases are left out.")
     pictures: PicturesSection | None = Field(default=None, description="Photographs to learn from.")
     frames: FramesSection | None = Field(default=None, description="RGB-D frames to learn from.")
+    clouds: CloudsSection | None = Field(default=None, description="Clouds of points to learn from.")
     task: Literal["segmentation", "classification", "regression"] = Field(
         default="segmentation", description="What the student is for."
     )
@@ -107,6 +110,14 @@ class PretrainConfig(Section):
             raise ValueError(f"'student' is missing: {self.pretraining.method} teaches the network of an arm; name one")
         if not self.pretraining.needs_student and self.student is not None:
             raise ValueError(f"{self.pretraining.method} has a network of its own; take 'student' out")
+        if self.pretraining.needs_clouds and self.clouds is None:
+            raise ValueError(f"'clouds' is missing: {self.pretraining.method} learns from points; set clouds.path")
+        if self.student is not None and self.pretraining.needs_clouds != isinstance(self.student, PointArm):
+            wanted = POINT_NETWORKS if self.pretraining.needs_clouds else METHODS
+            raise ValueError(
+                f"{self.pretraining.method} cannot teach a {self.student.method}; set student.method to one of: "
+                + ", ".join(wanted)
+            )
         return self
 
     def identity(self, manifest: str) -> str:
@@ -116,7 +127,12 @@ class PretrainConfig(Section):
             manifest: hash of what is learnt from.
         """
         content: dict[str, Any] = self.model_dump(
-            mode="json", exclude={"volumes": True, "pictures": True, "student": True, "frames": {"path", "skip_bad"}}
+            mode="json",
+            exclude={
+                **dict.fromkeys(("volumes", "pictures", "student"), True),
+                "frames": {"path", "skip_bad"},
+                "clouds": {"path"},
+            },
         )
         for undecisive in ("checkpoint_every", "threads"):
             content["training"].pop(undecisive)

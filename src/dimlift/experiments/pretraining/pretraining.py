@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dimlift.batches import Batch
+    from dimlift.data.cloud_sampler import CloudSampler
     from dimlift.data.pictures import Pictures
     from dimlift.data.rgbd_layouts import FrameFiles
     from dimlift.data.sample import Sample
@@ -44,6 +45,7 @@ class Pool:
         seed: the only source of chance.
         cache: folder for what other runs can use again.
         frames: RGB-D frames; None where no folder was given.
+        clouds: draws batches of clouds; None where no set was given.
     """
 
     task: Task
@@ -53,6 +55,7 @@ class Pool:
     seed: int
     cache: "Path"
     frames: "FramePool | None" = None
+    clouds: "CloudSampler | None" = None
 
 
 class Pretraining(Section):
@@ -63,6 +66,7 @@ class Pretraining(Section):
     needs_frames: ClassVar[bool] = False
     needs_student: ClassVar[bool] = True
     """False where the method has a network of its own, and no arm's learns."""
+    needs_clouds: ClassVar[bool] = False
 
     method: str = Field(description="Name of the method.")
 

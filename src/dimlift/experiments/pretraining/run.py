@@ -10,6 +10,8 @@ import torch
 
 from dimlift.data.cases import Case
 from dimlift.data.check import check_dataset
+from dimlift.data.cloud_sampler import CloudSampler
+from dimlift.data.cloud_sets import open_clouds
 from dimlift.data.dataset import open_dataset
 from dimlift.data.findings import raise_on_errors
 from dimlift.data.pictures import Pictures, find_pictures, split_pictures
@@ -50,6 +52,8 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
     shown = [file_digest(path) for path in pictures.paths] if pictures is not None else []
     frames, bad_frames = find_pool_frames(config)
     walked = [file_digest(path) for frame in frames for path in (frame.colour, frame.depth)]
+    clouds = None if config.clouds is None else open_clouds(config.clouds.path)
+    seen += clouds.digests() if clouds else []
     identity = config.identity(hashlib.sha256(repr((seen, shown, walked)).encode()).hexdigest())
     finished = out / "records" / f"{identity}.json"
     with (
@@ -65,6 +69,17 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
         if config.frames is not None:
             wanted = config.frames
             pool = replace(pool, frames=FramePool(tuple(frames), wanted.stride, wanted.tolerance, wanted.pairs))
+        if config.clouds is not None and clouds is not None:
+            drawn = config.clouds
+            sampler = CloudSampler(
+                clouds,
+                drawn.points,
+                seed=config.seed,
+                augment=config.training.augment,
+                turn=drawn.turn,
+                upright="xyz".index(drawn.upright),
+            )
+            pool = replace(pool, clouds=sampler)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             wanted_task = config.pretraining.student_task(pool.task)
@@ -119,6 +134,7 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
                 "volumes": len(cases),
                 "pictures": len(shown),
                 **frame_facts(frames, bad_frames),
+                "clouds": len(clouds or ()),
                 "notes": result.notes,
                 **asked(method),
             },
