@@ -1,0 +1,131 @@
+"""How 2D knowledge reaches a small network of points: every route at equal steps, on shapes and on aerial lidar.
+
+python benchmarks/point_routes.py DATA OUT [SECONDS]
+
+DATA holds sweethome3d_furniture/points2048.npz, dales_objects/dales_objects.npz and
+dinov2_vits14_saliency/vits14_fp16.pth. Pretraining sees the furniture without labels. What is finished in OUT is not
+run again; after SECONDS nothing new is begun. The table goes to OUT/table.md.
+"""
+
+import json
+import sys
+import time
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dimlift.data.cloud_sets import CloudSet, open_clouds
+from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.config_file import parse
+from dimlift.experiments.pretraining.config import PretrainConfig
+from dimlift.experiments.pretraining.run import pretrain
+from dimlift.experiments.probe_points import probe_points, resampled_interval
+from dimlift.experiments.tables import POINT_NETWORKS
+from dimlift.records.weights import read_card, write_weights
+
+STEPS, BATCH, POINTS, SEEDS, REPEATS = 40, 8, 256, (0, 1, 2), 5
+STUDENT = {
+    "method": "point_hierarchy", "patches": [64, 32, 16], "neighbours": [16, 8, 4], "widths": [48, 96, 192],
+    "depths": [1, 1, 3], "heads": 6,
+}  # fmt: skip
+VIT = {"method": "point_vit", "network": "timm:vit_small_patch14_dinov2", "blocks": 3}
+TEACHER = {"network": VIT["network"], "view_size": 56}
+PRETRAINED = {
+    "Point-M2AE (no 2D)": {"method": "point_mae", "masked": 0.8, "blocks": 1},
+    "I2P-MAE": {"method": "i2p_mae", **TEACHER},
+    "Joint-MAE": {"method": "joint_mae", "view_size": 64},
+}
+
+
+def weights_of(route: str, seed: int, data: Path, out: Path) -> Path:
+    """A weights folder of the route: pretrained, or as it starts."""
+    folder = out / f"{route.replace(' ', '_')}-{seed}"
+    if route in PRETRAINED:
+        way = dict(PRETRAINED[route])
+        if "network" in way:
+            way["weights"] = str(data / "dinov2_vits14_saliency" / "vits14_fp16.pth")
+        config = {
+            "pretraining": way,
+            "student": STUDENT,
+            "clouds": {"path": str(data / "sweethome3d_furniture" / "points2048.npz"), "points": POINTS},
+            "budget": {"steps": STEPS},
+            "training": {"batch_size": BATCH, "weight_decay": 0.05, "threads": 1, "device": "cpu"},
+            "seed": seed,
+        }
+        pretrain(parse(config, PretrainConfig), folder)
+        return folder / "weights"
+    options = STUDENT if route == "random" else dict(VIT)
+    if "lifted" in route:
+        options["weights"] = str(data / "dinov2_vits14_saliency" / "vits14_fp16.pth")
+    torch.manual_seed(seed)
+    arm = POINT_NETWORKS[options["method"]].model_validate(options)
+    if not (folder / "weights").exists():
+        network = arm.build(Task("classification", 3, 0, None, (0, 0, 0), seed)).model
+        write_weights(
+            folder / "weights", network.state_dict(), {"task": "pretraining", "student": options, "seconds": 0.0}
+        )
+    return folder / "weights"
+
+
+ASKED = [
+    *(("svm", name, route) for name in ("furniture", "lidar") for route in ("random", *PRETRAINED)),
+    *(("fine_tune", "furniture", route) for route in ("Simple3D-Former, scratch", "Simple3D-Former, lifted", "random")),
+]
+"""Which question is put to a route, on which set."""
+
+
+def measure(data: Path, out: Path, limit: float) -> dict[str, dict[str, list[list[float]]]]:
+    """Accuracies of every route by question: for each seed those of its repeats; none is begun after `limit` seconds."""
+    sets: dict[str, CloudSet] = {
+        "furniture": open_clouds(data / "sweethome3d_furniture" / "points2048.npz"),
+        "lidar": open_clouds(data / "dales_objects" / "dales_objects.npz"),
+    }
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    began = time.perf_counter()
+    for group in (("svm", "furniture"), ("svm", "lidar"), ("fine_tune", "furniture")):
+        for seed, (protocol, name, route) in product(SEEDS, [each for each in ASKED if each[:2] == group]):
+            file = out / "answers" / f"{route}-{seed}-{name}-{protocol}.json".replace(" ", "_")
+            if not file.exists():
+                if time.perf_counter() - began > limit:
+                    continue
+                asked = time.perf_counter()
+                weights = weights_of(route, seed, data, out)
+                # every route of a seed is asked on the same draws
+                answer = probe_points(
+                    weights, sets[name], protocol, repeats=REPEATS if protocol == "svm" else 1,
+                    points=POINTS, steps=STEPS, control=False, seed=seed,
+                )  # fmt: skip
+                file.parent.mkdir(parents=True, exist_ok=True)
+                cost = read_card(weights).get("seconds", 0.0)
+                file.write_text(json.dumps({"values": answer.values, "share": answer.share, "seconds": cost}))
+                took = time.perf_counter() - asked
+                print(f"{route}, seed {seed}, {name}, {protocol}: {answer.mean:.3f} ({took:.0f} s)", flush=True)
+            content = json.loads(file.read_text())
+            found.setdefault(route, {}).setdefault(f"{name} {protocol}", []).append(content["values"])
+            found[route].setdefault("seconds", []).append([content["seconds"]])
+    return found
+
+
+def table(found: dict[str, dict[str, list[list[float]]]]) -> str:
+    """Means with 95 % intervals over seeds (how many in brackets; each its own weights and draws), as Markdown."""
+    columns = ["furniture svm", "lidar svm", "furniture fine_tune"]
+    lines = ["| route | " + " | ".join(columns) + " | pretraining, s |", "| --- |" + " ---: |" * 4]
+    for route, answers in found.items():
+        cells = []
+        for column in columns:
+            means = [float(np.mean(v)) for v in answers.get(column, [])]
+            interval = resampled_interval(means, 0.0)
+            reach = f" ± {100 * (interval[1] - interval[0]) / 2:.1f}" if interval else ""
+            cells.append(f"{100 * np.mean(means):.1f}{reach} ({len(means)})" if means else "")
+        lines.append(f"| {route} | " + " | ".join(cells) + f" | {np.mean(answers['seconds']):.0f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    data, out = Path(sys.argv[1]), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    text = table(measure(data, out, float(sys.argv[3]) if len(sys.argv) > 3 else float("inf")))
+    (out / "table.md").write_text(text + "\n")
+    print(text)
