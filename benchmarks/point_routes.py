@@ -77,7 +77,7 @@ ASKED = [
 
 
 def measure(data: Path, out: Path, limit: float) -> dict[str, dict[str, list[list[float]]]]:
-    """Accuracies of every route by question: for each seed those of its repeats; none is begun after `limit` seconds."""
+    """Accuracies by route and question, for each seed those of its repeats; none is begun after `limit` seconds."""
     sets: dict[str, CloudSet] = {
         "furniture": open_clouds(data / "sweethome3d_furniture" / "points2048.npz"),
         "lidar": open_clouds(data / "dales_objects" / "dales_objects.npz"),
