@@ -14,6 +14,9 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="One minute of training instead of six: see it work, believe nothing.")
     ] = False,
+    points: Annotated[
+        bool, typer.Option("--points", help="Clouds of points instead of volumes: three minutes.")
+    ] = False,
 ) -> None:
     """Simulate subjects, train five arms at equal time, and write the page. Needs no network and no data.
 
@@ -22,7 +25,12 @@ def demo(
         dimlift demo
 
         dimlift demo --quick --out look
+
+        dimlift demo --points
     """
+    if points:
+        _demo_points(to, quick)
+        return
     from dimlift.cli.bars import Bars
     from dimlift.experiments.demo import demo as run_demo
     from dimlift.report.page import write_page
@@ -34,3 +42,18 @@ def demo(
     show_results(summary, write_page(to))
     if summary.failed:
         raise typer.Exit(FAULT)
+
+
+def _demo_points(to: Path, quick: bool) -> None:
+    """Learn from clouds made of boxes, in two ways, and write the page."""
+    from dimlift.cli.bars import Bars
+    from dimlift.cli.console import out
+    from dimlift.experiments.demo_points import demo_points
+    from dimlift.records.json_file import read_json
+    from dimlift.report.clouds import write_clouds_page
+
+    with Bars() as bars:
+        demo_points(to, quick=quick, progress=bars)
+    for row in read_json(to / "points.json")["rows"]:
+        out.print(f"{row['name']}: accuracy {row['accuracy']:.3f} of a linear SVM on frozen features", markup=False)
+    out.print(f"The page: {write_clouds_page(to)}", soft_wrap=True, markup=False)

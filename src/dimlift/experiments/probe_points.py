@@ -61,6 +61,10 @@ class Probing:
         """95 %, of the mean accuracy; None for one repeat."""
         return resampled_interval(self.values, self.share)
 
+    def control_mean(self) -> tuple[float, tuple[float, float] | None]:
+        """Mean accuracy of random weights, and its interval."""
+        return float(np.mean(self.control)), resampled_interval(self.control, self.share)
+
     def gain(self) -> tuple[float, tuple[float, float] | None]:
         """Mean difference from random weights, and its interval."""
         differences = np.subtract(self.values, self.control)
