@@ -40,8 +40,8 @@ def test_every_key_stands_on_the_page_with_a_meaning():
 )
 def test_the_examples_and_benchmarks_are_valid(path):
     pretraining = dict.fromkeys(("pretrain.yaml", "ppkt.yaml", "vdt.yaml", "distinit.yaml"), PretrainConfig)
+    pretraining = dict.fromkeys(("pretrain.yaml", "ppkt.yaml", "vdt.yaml", "points.yaml"), PretrainConfig)
     models = {"train.yaml": TrainConfig, "stages.yaml": StagesConfig, **pretraining}
-    models = {"train.yaml": TrainConfig, **dict.fromkeys(("pretrain.yaml", "ppkt.yaml", "points.yaml"), PretrainConfig)}
     load_config(path, [], models.get(path.name, StudyConfig))
 
 
