@@ -35,12 +35,14 @@ def test_every_key_stands_on_the_page_with_a_meaning():
             assert f"| `{name}` |" in page
 
 
+PRETRAIN_EXAMPLES = ("pretrain", "ppkt", "vdt", "distinit", "points")
+
+
 @pytest.mark.parametrize(
     "path", sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("benchmarks/*.yaml")]), ids=lambda path: path.name
 )
 def test_the_examples_and_benchmarks_are_valid(path):
-    pretraining = dict.fromkeys(("pretrain.yaml", "ppkt.yaml", "vdt.yaml", "distinit.yaml"), PretrainConfig)
-    pretraining = dict.fromkeys(("pretrain.yaml", "ppkt.yaml", "vdt.yaml", "points.yaml"), PretrainConfig)
+    pretraining = dict.fromkeys((f"{name}.yaml" for name in PRETRAIN_EXAMPLES), PretrainConfig)
     models = {"train.yaml": TrainConfig, "stages.yaml": StagesConfig, **pretraining}
     load_config(path, [], models.get(path.name, StudyConfig))
 

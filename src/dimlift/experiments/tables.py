@@ -9,8 +9,8 @@ from dimlift.experiments.arms.borrowed import BorrowedArm
 from dimlift.experiments.arms.convnext3d import ConvNeXt3DArm
 from dimlift.experiments.arms.external import ExternalArm
 from dimlift.experiments.arms.lifted import LiftedArm
-from dimlift.experiments.arms.pretrained_3d import Pretrained3DArm
 from dimlift.experiments.arms.points import PointArm, PointHierarchyArm, PointTransformerArm, PointViTArm
+from dimlift.experiments.arms.pretrained_3d import Pretrained3DArm
 from dimlift.experiments.arms.resnet import ResNetArm
 from dimlift.experiments.arms.retrospect import RetrospectArm, RetrospectSimple3DArm
 from dimlift.experiments.arms.simple3d import Simple3DArm
