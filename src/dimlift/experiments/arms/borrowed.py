@@ -41,6 +41,11 @@ class BorrowedArm(Arm):
     stages: tuple[int, ...] | None = Field(
         default=(0, 1, 2, 3), description="Maps of the network that are used, 0 is the finest; null takes all."
     )
+    maps: tuple[int, ...] | None = Field(
+        default=None,
+        description="Blocks or stages of the network that hand out maps, of which `stages` counts; the source's own "
+        "choice if not set. For a vision transformer of 12 blocks: `[2, 5, 8, 11]`.",
+    )
     planes: tuple[Literal["depth", "height", "width"], ...] = Field(
         default=("depth", "height", "width"), description="Axes across which slices are cut."
     )
@@ -85,6 +90,7 @@ class BorrowedArm(Arm):
             channels=self.shown,
             seed=task.seed if self.network.startswith("random") else 0,
             weights=self.weights,
+            maps=self.maps,
         )
         return BorrowedUnet(
             Extractor(settings),

@@ -49,7 +49,8 @@ def measure(
     Raises:
         ConfigError: if the network has no such stage.
     """
-    noise, dots, places = (each.to(device) for each in _pictures())
+    side = -(-SIDE // network.multiple) * network.multiple
+    noise, dots, places = (each.to(device) for each in _pictures(side))
     without, with_dot = network(noise), network(noise + dots)
     chosen = tuple(range(network.first_stage(len(without)), len(without))) if stages is None else stages
     missing = [stage for stage in chosen if not 0 <= stage < len(without)]
@@ -58,7 +59,7 @@ def measure(
     facts = []
     for stage in chosen:
         plain, dotted = without[stage].float(), with_dot[stage].float()
-        stride = SIDE // plain.shape[-1]
+        stride = side // plain.shape[-1]
         scale = float(plain.std()) or 1.0
         found = _locate((dotted - plain).div(scale).square().mean(dim=1), stride)
         shift = (places - found).mean(dim=0)
@@ -87,16 +88,16 @@ def cover(
     return F.grid_sample(maps, grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
-def _pictures() -> tuple[Tensor, Tensor, Tensor]:
+def _pictures(side: int) -> tuple[Tensor, Tensor, Tensor]:
     """Smooth noise around mid-grey (1, 1, S, S), bright dots (N, 1, S, S), and where they are (N, 2)."""
     draw = torch.Generator().manual_seed(0)
-    noise = torch.randn(1, 1, SIDE // 8, SIDE // 8, generator=draw) * 0.1
-    noise = F.interpolate(noise, (SIDE, SIDE), mode="bicubic", align_corners=False) + 0.4
+    noise = torch.randn(1, 1, side // 8, side // 8, generator=draw) * 0.1
+    noise = F.interpolate(noise, (side, side), mode="bicubic", align_corners=False) + 0.4
     # Spread over two periods of the coarsest usual stride (32), so that where a dot falls in its block averages out.
     steps = (torch.arange(DOTS) + torch.rand(2, DOTS, generator=draw)) / DOTS
     order = torch.randperm(DOTS, generator=draw)
-    places = SIDE / 2 + 64 * (torch.stack([steps[0], steps[1][order]], dim=1) - 0.5)
-    centres = torch.arange(SIDE) + 0.5
+    places = side / 2 + 64 * (torch.stack([steps[0], steps[1][order]], dim=1) - 0.5)
+    centres = torch.arange(side) + 0.5
     across = torch.exp(-0.5 * ((centres - places[..., None]) / 2.0).square())  # (N, 2, S)
     return noise, 0.5 * (across[:, 0, :, None] * across[:, 1, None, :])[:, None], places
 

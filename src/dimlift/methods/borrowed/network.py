@@ -1,6 +1,7 @@
 """The frozen 2D network features are borrowed from: a trained one, its random twin, or a bank of filters."""
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,12 @@ class SliceNetwork:
         """Index of the first map that is taken where nobody chose."""
         return 0 if isinstance(self.frozen.network, FilterBank) or maps == 1 else 1
 
+    @property
+    def multiple(self) -> int:
+        """Height and width of pictures must be multiples of this: the patches of a transformer."""
+        sizes = [getattr(module, "patch_size", 1) for module in self.frozen.network.modules()]
+        return math.lcm(*(n for size in sizes for n in (size if isinstance(size, tuple) else (size,)) if n))
+
     def __call__(self, pictures: Float[Tensor, "batch channels height width"]) -> list[Float[Tensor, "batch _ _ _"]]:
         """Maps of `pictures`, grey ones copied to every channel."""
         mean = torch.tensor(self.mean, device=pictures.device).view(1, -1, 1, 1)
@@ -67,6 +74,7 @@ def open_slice_network(settings: BorrowSettings) -> SliceNetwork:
         pretrained = kind != "random" and settings.weights is None
         options: dict[str, Any] = {"pretrained": pretrained, "download": settings.download, "features_only": True}
         options |= {"weights": settings.weights}
+        options |= {} if settings.maps is None else {"out_indices": settings.maps}
         try:
             network, info = open_network(name, dynamic_img_size=True, **options)  # transformers: slices of any size
         except TypeError as fault:

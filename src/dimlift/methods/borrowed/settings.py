@@ -28,6 +28,7 @@ class BorrowSettings:
         percentiles: intensities of each volume are scaled so that these percentiles become 0 and 1.
         seed: of the random network's weights and of the fixed projection.
         weights: a weights file for the network, instead of those its source brings.
+        maps: stages or blocks of the network that hand out maps, of which `stages` counts; None is the source's choice.
         download: allow the source to fetch its weights if they are not on this machine.
     """
 
@@ -40,6 +41,7 @@ class BorrowSettings:
     percentiles: tuple[float, float] = (0.5, 99.5)
     seed: int = 0
     weights: str | None = None
+    maps: tuple[int, ...] | None = None
     download: bool = False
 
     def __post_init__(self) -> None:
@@ -65,7 +67,8 @@ class BorrowSettings:
 
     def decisive(self) -> dict[str, Any]:
         """What features depend on: all but where weights come from, which are known by their values."""
-        return {name: value for name, value in self.to_json().items() if name not in ("weights", "download", "network")}
+        found = {name: v for name, v in self.to_json().items() if name not in ("weights", "download", "network")}
+        return found if self.maps is not None else {name: v for name, v in found.items() if name != "maps"}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "BorrowSettings":
