@@ -1,0 +1,1 @@
+"""nnU-Net v2 trained with borrowed features. Only `trainer.py` imports it."""
