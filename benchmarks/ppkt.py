@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/sevenscenes"))
     parser.add_argument("--network", default="packaged:efficientnet_lite0")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=2048)
     parser.add_argument("--share", type=float, default=0.25)
