@@ -8,24 +8,9 @@ from dimlift.data.formats import read_file, read_grid
 from dimlift.data.preprocessing import Preprocessing
 from dimlift.errors import DamagedFile, DataError
 
-av = pytest.importorskip("av")
+pytest.importorskip("av")
 
-
-def write_video(path, frames=12, size=(32, 48)):
-    """Grey frames that grow brighter, the right half red at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.height, stream.width = size
-        stream.pix_fmt = "yuv420p"
-        for number in range(frames):
-            picture = np.full((*size, 3), 40 + 200 * number // frames, np.uint8)
-            picture[:, size[1] // 2 :, 0] = 250
-            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    return path
+from small_videos import write_video
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "avi", "mkv"])

@@ -36,6 +36,15 @@ SMALL = {
     "simple3d_retrospect": {"network": "timm:test_vit", "pretrained": False, "cell": [4, 4, 4], "photos": "photos"},
     "pretrained_3d": {"widths": [4, 8], "blocks": [1, 1]},
     "external": {"external": "elsewhere"},
+    "medical_transformer": {
+        "network": "timm:test_resnet",
+        "pretrained": False,
+        "width": 8,
+        "layer_width": 8,
+        "layers": 1,
+        "heads": 2,
+    },
+    "tubevit": {"network": "timm:test_vit", "pretrained": False, "tubes": [{"kernel": [4, 4, 4], "stride": [4, 4, 4]}]},
     "borrowed": {
         "network": "random:timm:test_resnet",
         "stages": None,
@@ -47,7 +56,7 @@ SMALL = {
 }
 """The smallest arm of each method; a new method needs its line here."""
 
-OF_VOLUMES = {"simple3d", "simple3d_retrospect", "resnet", "slice_classifier"}
+OF_VOLUMES = {"simple3d", "simple3d_retrospect", "resnet", "slice_classifier", "tubevit"}
 """Methods that give one answer for a volume, and none for a voxel."""
 
 SEGMENTING = [name for name in METHODS if name not in OF_VOLUMES | {"swin_unetr", "retrospect", "external"}]
@@ -94,7 +103,7 @@ def test_a_method_starts_from_the_seed_and_learns_every_weight_it_hands_out(meth
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_that_cannot_classify_says_so(method):
     task = Task("classification", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8))
-    if method in OF_VOLUMES | {"slices", "lifted", "retrospect", "convnext3d"}:
+    if method in OF_VOLUMES | {"slices", "lifted", "retrospect", "convnext3d", "medical_transformer"}:
         network = arm_of(method).build(task)
         assert network(torch.randn(2, 1, 8, 16, 16)).shape == (2, 3)
     else:

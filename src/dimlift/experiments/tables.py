@@ -9,6 +9,7 @@ from dimlift.experiments.arms.borrowed import BorrowedArm
 from dimlift.experiments.arms.convnext3d import ConvNeXt3DArm
 from dimlift.experiments.arms.external import ExternalArm
 from dimlift.experiments.arms.lifted import LiftedArm
+from dimlift.experiments.arms.medical_transformer import MedicalTransformerArm
 from dimlift.experiments.arms.points import PointArm, PointHierarchyArm, PointTransformerArm, PointViTArm
 from dimlift.experiments.arms.pretrained_3d import Pretrained3DArm
 from dimlift.experiments.arms.resnet import ResNetArm
@@ -17,8 +18,10 @@ from dimlift.experiments.arms.simple3d import Simple3DArm
 from dimlift.experiments.arms.slice_classifier import SliceClassifierArm
 from dimlift.experiments.arms.slices import SlicesArm
 from dimlift.experiments.arms.transseg import TransSegArm
+from dimlift.experiments.arms.tubevit import TubeViTArm
 from dimlift.experiments.arms.unet import NNUNetArm, SwinUNETRArm, UNetArm, UNETRArm
 from dimlift.experiments.pretraining.distinit import DistInitPretraining
+from dimlift.experiments.pretraining.medical_transformer import MedicalTransformerPretraining
 from dimlift.experiments.pretraining.points import (
     CrossPointPretraining,
     I2PMAEPretraining,
@@ -39,6 +42,8 @@ METHODS: dict[str, type[Arm]] = {
     "swin_unetr": SwinUNETRArm,
     "unetr": UNETRArm,
     "resnet": ResNetArm,
+    "medical_transformer": MedicalTransformerArm,
+    "tubevit": TubeViTArm,
     "slices": SlicesArm,
     "slice_classifier": SliceClassifierArm,
     "lifted": LiftedArm,
@@ -59,6 +64,7 @@ POINT_NETWORKS: dict[str, type[PointArm]] = {
 }
 
 PRETRAINING: dict[str, type[Pretraining]] = {
+    "medical_transformer": MedicalTransformerPretraining,
     "slice_distillation": SliceDistillationPretraining,
     "distinit": DistInitPretraining,
     "ppkt": PPKTPretraining,
