@@ -5,7 +5,7 @@
         --rounds 1 --pictures 32 --data TEN_VOLUMES split.test_cases=2        # a proof that everything runs
 
 30 volumes test, and no route ever sees them. The 100 others are the pool: slice distillation learns from all of them
-without labels, once for all seeds; segmia begins with the labelled ones of each seed and pseudo-labels the others. The
+without labels, once for all seeds, and so does DistInit; segmia begins with the labelled ones of each seed and pseudo-labels the others. The
 first command takes hours on one core and can be stopped at any time: started again it goes on. One table for each
 number of labelled volumes goes into docs/results.md, between its markers, whatever it says.
 """
@@ -29,6 +29,9 @@ from hippocampus import ROOT, run_study, tell
 SHARED: dict[str, dict[str, Any]] = {
     "unet_slice_distillation": {
         "pretraining": {"method": "slice_distillation", "stages": [0, 1, 2, 3], "components": 48},
+    },
+    "lifted_distinit": {
+        "pretraining": {"method": "distinit", "teachers": [{"network": "packaged:efficientnet_lite0"}]},
     },
     "lifted_vdt": {
         "pretraining": {"method": "vdt", "teacher": "packaged:efficientnet_lite0"},
