@@ -4,7 +4,7 @@
     python benchmarks/routes.py --budget steps:1 --labelled 4 --seeds 0 --pretraining steps:1 --round steps:20 \\
         --rounds 1 --pictures 32 --data TEN_VOLUMES split.test_cases=2        # a proof that everything runs
 
-30 volumes test, and no route ever sees them. The 100 others are the pool: slice distillation and DistInit learn from all
+30 volumes test, and no route sees them. The 100 others are the pool: slice distillation and DistInit learn from all
 of them without labels, once for all seeds; segmia begins with the labelled ones of each seed and pseudo-labels the
 others. The first command takes hours on one core and can be stopped at any time: started again it goes on. One table
 for each number of labelled volumes goes into docs/results.md, between its markers, whatever it says.
