@@ -140,7 +140,7 @@ def test_rare_classes_are_seen_as_often_as_large_ones():
     samples = [make_sample(seed) for seed in range(5)]
     for sample in samples[1:]:
         sample.label[sample.label == 2] = 0
-    index = ForegroundIndex(samples)
+    index = ForegroundIndex([sample.foreground for sample in samples])
     rng = np.random.default_rng(0)
     drawn = [index.draw(rng) for _ in range(400)]
     rare = sum(samples[number].label[voxel] == 2 for number, voxel in drawn)

@@ -20,6 +20,12 @@ def compare(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Deterministic kernels only, or an error: training.deterministic.")
     ] = False,
+    on: Annotated[
+        str, typer.Option("--on", help="Where cells run: local, ray, ray://HOST:10001 or slurm (docs/scale.md).")
+    ] = "local",
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", help="Cells at once, in processes here or in a job array; 1 if not given.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Only go on with what is in the folder; refuse to begin anew.")
     ] = False,
@@ -35,6 +41,8 @@ def compare(
         dimlift compare examples/study.yaml dataset.path=Task04_Hippocampus --out study
 
         dimlift compare study.yaml budget.seconds=300 'seeds=[0,1,2,3,4]' --out study
+
+        dimlift compare study.yaml resources.gpus=1 --on ray://head:10001 --out /shared/study
     """
     from dimlift.cli.bars import Bars
     from dimlift.experiments.compare import compare as run_study
@@ -42,15 +50,17 @@ def compare(
     from dimlift.experiments.config_file import load_config
     from dimlift.experiments.curves import Curves
     from dimlift.experiments.folder import require_begun
+    from dimlift.experiments.machines.choice import machines
     from dimlift.report.page import write_page
     from dimlift.report.summary import summarise
 
     overrides = [*(overrides or []), *(["training.deterministic=true"] if deterministic else [])]
+    runs = machines(on, jobs)
     if resume:
         require_begun(to)
     config = load_config(study, overrides, StudyConfig)
     with Bars() as bars, Curves(log or (), to / "curves", bars) as curves:
-        records = run_study(config, to, progress=curves)
+        records = run_study(config, to, progress=curves, runs=runs)
         for number, record in enumerate(records, start=1):
             curves.scored(record, number, len(records))
     summary = summarise(to)

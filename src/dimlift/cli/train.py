@@ -36,20 +36,26 @@ def train(
         dimlift train examples/train.yaml dataset.path=Task04_Hippocampus seed=1 --out run-1
 
         dimlift train Task04_Hippocampus --log csv --log tensorboard --out run-2
+
+        torchrun --nproc-per-node 8 --no-python dimlift train examples/train.yaml training.batch_size=16 --out run
     """
     from dimlift.cli.bars import Bars
     from dimlift.cli.results import show_record
     from dimlift.experiments.curves import Curves
     from dimlift.experiments.defaults import train_config
     from dimlift.experiments.folder import require_begun
+    from dimlift.experiments.team import team
     from dimlift.experiments.train import train as run_training
 
     overrides = [*(overrides or []), *(["training.deterministic=true"] if deterministic else [])]
     if resume:
         require_begun(to)
     config = train_config(source, overrides)
-    with Bars() as bars, Curves(log or (), to / "curves", bars) as curves:
+    leads = team().leads
+    with Bars() as bars, Curves((log or ()) if leads else (), to / "curves", bars) as curves:
         record = run_training(config, to, progress=curves)
+        if not leads:
+            return
         curves.scored(record)
     show_record(record)
     out.print(f"weights: {to / 'weights'}    predictions: {to / 'predictions'}", soft_wrap=True)

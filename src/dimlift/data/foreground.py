@@ -1,30 +1,33 @@
 """Where each class lies, so that patches can be centred on rare ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-
-from dimlift.data.sample import Sample
 
 _VOXELS_PER_CLASS = 10_000
 _SEED = 0
 
 
-class ForegroundIndex:
-    """Voxels of every foreground class, a fixed sample of at most 10 000 per case and class."""
+def voxels_by_class(label: NDArray[np.int16]) -> dict[int, NDArray[np.int32]]:
+    """(z, y, x) of the voxels of every foreground class, a fixed sample of at most 10 000 of each."""
+    found = {}
+    for value in np.unique(label[label > 0]):
+        places = np.flatnonzero(label == value)
+        if len(places) > _VOXELS_PER_CLASS:
+            places = np.random.default_rng(_SEED).choice(places, _VOXELS_PER_CLASS, replace=False)
+        found[int(value)] = np.stack(np.unravel_index(places, label.shape), axis=1).astype(np.int32)
+    return found
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
+
+class ForegroundIndex:
+    """Voxels of every foreground class, by class and case."""
+
+    def __init__(self, cases: Sequence[Mapping[int, NDArray[np.int32]]]) -> None:
         self._voxels: dict[int, dict[int, NDArray[np.int32]]] = {}
-        for number, sample in enumerate(samples):
-            if not isinstance(sample.label, np.ndarray):
-                continue
-            for value in np.unique(sample.label[sample.label > 0]):
-                places = np.flatnonzero(sample.label == value)
-                if len(places) > _VOXELS_PER_CLASS:
-                    places = np.random.default_rng(_SEED).choice(places, _VOXELS_PER_CLASS, replace=False)
-                voxels = np.stack(np.unravel_index(places, sample.label.shape), axis=1).astype(np.int32)
-                self._voxels.setdefault(int(value), {})[number] = voxels
+        for number, classes in enumerate(cases):
+            for value, voxels in classes.items():
+                self._voxels.setdefault(value, {})[number] = voxels
 
     def __bool__(self) -> bool:
         return bool(self._voxels)

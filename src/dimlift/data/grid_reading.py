@@ -13,13 +13,14 @@ from jaxtyping import Float, Int16
 from torch import Tensor
 
 from dimlift.data.interpolation import linear_matrix, separable
+from dimlift.data.packed import PackedArray
 
 Shape = tuple[int, int, int]
 Grid = Float[Tensor, "D H W 3"]
 
 
 def read_image(
-    volume: Float[Tensor, "channels d h w"], grid: Grid, fill: Float[Tensor, " channels"]
+    volume: Float[Tensor, "channels d h w"] | PackedArray, grid: Grid, fill: Float[Tensor, " channels"]
 ) -> Float[Tensor, "channels D H W"]:
     """Trilinear; outside of the volume there is `fill`."""
     crop, local = _crop(volume, grid)
@@ -27,9 +28,9 @@ def read_image(
     return F.grid_sample((crop - shade)[None], local, align_corners=False)[0] + shade
 
 
-def read_label(label: Int16[Tensor, "d h w"], grid: Grid) -> Float[Tensor, "D H W"]:
+def read_label(label: Int16[Tensor, "1 d h w"] | PackedArray, grid: Grid) -> Float[Tensor, "D H W"]:
     """The nearest voxel; outside of the volume there is background."""
-    crop, local = _crop(label[None], grid)
+    crop, local = _crop(label, grid)
     return F.grid_sample(crop[None].float(), local, mode="nearest", align_corners=False)[0, 0]
 
 
@@ -90,7 +91,7 @@ def _box(
     return separable(features[:, parts[0], parts[1], parts[2]].float(), *matrices)
 
 
-def _crop(volume: Tensor, grid: Grid) -> tuple[Tensor, Float[Tensor, "1 D H W 3"]]:
+def _crop(volume: Tensor | PackedArray, grid: Grid) -> tuple[Tensor, Float[Tensor, "1 D H W 3"]]:
     """The part of a volume a grid touches, and the grid on it in grid_sample's own (x, y, z) units."""
     points = grid.reshape(-1, 3)
     low, high = points.amin(dim=0), points.amax(dim=0)

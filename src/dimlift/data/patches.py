@@ -1,10 +1,12 @@
 """Batches of patches: where to cut, how to change, what to hand out. An item depends on (seed, step, index) alone."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Num
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dimlift.batches import IGNORE, VolumeBatch
@@ -12,6 +14,8 @@ from dimlift.data.augmentation import Augmentation, IntensityAugmentation
 from dimlift.data.cases import Task
 from dimlift.data.foreground import ForegroundIndex
 from dimlift.data.grid_reading import Shape, every, features_of_box, read_features, read_image, read_label
+from dimlift.data.packed import PackedArray
+from dimlift.data.packed_samples import PackedSample
 from dimlift.data.sample import Sample
 from dimlift.data.warp import draw_warp, sampling_grid
 from dimlift.errors import DataError, ShapeError
@@ -23,7 +27,7 @@ class PatchSampler:
     """Cuts training patches out of samples.
 
     Args:
-        samples: preprocessed cases; they stay in memory.
+        samples: preprocessed cases; they stay where they are, in memory or packed on disk.
         patch_size: (depth, height, width) in voxels. Smaller volumes are padded: the image with its minimum, the label
             with background, features with zero.
         seed: with step and index the only source of chance.
@@ -44,7 +48,7 @@ class PatchSampler:
 
     def __init__(
         self,
-        samples: Sequence[Sample],
+        samples: Sequence[Sample | PackedSample],
         patch_size: Shape,
         *,
         seed: int = 0,
@@ -71,7 +75,7 @@ class PatchSampler:
                 f"features for {len(companions)} cases, but there are {len(samples)} samples; extract them again"
             )
         for sample in samples if labelled else ():
-            if sample.label is None or isinstance(sample.label, np.ndarray) != (task == "segmentation"):
+            if sample.label is None or sample.has_mask != (task == "segmentation"):
                 wanted = "a mask" if task == "segmentation" else "one class or number"
                 raise DataError(f"the case {sample.name!r} has no label fit for {task} ({wanted} is wanted); label it")
         self.samples = samples
@@ -84,15 +88,15 @@ class PatchSampler:
         self._intensity = IntensityAugmentation(self._settings.intensity) if self._settings else None
         self._labelled = labelled
         self._foreground_share = foreground_share if task == "segmentation" and labelled else 0.0
-        self._foreground = ForegroundIndex(samples if labelled else ())
+        self._foreground = ForegroundIndex([sample.foreground for sample in samples] if labelled else ())
         self._dropout = sequence_dropout
-        self._images = [torch.from_numpy(sample.image) for sample in samples]
-        self._present = [image.flatten(1).ne(0).any(dim=1) for image in self._images]
-        self._fill = [image.flatten(1).amin(dim=1) for image in self._images]
+        self._images = [_boxes(sample.image) for sample in samples]
+        self._present = [torch.from_numpy(sample.present) for sample in samples]
+        self._fill = [torch.from_numpy(sample.minimum) for sample in samples]
 
-    def batch(self, step: int, batch_size: int) -> VolumeBatch:
-        """The batch of a step."""
-        items = [self._item(step, index) for index in range(batch_size)]
+    def batch(self, step: int, batch_size: int, indices: Sequence[int] | None = None) -> VolumeBatch:
+        """The batch of a step, or only its items of these indices: another process makes the rest."""
+        items = [self._item(step, index) for index in (range(batch_size) if indices is None else indices)]
         images, labels, names, features = zip(*items, strict=True)
         return VolumeBatch(
             torch.stack(images),
@@ -183,12 +187,12 @@ class PatchSampler:
         if not self._labelled:
             return torch.full(self.patch_size, IGNORE)
         label = self.samples[number].label
-        if not isinstance(label, np.ndarray):
+        if not isinstance(label, np.ndarray | PackedArray):
             return torch.tensor(label, dtype=torch.float32 if self._task == "regression" else torch.int64)
-        mask = torch.from_numpy(label)
+        mask = _boxes(label[None] if isinstance(label, np.ndarray) else label)
         if grid is not None:
             return read_label(mask, grid).long()
-        return _paste(torch.zeros(1, *self.patch_size, dtype=torch.int64), mask[None], start)[0]
+        return _paste(torch.zeros(1, *self.patch_size, dtype=torch.int64), mask, start)[0]
 
     def _features(self, number: int, alternative: int, start: Shape, grid: Tensor | None) -> Tensor:
         companions = (self.companions or [])[number][alternative]
@@ -199,7 +203,12 @@ class PatchSampler:
         return torch.cat([read_features(one, shape, coarser) for one in companions])
 
 
-def _paste(patch: Tensor, volume: Tensor, start: Shape) -> Tensor:
+def _boxes(array: NDArray[Any] | PackedArray) -> Tensor | PackedArray:
+    """An array of which boxes can be taken as tensors; a packed one stays on disk."""
+    return array if isinstance(array, PackedArray) else torch.from_numpy(array)
+
+
+def _paste(patch: Tensor, volume: Tensor | PackedArray, start: Shape) -> Tensor:
     """Copy what a box shows of a volume into a patch of the box's size."""
     into, out_of = [], []
     for first, size, full in zip(start, patch.shape[1:], volume.shape[1:], strict=True):

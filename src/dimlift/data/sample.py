@@ -1,12 +1,14 @@
 """A case as arrays, and the way back to its file's grid."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dimlift.data.foreground import voxels_by_class
 from dimlift.data.orientation import Axis, Turn, axes_of
 from dimlift.data.resampling import Shape
 
@@ -56,3 +58,30 @@ class Sample:
     image: NDArray[np.float32]
     label: NDArray[np.int16] | int | float | None
     geometry: Geometry
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether every voxel has a label of its own."""
+        return isinstance(self.label, np.ndarray)
+
+    @cached_property
+    def minimum(self) -> NDArray[np.float32]:
+        """The lowest value of each channel."""
+        return self.image.min(axis=(1, 2, 3))
+
+    @cached_property
+    def present(self) -> NDArray[np.bool_]:
+        """Whether each channel is there at all; a missing one is 0 throughout."""
+        return (self.image != 0).any(axis=(1, 2, 3))
+
+    @cached_property
+    def values(self) -> tuple[int | float, ...]:
+        """Every label that occurs."""
+        if isinstance(self.label, np.ndarray):
+            return tuple(np.unique(self.label).tolist())
+        return () if self.label is None else (self.label,)
+
+    @cached_property
+    def foreground(self) -> dict[int, NDArray[np.int32]]:
+        """Voxels of each class, see `voxels_by_class`."""
+        return voxels_by_class(self.label) if isinstance(self.label, np.ndarray) else {}

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.model_selection import KFold, StratifiedGroupKFold
 
 from dimlift.data.cases import Case, Dataset
+from dimlift.data.packed_samples import PackedSample
 from dimlift.data.sample import Sample
 from dimlift.errors import DataError
 
@@ -72,7 +73,7 @@ def fraction(cases: Sequence[Case], share: float | int, seed: int = 0) -> tuple[
     return tuple(case for case in cases if case.group in chosen)
 
 
-def require_classes(samples: Sequence[Sample], classes: dict[str, int]) -> None:
+def require_classes(samples: Sequence[Sample | PackedSample], classes: dict[str, int]) -> None:
     """Stop if a class occurs in no training case: a network cannot learn it, its score would be a silent zero.
 
     Args:
@@ -81,9 +82,7 @@ def require_classes(samples: Sequence[Sample], classes: dict[str, int]) -> None:
     Raises:
         DataError: naming the classes.
     """
-    seen: set[int] = set()
-    for sample in samples:
-        seen.update(np.unique(sample.label).tolist() if isinstance(sample.label, np.ndarray) else [sample.label])  # type: ignore[list-item]
+    seen = {value for sample in samples for value in sample.values}
     absent = [name for name, index in classes.items() if index not in seen]
     if absent:
         names = ", ".join(repr(name) for name in absent)

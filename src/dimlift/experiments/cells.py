@@ -16,6 +16,7 @@ from torch import nn
 
 from dimlift.data.augmentation import Augmentation
 from dimlift.data.cases import Case, Dataset
+from dimlift.data.packed_samples import PackedSample, packed
 from dimlift.data.patches import PatchSampler
 from dimlift.data.preprocessing import Preprocessing
 from dimlift.data.sample import Sample
@@ -31,6 +32,7 @@ from dimlift.experiments.reproducibility import facts
 from dimlift.experiments.scoring import score_cases
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.start import pretraining_cost, require_unseen, start_from
+from dimlift.experiments.team import Team
 from dimlift.experiments.trained import Trained
 from dimlift.losses.segmentation import weigh_classes
 from dimlift.records.record import Record, Score
@@ -64,7 +66,7 @@ class Material:
     train: list[Case]
     test: list[Case]
     preprocessing: Preprocessing
-    samples: list[Sample]
+    samples: list[Sample | PackedSample]
     task: Task
 
 
@@ -73,27 +75,31 @@ def run_cell(
     dataset: Dataset,
     places: Places,
     progress: Progress = silent,
+    together: Team = Team(),  # noqa: B008 - it never changes
 ) -> Record:
     """Run one cell, or give back the record it has already.
+
+    Args:
+        together: the processes that run this cell; process 0 writes, the others help.
 
     Raises:
         DimliftError: whatever stops it; no record is written then.
     """
     cell = config.cell(dataset.manifest_hash())
-    finished = places.records / f"{cell}.json"
-    if finished.is_file() and (record := Record.load(finished)).status == "finished":
+    if (record := finished_record(places, cell)) is not None:
         shutil.rmtree(places.checkpoints, ignore_errors=True)  # killed between the record and this
         progress(Event("skip", config.name, 1.0, record.steps, message="already finished"))
         return record
     with computing_threads(config.training.threads):
         memory = PeakMemory()
-        material = read_material(config, dataset, progress)
+        material = read_material(config, dataset, progress, together)
         cost = Cost()
-        trained, result, feature_seconds = train_cell(config, material, places, progress)
+        trained, result, feature_seconds = train_cell(config, material, places, progress, together)
         spent = cost.facts()
-        trained.save(places.weights)
+        if together.leads:
+            trained.save(places.weights)
         began = time.perf_counter()
-        scores = score_cases(trained, material.test, places.predictions, config.name, progress)
+        scores = score_cases(trained, material.test, places.predictions, config.name, progress, together)
         said = asked(trained.method)
         record = Record(
             cell=cell,
@@ -119,16 +125,29 @@ def run_cell(
                 "reproducibility": facts(config.budget, config.loop, config.seed, dataset.manifest_hash()),
                 **said,
                 "notes": [*result.notes, *said.get("notes", ())],
+                **({"processes": together.size} if together.size > 1 else {}),
                 **({"pretraining": pretraining_cost(Path(config.arm.start))} if config.arm.start else {}),
             },
         )
-    record.save(places.records)
-    shutil.rmtree(places.checkpoints, ignore_errors=True)
+    if together.leads:
+        record.save(places.records)
+        shutil.rmtree(places.checkpoints, ignore_errors=True)
     progress(Event("done", config.name, 1.0, result.steps, message=summary(record)))
     return record
 
 
-def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = silent) -> Material:
+def finished_record(places: Places, cell: str) -> Record | None:
+    """The record of a cell that came to its end; None if there is none yet."""
+    path = places.records / f"{cell}.json"
+    return record if path.is_file() and (record := Record.load(path)).status == "finished" else None
+
+
+def read_material(
+    config: TrainConfig,
+    dataset: Dataset,
+    progress: Progress = silent,
+    together: Team = Team(),  # noqa: B008 - it never changes
+) -> Material:
     """Split, decide preprocessing on the training cases, and read them.
 
     Raises:
@@ -140,9 +159,13 @@ def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = si
         dataset, train, wanted.spacing, wanted.modality, wanted.nan_policy, wanted.resample_labels,
         wanted.windows, wanted.missing_sequences,
     )  # fmt: skip
-    samples = []
+    folder = config.training.packed
+    if folder is not None:  # each process of a run begins elsewhere, so that they rarely pack the same case
+        for case in train[len(train) * together.rank // together.size :]:
+            packed(preprocessing, case, Path(folder))
+    samples: list[Sample | PackedSample] = []
     for number, case in enumerate(train):
-        samples.append(preprocessing.read(case))
+        samples.append(preprocessing.read(case) if folder is None else packed(preprocessing, case, Path(folder)))
         progress(Event("read", config.name, (number + 1) / len(train)))
     segmenting = config.task == "segmentation"
     if config.task != "regression":
@@ -175,14 +198,18 @@ def read_material(config: TrainConfig, dataset: Dataset, progress: Progress = si
     return Material(train, test, preprocessing, samples, task)
 
 
-def balanced_weights(samples: Sequence[Sample], classes: int) -> tuple[float, ...]:
+def balanced_weights(samples: Sequence[Sample | PackedSample], classes: int) -> tuple[float, ...]:
     """Weights that make every class count alike: all / (classes * those of the class), counted in cases or voxels."""
-    counts = [sum(int(np.sum(sample.label == index)) for sample in samples) for index in range(classes)]
+    counts = [sum(int(np.sum(np.asarray(sample.label) == index)) for sample in samples) for index in range(classes)]
     return tuple(sum(counts) / (classes * max(count, 1)) for count in counts)
 
 
 def train_cell(
-    config: TrainConfig, material: Material, places: Places, progress: Progress = silent
+    config: TrainConfig,
+    material: Material,
+    places: Places,
+    progress: Progress = silent,
+    together: Team = Team(),  # noqa: B008 - it never changes
 ) -> tuple[Trained, Fit, float]:
     """Build the arm and train it.
 
@@ -190,6 +217,7 @@ def train_cell(
         the trained network, what training came to, and the seconds feature extraction took.
     """
     training, task = config.loop, material.task
+    mine = together.share_of(training.batch_size)
     with torch.random.fork_rng():
         torch.manual_seed(config.drawing_seed)
         method = config.arm.build(task)
@@ -203,7 +231,7 @@ def train_cell(
     trained = Trained(config.arm, task, material.preprocessing, method, training.overlap, bfloat16, places.cache)
     spent, companions = config.arm.prepare(
         method,
-        material.samples,
+        material.samples,  # type: ignore[arg-type]  # a packed image gives its whole array when asked
         places.cache,
         lambda event: progress(replace(event, arm=config.name)),
         len(material.test),
@@ -227,16 +255,19 @@ def train_cell(
     )
     result = fit(
         method,
-        config.arm.beside(lambda step: sampler.batch(step, training.batch_size), config.drawing_seed),
+        config.arm.beside(lambda step: sampler.batch(step, training.batch_size, mine), config.drawing_seed),
         budget=config.budget,
         training=training,
         seed=config.drawing_seed,
         arm=config.name,
         spent=spent,
         checkpoints=places.checkpoints,
-        validate=_validation(config, trained, material, places) if training.validate_every and material.test else None,
+        validate=_validation(config, trained, material, together)
+        if training.validate_every and material.test
+        else None,
         cases_at=lambda step: sampler.cases(step, training.batch_size),
         progress=progress,
+        together=together,
     )
     result.notes[:0] = notes
     return trained, result, spent
@@ -287,10 +318,12 @@ def main_score(scores: Sequence[Score]) -> tuple[str, float] | None:
 
 
 def _validation(
-    config: TrainConfig, trained: Trained, material: Material, places: Places
+    config: TrainConfig, trained: Trained, material: Material, together: Team
 ) -> Callable[[nn.Module], dict[str, float]]:
     def validate(method: nn.Module) -> dict[str, float]:
-        found = main_score(score_cases(replace(trained, method=method), material.test, None, config.name))
+        found = main_score(
+            score_cases(replace(trained, method=method), material.test, None, config.name, silent, together)
+        )
         return {} if found is None else {found[0]: found[1]}
 
     return validate

@@ -1,23 +1,26 @@
-"""Run a study: arms x fractions x folds x seeds, one cell after the other, each once."""
+"""Run a study: arms x fractions x folds x seeds, each cell once, wherever it runs."""
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 from dimlift.data.cases import Dataset
-from dimlift.errors import DimliftError, Stopped
 from dimlift.experiments.arms.external import ExternalArm
-from dimlift.experiments.cells import Places, run_cell, versions
+from dimlift.experiments.attempt import attempt, failed, places_of
+from dimlift.experiments.cells import finished_record, summary
 from dimlift.experiments.config import StudyConfig, TrainConfig
-from dimlift.experiments.external import run_external
 from dimlift.experiments.folder import claimed
-from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.machines.task import Machines, Task, tasks_of
+from dimlift.experiments.progress import Event, Progress, Stage, silent
 from dimlift.experiments.reproducibility import promise
+from dimlift.experiments.sections import ResourcesSection
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.stopping import heeded
+from dimlift.experiments.team import require_alone
 from dimlift.experiments.train import open_checked
 from dimlift.records import study as plan
 from dimlift.records.record import Record, load_records
@@ -25,17 +28,22 @@ from dimlift.records.weights import read_card
 
 
 def compare(
-    config: StudyConfig, out: Path | str, progress: Progress = silent, only: Collection[str] | None = None
+    config: StudyConfig,
+    out: Path | str,
+    progress: Progress = silent,
+    only: Collection[str] | None = None,
+    runs: Machines | None = None,
 ) -> list[Record]:
     """Run every cell of a study that has no finished record yet.
 
     Arms take turns within each seed, so that whatever a machine does over the hours falls on all of them alike, and an
     interrupted study compares whole rounds. A cell that fails leaves a record that says why; the study goes on.
 
-    Leaves in `out`: study.json, config.yaml, records/, weights/<cell>/, predictions/<cell>/.
+    Leaves in `out`: study.json, config.yaml, records/, weights/<cell>/, predictions/<cell>/, attempts/<cell>.
 
     Args:
         only: run the cells of these arms now; the study and its plan stay whole.
+        runs: who runs the cells (`dimlift.experiments.machines`); this process, one after the other, if not said.
 
     Returns:
         one record for each cell that was wanted.
@@ -45,6 +53,7 @@ def compare(
         RunError: if the folder holds another study.
         Stopped: when asked to by SIGTERM or SIGUSR1; the same call goes on.
     """
+    require_alone("compare", "share a study out with --on ray or --on slurm")
     out = Path(out)
     dataset = open_checked(config, progress)
     progress(Event("check", share=1.0, message=f"reproducibility: {promise(config.budget, config.training)}"))
@@ -53,14 +62,12 @@ def compare(
     with heeded(), claimed(out, "compare", _identity(config, dataset), content):
         _set_aside(config, dataset, out / "records")
         _describe(config, dataset, cells, out)
-        records = []
         wanted = [cell for cell in cells if only is None or cell.name in only]
-        for number, cell in enumerate(wanted, start=1):
-
-            def heard(event: Event, number: int = number) -> None:
-                progress(replace(event, cell=number, cells=len(wanted)))
-
-            records.append(_attempt(cell, dataset, out, heard))
+        records = list(
+            _here(wanted, dataset, out, progress)
+            if runs is None
+            else _elsewhere(wanted, dataset, out, progress, runs, config.resources)
+        )
         _describe(config, dataset, cells, out)
         return records
 
@@ -75,40 +82,46 @@ def planned(config: StudyConfig) -> list[TrainConfig]:
     ]
 
 
-def _attempt(cell: TrainConfig, dataset: Dataset, out: Path, progress: Progress) -> Record:
-    """Run a cell; a failure becomes its record."""
-    name = cell.cell(dataset.manifest_hash())
-    places = Places(
-        records=out / "records",
-        weights=out / "weights" / name,
-        predictions=out / "predictions" / name,
-        checkpoints=out / "checkpoints" / name,
-        cache=out / "cache",
-    )
-    try:
-        if isinstance(cell.arm, ExternalArm):
-            return run_external(cell, cell.arm, dataset, places, progress)
-        return run_cell(cell, dataset, places, progress)
-    except Stopped:
-        raise
-    except (DimliftError, RuntimeError, ValueError, MemoryError) as fault:
-        reason = str(fault) if isinstance(fault, DimliftError) else f"{type(fault).__name__}: {fault}"
-        record = Record(
-            cell=name,
-            arm=cell.name,
-            fraction=float(cell.fraction),
-            fold=-1 if cell.fold is None else cell.fold,
-            seed=cell.seed,
-            steps=0,
-            seconds=0.0,
-            peak_bytes=0,
-            versions=versions(),
-            status="failed",
-            extra={"reason": reason},
-        )
-        record.save(places.records)
-        progress(Event("failed", cell.name, 1.0, message=reason))
+def _here(cells: list[TrainConfig], dataset: Dataset, out: Path, progress: Progress) -> Iterator[Record]:
+    """In this process, one cell after the other."""
+    for number, cell in enumerate(cells, start=1):
+
+        def heard(event: Event, number: int = number) -> None:
+            progress(replace(event, cell=number, cells=len(cells)))
+
+        yield attempt(cell, dataset, out, heard)
+
+
+def _elsewhere(
+    cells: list[TrainConfig], dataset: Dataset, out: Path, progress: Progress, runs: Machines, wanted: ResourcesSection
+) -> Iterator[Record]:
+    """In other processes or machines; cells that have a finished record do not travel."""
+    tasks = tasks_of(cells, dataset, out)
+    found = [(task, finished_record(places_of(task.cell, out), task.cell)) for task in tasks]
+    missing = [task for task, record in found if record is None]
+    done = len(tasks) - len(missing)
+    if done:
+        message = f"{done} of {len(tasks)} cells are finished already"
+        progress(Event("skip", share=1.0, cell=done, cells=len(tasks), message=message))
+    yield from (record for _, record in found if record is not None)
+    with closing(runs(missing, wanted)) as ends:
+        for number, (task, fault) in enumerate(ends, start=done + 1):
+            record = _left_by(task, fault, out)
+            said = summary(record) if record.status == "finished" else record.extra["reason"]
+            stage: Stage = "done" if record.status == "finished" else "failed"
+            progress(Event(stage, task.config.name, 1.0, record.steps, cell=number, cells=len(tasks), message=said))
+            yield record
+
+
+def _left_by(task: Task, fault: str, out: Path) -> Record:
+    """The record of a cell that has ended; one is written where none came back. A finished one always stands."""
+    places = places_of(task.cell, out)
+    path = places.records / f"{task.cell}.json"
+    if (record := finished_record(places, task.cell)) is not None:
         return record
+    if path.is_file() and not fault:
+        return Record.load(path)
+    return failed(task.config, task.cell, fault or f"its machine left no record in {places.records}", out)
 
 
 def _identity(config: StudyConfig, dataset: Dataset) -> str:

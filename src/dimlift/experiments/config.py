@@ -15,6 +15,7 @@ from dimlift.experiments.sections import (
     DatasetSection,
     PositiveFloat,
     PreprocessingSection,
+    ResourcesSection,
     Section,
     SplitSection,
     TrainingSection,
@@ -82,7 +83,7 @@ class TrainConfig(_Common):
             manifest: hash of the data set (`Dataset.manifest_hash()`).
         """
         decisive = self.model_dump(mode="json", exclude={"name", "fold", "fraction", "seed", "arm", "dataset"})
-        for undecisive in ("checkpoint_every", "threads", "workers"):
+        for undecisive in ("checkpoint_every", "threads", "workers", "packed"):
             decisive["training"].pop(undecisive)
         splits = decisive["split"].pop("file")
         if splits is not None:
@@ -127,6 +128,9 @@ class StudyConfig(_Common):
     )
     seeds: tuple[int, ...] = Field(
         default=(0, 1, 2), min_length=1, description="One run of every arm for each seed; a verdict needs at least two."
+    )
+    resources: ResourcesSection = Field(
+        default=ResourcesSection(), description="What one cell takes of a machine of a cluster."
     )
 
     @model_validator(mode="before")

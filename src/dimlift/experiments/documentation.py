@@ -22,6 +22,7 @@ from dimlift.experiments.sections import (
     CloudsSection,
     DatasetSection,
     PreprocessingSection,
+    ResourcesSection,
     SplitSection,
     TrainingSection,
 )
@@ -34,6 +35,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "split": SplitSection,
     "budget": BudgetSection,
     "training": TrainingSection,
+    "resources": ResourcesSection,
     "pictures": PicturesSection,
     "frames": FramesSection,
     "clouds": CloudsSection,

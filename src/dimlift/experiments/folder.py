@@ -18,7 +18,7 @@ SCHEMA = 1
 OWNER = "run.json"
 CONFIG = "config.yaml"
 LOCK = ".lock"
-RESULTS = (CONFIG, "study.json", "records", "weights", "predictions", "checkpoints")
+RESULTS = (CONFIG, "study.json", "records", "weights", "predictions", "checkpoints", "attempts")
 
 NAMES = {"train": "run", "compare": "study", "pretrain": "pretraining"}
 Kind = Literal["train", "compare", "pretrain"]

@@ -5,14 +5,12 @@ generator is seeded anew at every step. Resuming therefore needs no memory of wh
 """
 
 import hashlib
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +18,7 @@ from torch import nn
 from dimlift.batches import Batch, on_device
 from dimlift.errors import RunError, Stopped
 from dimlift.experiments.checkpoint import Counters, load_checkpoint, save_checkpoint
+from dimlift.experiments.devices import fabric_for, laid_out
 from dimlift.experiments.optimiser import MovingAverage, adamw, rate_share, set_rate
 from dimlift.experiments.prefetch import prefetched
 from dimlift.experiments.progress import Event, Progress, silent
@@ -27,6 +26,7 @@ from dimlift.experiments.reproducibility import determinism
 from dimlift.experiments.sections import BudgetSection, TrainingSection
 from dimlift.experiments.step import take_step
 from dimlift.experiments.stopping import asked_to_stop, noted
+from dimlift.experiments.team import Team
 
 POINTS = 100
 """Logged points of a run."""
@@ -61,6 +61,7 @@ def fit(
     validate: Callable[[nn.Module], dict[str, float]] | None = None,
     cases_at: Callable[[int], Sequence[str]] | None = None,
     progress: Progress = silent,
+    together: Team = Team(),  # noqa: B008 - it never changes
 ) -> Fit:
     """Train a method in place until its budget is spent.
 
@@ -71,17 +72,19 @@ def fit(
         checkpoints: folder to resume from and to save to; none are written without it.
         validate: called each time `training.validate_every` of the budget has passed; its answers go into the history.
         cases_at: names of the cases of a step, for messages about batches that were never made.
+        together: the processes that train this method, each with its share of every batch; process 0 writes.
 
     Raises:
         RunError: at the first loss or gradient that is not finite, when memory runs out, when a worker fails.
         Stopped: after the step in which the process was asked to stop, its state saved.
     """
-    fabric = _fabric(training)
-    _lay_out_channels_last(method)
+    fabric = fabric_for(training, together)
+    laid_out(method, training, together)
     optimiser = adamw(method.parameter_groups(training.rate), training.weight_decay)  # type: ignore[operator]
     module, stepper = fabric.setup(method, optimiser)
     module.mark_forward_method("loss")
     average = MovingAverage(method, training.ema) if training.ema else None
+    spent = together.gather(spent)[0][0]
     counters = Counters(seconds=spent, spent=spent)
     with torch.random.fork_rng(), noted(), determinism(training.deterministic), ExitStack() as stack:
         if checkpoints is not None:
@@ -89,45 +92,50 @@ def fit(
             for note in resumed.notes:
                 progress(Event("train", arm, message=note))
             counters = resumed if resumed.step else replace(counters, notes=resumed.notes)
+            _require_one_start(counters.step, together, checkpoints)
         clock = _Clock(budget, counters)
         method.train()
 
         def save() -> None:
-            if checkpoints is not None:
+            if checkpoints is not None and together.leads:
                 save_checkpoint(checkpoints, method, optimiser, average, counters)
 
         next_batch = stack.enter_context(prefetched(batch_at, counters.step, training.workers, cases_at))
         while (share := clock.share()) < 1:
             began = time.perf_counter()
-            torch.manual_seed(step_seed(seed, counters.step))
+            torch.manual_seed(step_seed(seed, counters.step, together.rank))
             method.set_progress(share)  # type: ignore[operator]
             set_rate(optimiser, rate_share(share, training.warm_up, training.final_rate))
             batch = on_device(next_batch(counters.step), fabric.device)
-            loss = take_step(fabric, module, stepper, batch, training, counters.step, checkpoints)
+            loss = take_step(fabric, module, stepper, batch, training, counters.step, checkpoints, together)
             counters.step += 1
             if average is not None:
                 average.update(method, counters.step)
             counters.window.append(loss)
-            counters.seconds += time.perf_counter() - began
+            now = counters.seconds + time.perf_counter() - began
+            told = together.gather(now, float(bool(asked_to_stop())))
+            counters.seconds, stops = told[0][0], any(stop for _, stop in told)
             clock.log(share, arm, progress)
             is_best = False
             if validate is not None and clock.passed(share, training.validate_every):
                 with average.applied(method) if average else nullcontext():
                     is_best = _note_scores(counters, validate(method))
                 method.train()
-            if is_best or clock.checkpoint_due(training.checkpoint_every) or asked_to_stop():
+            if is_best or clock.checkpoint_due(training.checkpoint_every) or stops:
                 save()
-            _stop_if_asked(counters.step)
+            if stops:
+                raise _stopped(counters.step)
         save()
-        _stop_if_asked(counters.step)
     if average is not None:
         method.load_state_dict(average.shadow)
+    together.align(method)
     return Fit(counters.step, counters.seconds, counters.history, counters.notes)
 
 
-def step_seed(seed: int, step: int) -> int:
-    """A seed for one step that no other (seed, step) shares."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:7], "big")
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """A seed for one step of one process that no other (seed, step, rank) shares."""
+    named = f"{seed}/{step}" + (f"/{rank}" if rank else "")
+    return int.from_bytes(hashlib.sha256(named.encode()).digest()[:7], "big")
 
 
 class _Clock:
@@ -174,10 +182,19 @@ class _Clock:
         return True
 
 
-def _stop_if_asked(step: int) -> None:
-    """Raises: Stopped, if a signal came; the step is done and saved."""
-    if name := asked_to_stop():
-        raise Stopped(f"stopped by {name} after step {step}; start the same command again, it goes on from there")
+def _stopped(step: int) -> Stopped:
+    name = asked_to_stop() or "a signal to another process of the run"
+    return Stopped(f"stopped by {name} after step {step}; start the same command again, it goes on from there")
+
+
+def _require_one_start(step: int, together: Team, checkpoints: Path) -> None:
+    """Raises: RunError, if the processes of a run found different checkpoints."""
+    steps = [int(found) for (found,) in together.gather(step)]
+    if len(set(steps)) > 1:
+        raise RunError(
+            f"the processes of this run found checkpoints of different steps ({steps}) in {checkpoints}; "
+            "put --out where all machines see it"
+        )
 
 
 def _note_scores(counters: Counters, scores: dict[str, float]) -> bool:
@@ -199,31 +216,3 @@ def _point(counters: Counters) -> dict[str, float]:
     window = counters.window
     loss = sum(window) / len(window) if window else counters.history[-1]["loss"]
     return {"step": counters.step, "seconds": round(counters.seconds, 3), "loss": loss}
-
-
-def _fabric(training: TrainingSection) -> Any:
-    """Device and precision through lightning's Fabric."""
-    from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
-
-    ensure_torchvision_imports()
-    from lightning.fabric import Fabric
-
-    if training.device == "cuda" and not torch.cuda.is_available():
-        raise RunError("training.device is 'cuda', but torch sees no GPU; set training.device=cpu or auto")
-    use_gpu = training.device != "cpu" and torch.cuda.is_available()
-    for name in ("lightning.fabric", "lightning.pytorch"):  # either may announce the precision at every start
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return Fabric(
-        accelerator="cuda" if use_gpu else "cpu",
-        devices=1,
-        precision="bf16-mixed" if training.precision == "bf16" else "32-true",
-    )
-
-
-def _lay_out_channels_last(method: nn.Module) -> None:
-    """Kernels of convolutions with their channels innermost, which is faster and makes folding depth a view."""
-    for parameter in method.parameters():
-        if parameter.ndim == 5:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-        elif parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

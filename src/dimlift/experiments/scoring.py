@@ -13,19 +13,30 @@ from dimlift.data.masks import read_mask
 from dimlift.data.volume import voxel_sizes
 from dimlift.data.voxels import read_integers
 from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.team import Team
 from dimlift.experiments.trained import Trained
 from dimlift.metrics.scores import score_classification, score_segmentation
 from dimlift.records.record import Score
 
 
 def score_cases(
-    trained: Trained, cases: Sequence[Case], predictions: Path | None, arm: str = "", progress: Progress = silent
+    trained: Trained,
+    cases: Sequence[Case],
+    predictions: Path | None,
+    arm: str = "",
+    progress: Progress = silent,
+    together: Team = Team(),  # noqa: B008 - it never changes
 ) -> list[Score]:
     """Scores of every case.
 
     Args:
         predictions: folder for label maps, as `<case>.nii.gz`; none are written without it.
+        together: processes that share the cases; each gets the scores of all.
     """
+    if together.size > 1 and trained.task.kind != "classification":  # scores of classes are about all cases at once
+        part = score_cases(trained, cases[together.rank :: together.size], predictions, arm, progress)
+        found = together.gather_lists(part)
+        return [score for case in cases for score in found if score.case == case.name]
     scores: list[Score] = []
     answers: list[NDArray[Any]] = []
     for number, case in enumerate(cases):

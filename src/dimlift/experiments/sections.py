@@ -109,6 +109,19 @@ class BudgetSection(Section):
         return self
 
 
+class ResourcesSection(Section):
+    """What one cell of a study takes of a machine, for `--on ray` and `--on slurm`; changes no result."""
+
+    gpus: Annotated[float, Field(ge=0)] = Field(
+        default=0, description="GPUs of a cell; on Ray a share lets several cells use one."
+    )
+    cpus: PositiveFloat = Field(default=1, description="Processors of a cell.")
+    memory: str | None = Field(default=None, description="Memory of a cell, for example `32GiB`.")
+    retries: int = Field(default=3, ge=0, description="Times a cell is begun again when its machine is lost.")
+    minutes: int = Field(default=1440, ge=1, description="SLURM: longest time of a cell.")
+    partition: str | None = Field(default=None, description="SLURM: partition to run in.")
+
+
 class TrainingSection(Section):
     """The training loop; the same for every arm unless the arm sets its own rate."""
 
@@ -171,6 +184,11 @@ class TrainingSection(Section):
     threads: int | None = Field(default=None, ge=1, description="Processor threads; torch's own choice if not set.")
     workers: int = Field(
         default=0, ge=0, description="Processes that make batches ahead, the same ones in the same order; 0 for none."
+    )
+    packed: str | None = Field(
+        default=None,
+        description="Folder for preprocessed volumes, packed once, of which patches are then read from disk; they stay "
+        "in memory if it is not set. The same batches either way.",
     )
     deterministic: bool = Field(
         default=False, description="Deterministic kernels only; an operation that has none is an error."

@@ -13,6 +13,7 @@ from torch import Tensor
 from dimlift.batches import Batch
 from dimlift.errors import RunError
 from dimlift.experiments.sections import TrainingSection
+from dimlift.experiments.team import Team
 from dimlift.records.record import write_json
 from dimlift.records.whole import written_whole
 
@@ -28,8 +29,9 @@ def take_step(
     training: TrainingSection,
     step: int,
     saved_in: Path | None = None,
+    together: Team = Team(),  # noqa: B008 - it never changes
 ) -> float:
-    """One optimiser step; gives the loss back.
+    """One optimiser step; gives the loss back, of the whole batch if several processes share it.
 
     Args:
         fabric, module, stepper: lightning's Fabric, and what its `setup` gave for method and optimiser.
@@ -41,8 +43,12 @@ def take_step(
     try:
         stepper.zero_grad(set_to_none=True)
         loss: Tensor = module.loss(batch)
-        value = float(loss.detach())
+        values = [found for (found,) in together.gather(float(loss.detach()))]
+        value = sum(values) / len(values)
         if not math.isfinite(value):
+            if math.isfinite(values[together.rank]):
+                bad = [rank for rank, found in enumerate(values) if not math.isfinite(found)]
+                raise RunError(f"the loss of step {step} is {value} in process {bad}, which names the cases")
             raise _not_finite(f"the loss of step {step} is {value}", batch, step, saved_in)
         fabric.backward(loss)
         norm = fabric.clip_gradients(module, stepper, max_norm=training.clip or math.inf, error_if_nonfinite=False)

@@ -1,5 +1,6 @@
 """Train one configuration into a folder."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from dimlift.data.cases import Dataset
@@ -12,11 +13,14 @@ from dimlift.experiments.folder import claimed
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.reproducibility import promise
 from dimlift.experiments.stopping import heeded
+from dimlift.experiments.team import Team, team
 from dimlift.records.record import Record
 
 
 def train(config: TrainConfig, out: Path | str, progress: Progress = silent) -> Record:
     """Train, save and score one run; a run that was interrupted goes on where it stopped.
+
+    Started by `torchrun` or `srun`, its processes share every batch, and process 0 writes.
 
     Leaves in `out`: config.yaml (resolved), weights/ (the weights folder), records/<cell>.json, and
     predictions/<case>.nii.gz for the test cases of the fold.
@@ -26,11 +30,14 @@ def train(config: TrainConfig, out: Path | str, progress: Progress = silent) -> 
         RunError: if the folder holds another run, or training cannot go on.
         Stopped: when asked to by SIGTERM or SIGUSR1; the same call goes on.
     """
-    out = Path(out)
-    dataset = open_checked(config, progress)
+    out, together = Path(out), team()
+    if not together.leads:
+        progress = silent
+    dataset = open_checked(config, progress, together)
     progress(Event("check", share=1.0, message=f"reproducibility: {promise(config.budget, config.loop)}"))
     content = config.model_dump(mode="json")
-    with heeded(), claimed(out, "train", config.cell(dataset.manifest_hash()), content):
+    cell = config.cell(dataset.manifest_hash())
+    with heeded(), claimed(out, "train", cell, content) if together.leads else nullcontext():
         places = Places(
             records=out / "records",
             weights=out / "weights",
@@ -38,16 +45,23 @@ def train(config: TrainConfig, out: Path | str, progress: Progress = silent) -> 
             checkpoints=out / "checkpoints",
             cache=out / "cache",
         )
-        return run_cell(config, dataset, places, progress)
+        return run_cell(config, dataset, places, progress, together)
 
 
-def open_checked(config: TrainConfig | StudyConfig, progress: Progress = silent) -> Dataset:
-    """The data set of a configuration, every file of it checked.
+def open_checked(
+    config: TrainConfig | StudyConfig,
+    progress: Progress = silent,
+    together: Team = Team(),  # noqa: B008 - it never changes
+) -> Dataset:
+    """The data set of a configuration, every file of it checked, by process 0 alone.
 
     Raises:
         DataError: naming files, findings and remedies.
     """
     dataset = open_dataset(config.dataset.path, config.dataset.layout, config.task)
+
+    if not together.leads:
+        return dataset
 
     def heard(done: int, total: int) -> None:
         progress(Event("check", share=done / max(total, 1)))

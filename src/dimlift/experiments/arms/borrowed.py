@@ -171,9 +171,10 @@ def features_of(
 
 
 def _tensor(sample: "Sample") -> "torch.Tensor":
+    import numpy as np
     import torch
 
-    return torch.from_numpy(sample.image)
+    return torch.from_numpy(np.asarray(sample.image))  # a packed one is read whole
 
 
 def _timed(

@@ -31,6 +31,7 @@ from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.split import held_out_cases
 from dimlift.experiments.start import file_digest, learning_network
 from dimlift.experiments.stopping import heeded
+from dimlift.experiments.team import require_alone
 from dimlift.experiments.trained import lifted_facts
 from dimlift.records.record import Record
 from dimlift.records.weights import write_weights
@@ -45,6 +46,7 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
         DataError: if there is nothing to learn from, or a file is not sound.
         RunError: if the folder holds another run, or training cannot go on.
     """
+    require_alone("pretrain", "start it once")
     out = Path(out)
     cases = find_cases(config, progress)
     pictures = find_pool_pictures(config)

@@ -1,0 +1,97 @@
+"""Patches a second from packed volumes and from NIfTI; steps a second of one process and of two.
+
+python benchmarks/scale.py loader      # 8 simulated volumes of 96 x 192 x 192, patches of 64 cubed, taking turns
+python benchmarks/scale.py processes   # the same run by 1 and by 2 processes of one thread each, taking turns
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from dimlift.data.dataset import open_dataset
+from dimlift.data.packed_samples import packed
+from dimlift.data.patches import PatchSampler
+from dimlift.data.preprocessing import Preprocessing
+
+ROUNDS = 5
+
+
+def write_volumes(folder: Path, count: int, shape: tuple[int, int, int]) -> Path:
+    """Smooth grey volumes with noise, stored as whole numbers and gzip, as scanners' volumes are."""
+    from scipy.ndimage import gaussian_filter
+
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        image = gaussian_filter(rng.normal(0, 1, shape), 4) * 4000 + rng.normal(0, 10, shape)
+        label = (image > np.quantile(image, 0.95)).astype(np.uint8)
+        for kind, array in (("images", image.astype(np.int16)), ("labels", label)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(array, np.diag([0.8, 0.8, 1.5, 1.0])), folder / kind / f"case_{number}.nii.gz")
+    return folder
+
+
+def loader(folder: Path) -> None:
+    dataset = open_dataset(write_volumes(folder / "data", 8, (192, 192, 96)))
+    preprocessing = Preprocessing.fit(dataset, dataset.cases)
+    began = time.perf_counter()
+    stored = [packed(preprocessing, case, folder / "packed") for case in dataset.cases]
+    packing = time.perf_counter() - began
+    sampler = PatchSampler(stored, (64, 64, 64), augment=False)
+
+    def from_disk(step: int) -> None:
+        sampler.batch(step, 2)
+
+    def from_nifti(step: int) -> None:
+        for place in range(2):
+            case = dataset.cases[(2 * step + place) % len(dataset.cases)]
+            PatchSampler([preprocessing.read(case)], (64, 64, 64), augment=False).batch(step, 1)
+
+    seconds = {"packed": [], "nifti": []}
+    for turn in range(ROUNDS):
+        for name, make in (("packed", from_disk), ("nifti", from_nifti)):
+            began = time.process_time()
+            for step in range(4):
+                make(4 * turn + step)
+            seconds[name].append((time.process_time() - began) / 8)
+    mapped = sum(file.stat().st_size for file in (folder / "packed").rglob("*.blocks"))
+    plain = sum(int(np.prod(sample.image.shape)) * 6 for sample in stored)
+    each = {name: float(np.median(found)) for name, found in seconds.items()}
+    print(f"packing: {packing / len(stored):.2f} s a volume, {mapped / plain:.2f} of the bytes in memory")
+    print(f"processor time of a patch: NIfTI {each['nifti'] * 1e3:.0f} ms, packed {each['packed'] * 1e3:.1f} ms")
+    print(f"packed is {each['nifti'] / each['packed']:.1f} times as fast")
+
+
+def processes(folder: Path) -> None:
+    data = write_volumes(folder / "data", 6, (48, 48, 48))
+    config = {
+        "dataset": {"path": str(data)},
+        "arm": {"method": "unet", "widths": [16, 32, 64], "residual_units": 0},
+        "budget": {"steps": 20},
+        "training": {"patch_size": [48, 48, 48], "batch_size": 4, "threads": 1, "device": "cpu"},
+    }
+    (folder / "train.json").write_text(json.dumps(config))  # JSON is YAML
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    programs = Path(sys.executable).parent
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for turn in range(3):
+        for count in seconds:
+            out = folder / f"run-{turn}-{count}"
+            start = [programs / "torchrun", "--nproc-per-node", str(count), "--no-python", programs / "dimlift"]
+            asked = [*start, "train", folder / "train.json", "--out", out]
+            subprocess.run(list(map(str, asked)), check=True, env=environment, capture_output=True)
+            (record,) = (out / "records").glob("*.json")
+            seconds[count].append(json.loads(record.read_text())["seconds"])
+    one, two = (float(np.median(found)) for found in seconds.values())
+    print(f"20 steps of 4 patches of 48 cubed: 1 process {one:.1f} s, 2 processes {two:.1f} s, {one / two:.2f} times")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        {"loader": loader, "processes": processes}[sys.argv[1]](Path(scratch))

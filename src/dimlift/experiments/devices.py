@@ -1,0 +1,59 @@
+"""Device, precision and processes of training, through lightning's Fabric; and how kernels lie in memory."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import nn
+
+from dimlift.errors import RunError
+from dimlift.experiments.sections import TrainingSection
+from dimlift.experiments.team import Team
+
+
+def fabric_for(training: TrainingSection, together: Team) -> Any:
+    """Lightning's Fabric, launched.
+
+    Raises:
+        RunError: if a GPU is asked for and there is none.
+    """
+    from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
+
+    ensure_torchvision_imports()
+    from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
+
+    if training.device == "cuda" and not torch.cuda.is_available():
+        raise RunError("training.device is 'cuda', but torch sees no GPU; set training.device=cpu or auto")
+    for name in ("lightning.fabric", "lightning.pytorch"):  # either may announce the precision at every start
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # a method need not use all it holds in every step: a map nobody reads, a sequence that is missing
+    shared = DDPStrategy(find_unused_parameters=True)
+    fabric = Fabric(
+        accelerator="cuda" if trains_on_gpu(training) else "cpu",
+        devices=together.size // together.machines,
+        num_nodes=together.machines,
+        strategy=shared if together.size > 1 else "auto",
+        precision="bf16-mixed" if training.precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def trains_on_gpu(training: TrainingSection) -> bool:
+    """Whether a GPU is there and wanted."""
+    return training.device != "cpu" and torch.cuda.is_available()
+
+
+def laid_out(method: nn.Module, training: TrainingSection, together: Team) -> None:
+    """Kernels with their channels innermost, which is faster and makes folding depth a view.
+
+    Batch norms of several GPUs take their statistics over all of them; torch has no such norm for processors.
+    """
+    if together.size > 1 and trains_on_gpu(training):
+        nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    for parameter in method.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+        elif parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

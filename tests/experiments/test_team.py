@@ -1,0 +1,122 @@
+"""Two gloo processes train one network: the same batches, losses and scores as one process, written once."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dimlift.data.patches import PatchSampler
+from dimlift.errors import RunError
+from dimlift.experiments.team import Team, require_alone, team
+from dimlift.experiments.train import train
+from dimlift.records.record import load_records
+
+from .conftest import train_config, train_raw
+from .small_process import steps
+
+TRAINING = {"patch_size": [8, 8, 8], "batch_size": 4, "threads": 1, "device": "cpu", "validate_every": 0.5, "ema": 0.5}
+
+
+def started(program, size, *arguments):
+    """What `torchrun` does: the same program `size` times, each told who it is; what each of them said."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "GROUP_RANK": "0",
+        "TORCHELASTIC_RUN_ID": "test",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name(program)), *arguments],
+            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    try:
+        said = [one.communicate(timeout=300)[0] for one in running]
+    finally:
+        for one in running:
+            one.kill()
+    assert [one.returncode for one in running] == [0] * size, "\n".join(said)
+    return said
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_and_only_the_first_writes_and_speaks(data, tmp_path):
+    one = train(train_config(data, training=TRAINING), tmp_path / "one")
+    said = started(
+        "small_process.py", 2, "train", json.dumps(train_raw(data, training=TRAINING)), str(tmp_path / "two")
+    )
+    (two,) = load_records(tmp_path / "two" / "records")
+    assert (two.cell, two.steps, two.extra["processes"]) == (one.cell, one.steps, 2)
+    for got, want in zip(two.history, one.history, strict=True):  # Dice is of the patches of a process, so not equal
+        assert got["loss"] == pytest.approx(want["loss"], rel=0.05)
+        assert got.get("dice") == pytest.approx(want.get("dice"), abs=0.1)
+    assert [(s.case, s.class_, s.metric) for s in two.scores] == [(s.case, s.class_, s.metric) for s in one.scores]
+    written = {file.name for file in (tmp_path / "two" / "predictions").iterdir()}
+    assert written == {file.name for file in (tmp_path / "one" / "predictions").iterdir()}
+    spoke = ["train" in one.splitlines() for one in said]
+    assert spoke == [True, False]
+
+
+@pytest.mark.parametrize("interrupted", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_losses_and_weights_of_two_processes_are_those_of_one(tmp_path, interrupted):
+    """Frozen batch norm and a loss of each sample, with clipping."""
+    steps(tmp_path / "one", Team(), 6)
+    if interrupted:
+        started("small_process.py", 2, "steps", str(tmp_path / "two"), "3")
+    started("small_process.py", 2, "steps", str(tmp_path / "two"), "6")
+    one, two = (json.loads((tmp_path / name / "losses.json").read_text()) for name in ("one", "two"))
+    assert two == pytest.approx(one, rel=1e-5)
+    got, want = (load_file(tmp_path / name / "weights.safetensors") for name in ("two", "one"))
+    for name in want:
+        torch.testing.assert_close(got[name], want[name], rtol=1e-4, atol=1e-6)
+
+
+def test_processes_share_a_batch_without_gap_or_overlap(data):
+    sampler = sampler_of(data)
+    whole = sampler.batch(3, 4)
+    parts = [sampler.batch(3, 4, Team(rank, 2).share_of(4)) for rank in range(2)]
+    assert torch.equal(torch.cat([part.image for part in parts]), whole.image)
+    assert sum((part.cases for part in parts), ()) == whole.cases
+
+
+def sampler_of(data):
+    from dimlift.data.dataset import open_dataset
+    from dimlift.data.preprocessing import Preprocessing
+
+    dataset = open_dataset(data)
+    preprocessing = Preprocessing.fit(dataset, dataset.cases)
+    return PatchSampler([preprocessing.read(case) for case in dataset.cases[:3]], (8, 8, 8))
+
+
+def test_a_batch_that_cannot_be_shared_names_the_size_to_set():
+    with pytest.raises(RunError, match=r"training.batch_size=6"):
+        Team(0, 3).share_of(4)
+
+
+def test_who_a_process_is_comes_from_torchrun_or_slurm(monkeypatch):
+    assert team() == Team()
+    for key, value in {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}.items():
+        monkeypatch.setenv(key, value)
+    assert team() == Team(5, 8, 2)
+    for key, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(key, value)
+    assert team() == Team(3, 4, 1)
+    with pytest.raises(RunError, match=r"--on ray"):
+        require_alone("compare", "share a study out with --on ray or --on slurm")
