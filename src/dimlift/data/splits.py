@@ -1,13 +1,12 @@
 """Who is trained on and who is tested: patients never on both sides, the same seed always the same split."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedGroupKFold
 
 from dimlift.data.cases import Case, Dataset
-from dimlift.data.packed_samples import PackedSample
-from dimlift.data.sample import Sample
 from dimlift.errors import DataError
 
 Split = tuple[tuple[Case, ...], tuple[Case, ...]]
@@ -73,7 +72,15 @@ def fraction(cases: Sequence[Case], share: float | int, seed: int = 0) -> tuple[
     return tuple(case for case in cases if case.group in chosen)
 
 
-def require_classes(samples: Sequence[Sample | PackedSample], classes: dict[str, int]) -> None:
+class Labelled(Protocol):
+    """A case, in memory or packed on disk."""
+
+    @property
+    def values(self) -> tuple[int | float, ...]:
+        """Every label that occurs."""
+
+
+def require_classes(samples: Sequence[Labelled], classes: dict[str, int]) -> None:
     """Stop if a class occurs in no training case: a network cannot learn it, its score would be a silent zero.
 
     Args:

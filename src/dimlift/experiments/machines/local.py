@@ -64,5 +64,5 @@ def _child(text: str) -> None:
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     end = work(text)
     if end not in (DONE, STOPPED):
-        print(end, file=sys.stderr)  # noqa: T201
+        sys.stderr.write(end + "\n")
     sys.exit({DONE: 0, STOPPED: _STOPPED_CODE}.get(end, _REFUSED_CODE))
