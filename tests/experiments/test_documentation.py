@@ -35,7 +35,7 @@ def test_every_key_stands_on_the_page_with_a_meaning():
             assert f"| `{name}` |" in page
 
 
-PRETRAIN_EXAMPLES = ("pretrain", "ppkt", "vdt", "distinit", "points")
+PRETRAIN_EXAMPLES = ("pretrain", "ppkt", "vdt", "distinit", "points", "medical_transformer")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ PRETRAIN_EXAMPLES = ("pretrain", "ppkt", "vdt", "distinit", "points")
 )
 def test_the_examples_and_benchmarks_are_valid(path):
     pretraining = dict.fromkeys((f"{name}.yaml" for name in PRETRAIN_EXAMPLES), PretrainConfig)
-    models = {"train.yaml": TrainConfig, "stages.yaml": StagesConfig, **pretraining}
+    models = {"train.yaml": TrainConfig, "tubevit.yaml": TrainConfig, "stages.yaml": StagesConfig, **pretraining}
     load_config(path, [], models.get(path.name, StudyConfig))
 
 
