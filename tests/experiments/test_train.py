@@ -78,10 +78,10 @@ def test_an_interrupted_run_ends_where_it_would_have(run, data, tmp_path, monkey
     config = train_config(data, training={**train_config(data).training.model_dump(), "checkpoint_every": 1e-9})
     sampled = cells.PatchSampler.batch
 
-    def interrupted(self, step, size):
+    def interrupted(self, step, *others):
         if step == 2:
             raise KeyboardInterrupt
-        return sampled(self, step, size)
+        return sampled(self, step, *others)
 
     monkeypatch.setattr(cells.PatchSampler, "batch", interrupted)
     with pytest.raises(KeyboardInterrupt):

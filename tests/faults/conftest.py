@@ -7,7 +7,7 @@ import yaml
 
 from experiments.conftest import train_raw, write_case
 
-CLOCKS = ("seconds", "peak_bytes", "prediction_seconds", "feature_seconds")
+CLOCKS = ("seconds", "peak_bytes", "prediction_seconds", "feature_seconds", "cpu_seconds")
 
 
 @pytest.fixture(scope="session")
