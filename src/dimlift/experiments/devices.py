@@ -1,5 +1,6 @@
 """Device, precision and processes of training, through lightning's Fabric; and how kernels lie in memory."""
 
+import atexit
 import logging
 from typing import Any
 
@@ -37,7 +38,15 @@ def fabric_for(training: TrainingSection, together: Team) -> Any:
         precision="bf16-mixed" if training.precision == "bf16" else "32-true",
     )
     fabric.launch()
+    if together.size > 1:
+        atexit.register(leave_group)
     return fabric
+
+
+def leave_group() -> None:
+    """Take leave of the other processes. Without it, threads of gloo may still run while the program ends: an abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def trains_on_gpu(training: TrainingSection) -> bool:

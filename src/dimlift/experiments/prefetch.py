@@ -75,11 +75,14 @@ def prefetched(
         yield next_batch
     except (RuntimeError, OSError, EOFError) as fault:
         # torch raises the first wherever the program is when a worker dies; the others come of reading from a dead one
-        ends = getattr(batches, "_workers", ())
+        ends, said = getattr(batches, "_workers", ()), str(fault)
         for worker in ends:
-            worker.join(0.5)  # its end may be known a moment later than its silence
+            try:
+                worker.join(0.5)  # its end may be known a moment later than its silence
+            except RuntimeError as later:  # wherever the program is: here, too
+                said = f"{said}\n{later}"
         codes = [-(worker.exitcode or 0) for worker in ends]
-        found = _KILLED.search(str(fault))
+        found = _KILLED.search(said)
         if found is None and not any(code > 0 for code in codes):
             raise
         name = (found and found[1]) or (signal.strsignal(max(codes)) if max(codes, default=0) > 0 else None)
