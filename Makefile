@@ -34,10 +34,10 @@ faults: export OMP_NUM_THREADS ?= 1
 faults: setup
 	$(BIN)/python -m pytest tests/faults
 
-# Coverage-guided fuzzing of every reader of foreign files, for this many seconds in all.
+# Coverage-guided fuzzing of every reader of foreign files, for this many seconds in all, or with RUNS inputs for each.
 SECONDS ?= 600
 fuzz: setup
-	$(BIN)/python tests/hostile/fuzz.py $(SECONDS)
+	$(BIN)/python tests/hostile/fuzz.py $(if $(RUNS),--runs $(RUNS),$(SECONDS))
 
 # The site, its notebooks executed; a link that leads nowhere or a cell that fails ends it.
 docs: export OMP_NUM_THREADS ?= 1

@@ -467,11 +467,17 @@ OTHERS = {
     ),
     "PCD of a trillion points": Hostile("cloud", written("a.pcd", pcd(10**12)), "states"),
     "OFF of a trillion points": Hostile("cloud", written("a.off", b"OFF\n1000000000000 0 0\n0 1 2\n"), "states"),
+    "LAS of four billion records": Hostile(
+        "cloud", written("a.las", cloud(".las")[:100] + b"\xff" * 4 + cloud(".las")[104:]), "records"
+    ),
     "LAS that is a web page": Hostile("cloud", written("a.las", "<html>"), "a.las"),
     "picture bomb": Hostile("picture", written("a.png", png(60_000, 60_000)), "cannot be read as a picture"),
     "picture that is a pickle": Hostile("picture", pickled("a.jpg"), "cannot be read as a picture"),
     "series that is a pickle": Hostile("volume", lambda f: pickled("series/a.dcm")(f).parent, ""),
     "slice of more rows than bytes": Hostile("volume", series(dicom(65535), dicom(65535)), ""),
+    "slice with a value of no kind": Hostile(
+        "volume", series(dicom().replace(b"\x28\x00\x00\x01US", b"\x28\x00\x00\x01UP")), ""
+    ),
     "slice cut off": Hostile("volume", series(dicom()[:-40]), ""),
     "slice packed in a bomb": Hostile(
         "volume", series(dicom(syntax="1.2.840.10008.1.2.1.99", body=bytes(64 << 20))), ""

@@ -1,7 +1,8 @@
 """Coverage-guided fuzzing of every reader in turn, with atheris. Stops at the first input that is neither read nor
 refused, and says where it lies.
 
-python tests/hostile/fuzz.py SECONDS [TARGET ...]
+python tests/hostile/fuzz.py SECONDS [TARGET ...]        # goes on looking for files nobody thought of
+python tests/hostile/fuzz.py --runs RUNS [TARGET ...]    # as many inputs of each target, the same every time
 """
 
 import subprocess
@@ -10,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 
-def one(name: str, seconds: int, corpus: Path) -> None:
+def one(name: str, limit: str, corpus: Path) -> None:
     """Fuzz one target in this process; atheris never returns."""
     import atheris
 
@@ -19,7 +20,7 @@ def one(name: str, seconds: int, corpus: Path) -> None:
     target, seeds = TARGETS[name]
     for number, seed in enumerate(seeds):
         (corpus / f"seed{number}").write_bytes(seed)
-    options = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", "-rss_limit_mb=4096", "-verbosity=0"]
+    options = [*limit.split(), "-max_len=4096", "-timeout=20", "-rss_limit_mb=4096", "-verbosity=0"]
     atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={corpus.parent}/found-", str(corpus)], target)
     atheris.Fuzz()
 
@@ -27,7 +28,7 @@ def one(name: str, seconds: int, corpus: Path) -> None:
 def main() -> int:
     """Every target for its share of the time."""
     if sys.argv[1] == "--one":
-        one(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+        one(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
         return 0
     try:
         import atheris  # noqa: F401
@@ -35,20 +36,24 @@ def main() -> int:
         sys.exit("atheris is not here; install the extra dimlift[dev], on Python 3.11 to 3.13")
     from targets import TARGETS
 
-    names = sys.argv[2:] or list(TARGETS)
-    share = max(1, int(sys.argv[1]) // len(names))
+    counted = sys.argv[1] == "--runs"
+    names = sys.argv[2 + counted :] or list(TARGETS)
+    amount = int(sys.argv[1 + counted])
+    share = max(1, amount // len(names))
+    limit = f"-runs={amount} -seed=1" if counted else f"-max_total_time={share}"
     for name in names:
         folder = Path(tempfile.mkdtemp(prefix="dimlift-fuzz-"))
         (folder / "corpus").mkdir()
         done = subprocess.run(
-            [sys.executable, __file__, "--one", name, str(share), str(folder / "corpus")],
+            [sys.executable, __file__, "--one", name, limit, str(folder / "corpus")],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             print(f"{name}: an input is neither read nor refused; it lies in {folder}")
             print(done.stdout[-3000:] + done.stderr[-1000:])
             return 1
-        print(f"{name}: nothing in {share} s, {len(list((folder / 'corpus').iterdir()))} inputs kept")
+        spent, kept = f"{amount} runs" if counted else f"{share} s", len(list((folder / "corpus").iterdir()))
+        print(f"{name}: nothing in {spent}, {kept} inputs kept")
     return 0
 
 

@@ -173,6 +173,7 @@ def _read_pcd(path: Path) -> Cloud:
 
 def _read_las(path: Path) -> Cloud:
     laspy = _library("laspy", path)
+    _require_records(path)
     try:
         with laspy.open(path) as reader:
             _require_bytes(path, reader.header.point_count)
@@ -191,6 +192,18 @@ def _read_las(path: Path) -> Cloud:
         {"intensity": np.asarray(found.intensity)} if "intensity" in names else {},
         path,
     )
+
+
+def _require_records(path: Path) -> None:
+    """Raises: DamagedFile, if a LAS header states more records than its file could hold; laspy would look for each."""
+    with path.open("rb") as stream:
+        head = stream.read(375)
+    if len(head) < 227 or not head.startswith(b"LASF"):
+        raise DamagedFile(f"{path} does not begin as a LAS file does; copy it again")
+    short, size = int.from_bytes(head[100:104], "little"), path.stat().st_size
+    extended = int.from_bytes(head[243:247], "little") if head[25] >= 4 else 0
+    if 54 * short + 60 * extended > size:  # bytes of their headers alone
+        raise DamagedFile(f"{path} states {short + extended} records in {size} bytes; copy it again")
 
 
 def _require_bytes(path: Path, count: int) -> None:

@@ -1,5 +1,7 @@
 """A DICOM series as a volume: (column, row, slice), slices in the order of space, each rescaled as it says."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from dimlift.data.dicom.objects import read_slice
 from dimlift.data.dicom.series import read_series
 from dimlift.data.findings import Finding
 from dimlift.data.volume import Grid, Volume
+from dimlift.errors import DamagedFile, DimliftError
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -20,18 +23,32 @@ def read_volume(path: str | Path) -> Volume:
     Raises:
         DamagedFile, DataError: as `read_series`, and for pixels that are not whole.
     """
-    series = read_series(_folder(path))
-    array = np.empty(series.shape, dtype=np.float32)
-    for index, (file, header) in enumerate(zip(series.files, series.slices, strict=True)):
-        array[:, :, index] = read_slice(file).T * np.float64(_of(header, "RescaleSlope", 1.0))
-        array[:, :, index] += np.float32(_of(header, "RescaleIntercept", 0.0))
+    with _understood(Path(path)):
+        series = read_series(_folder(path))
+        array = np.empty(series.shape, dtype=np.float32)
+        for index, (file, header) in enumerate(zip(series.files, series.slices, strict=True)):
+            array[:, :, index] = read_slice(file).T * np.float64(_of(header, "RescaleSlope", 1.0))
+            array[:, :, index] += np.float32(_of(header, "RescaleIntercept", 0.0))
     return Volume(array, series.affine, Path(path), series)
 
 
 def read_grid(path: str | Path) -> Grid:
     """Shape and affine of a series, from its headers alone."""
-    series = read_series(_folder(path))
+    with _understood(Path(path)):
+        series = read_series(_folder(path))
     return Grid(series.shape, series.affine, path=Path(path))
+
+
+@contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    """pydicom understands a value when it is asked for, and breaks in any way there is at one that is damaged."""
+    try:
+        yield
+    except DimliftError:
+        raise
+    except Exception as fault:
+        found = f"holds a value that cannot be understood ({type(fault).__name__}: {fault})"
+        raise Finding(str(path), "error", found, "export it again from the archive").as_error(DamagedFile) from fault
 
 
 def _folder(path: str | Path) -> Path:
