@@ -1,4 +1,4 @@
-"""The two blocks of the light decoder: convolution with norm and GELU, and resizing to a given grid."""
+"""What decoders are made of: convolution with norm and GELU, and resizing to a given grid."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -42,12 +42,8 @@ class ConvNormGelu(nn.Sequential):
         )
 
 
-def resize(
-    volume: Float[Tensor, "batch channels _ _ _"], grid: Grid, mode: str
-) -> Float[Tensor, "batch channels _ _ _"]:
+def resize(volume: Float[Tensor, "batch channels _ _ _"], grid: Grid) -> Float[Tensor, "batch channels _ _ _"]:
     """`volume` on another grid over the same extent, pixel centres at +0.5 (nothing is done if it is there already)."""
     if tuple(volume.shape[2:]) == grid:
         return volume
-    if mode == "nearest":
-        return F.interpolate(volume, grid, mode="nearest-exact")
     return F.interpolate(volume, grid, mode="trilinear", align_corners=False)

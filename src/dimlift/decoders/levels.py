@@ -24,12 +24,6 @@ def checked_levels(channels: Sequence[int], strides: Sequence[Grid]) -> list[Lev
     return [(count, tuple(stride)) for count, stride in zip(channels, strides, strict=True)]
 
 
-def check_number(maps: Sequence[object], wanted: int) -> None:
-    """Raises: ShapeError, if there are not as many maps as a decoder was built for."""
-    if len(maps) != wanted:
-        raise ShapeError(f"decoder was built for {wanted} maps, got {len(maps)}")
-
-
 def level_width(width: int, stride: Grid) -> int:
     """A quarter of the width at full resolution, half of it at stride 2, all of it from stride 4."""
     step = max(stride)

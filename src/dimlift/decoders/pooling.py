@@ -49,5 +49,5 @@ class PyramidPooling(nn.Module):
         for parts, branch in zip(self.bins, self.branches, strict=True):
             depth = grid[0] if self.per_slice else min(parts, grid[0])
             pooled = F.adaptive_avg_pool3d(volume, (depth, min(parts, grid[1]), min(parts, grid[2])))
-            found.append(resize(branch(pooled), grid, "trilinear"))
+            found.append(resize(branch(pooled), grid))
         return self.merge(torch.cat(found, dim=1))

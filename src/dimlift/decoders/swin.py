@@ -5,7 +5,6 @@
 
 import itertools
 import math
-from collections.abc import Sequence
 
 import torch
 from einops import rearrange
@@ -14,7 +13,8 @@ from monai.networks.nets.swin_unetr import BasicLayer
 from torch import Tensor, nn
 
 from dimlift.decoders.blocks import Grid, resize
-from dimlift.decoders.levels import check_number, checked_levels, ratio
+from dimlift.decoders.decoder import Decoder, Maps
+from dimlift.decoders.levels import ratio
 from dimlift.decoders.norm import ChannelNorm
 
 WINDOW = 7
@@ -22,36 +22,22 @@ HEAD = 32
 """Channels of an attention head, at least where the width is a multiple of it."""
 
 
-class SwinDecoder(nn.Module):
+class SwinDecoder(Decoder):
     """Maps of several strides -> one map at the resolution of the volume.
 
     From coarse to fine: a linear layer splits each position into those of the next finer grid, the encoder's map is
     put beside, a linear layer halves the channels, two Swin blocks follow. The finest grid is split once more, into the
     voxels.
 
-    Args:
-        channels: channels of each map, finest first.
-        strides: (z, y, x) voxels per feature voxel of each map, finest first.
-        out_channels: channels of the answer (classes, for logits).
+    Args, beside those of every `Decoder`:
         width: channels of the finest level, doubled from each level to the next (the paper has 96).
         depth_kernel: 1 keeps windows of attention within a slice; otherwise they are so many slices deep.
-
-    Raises:
-        ShapeError: if channels and strides do not fit together, or the strides fall.
     """
 
-    def __init__(
-        self,
-        channels: Sequence[int],
-        strides: Sequence[Grid],
-        out_channels: int,
-        *,
-        width: int = 96,
-        depth_kernel: int = 3,
-    ) -> None:
-        super().__init__()
-        self.out_channels, self.depth_kernel = out_channels, depth_kernel
-        levels = checked_levels(channels, strides)
+    default_width = 96
+
+    def _build(self, width: int) -> None:
+        levels = self.levels
         widths = [width * 2**index for index in range(len(levels))]
         self.first = nn.Conv3d(levels[-1][0], widths[-1], 1)
         self.expand = nn.ModuleList(
@@ -62,27 +48,19 @@ class SwinDecoder(nn.Module):
             nn.Conv3d(wide + count, wide, 1) for wide, (count, _) in zip(widths[:-1], levels[:-1], strict=True)
         )
         self.blocks = nn.ModuleList(
-            BasicLayer(wide, 2, _heads(wide), (depth_kernel, WINDOW, WINDOW), [0.0, 0.0], qkv_bias=True)
+            BasicLayer(wide, 2, _heads(wide), (self.depth_kernel, WINDOW, WINDOW), [0.0, 0.0], qkv_bias=True)
             for wide in widths[:-1]
         )
         self.last = PatchExpand(width, width, levels[0][1])
-        self.head = nn.Conv3d(width, out_channels, 1, bias=False)
+        self.head = nn.Conv3d(width, self.out_channels, 1, bias=False)
 
-    def forward(
-        self, maps: Sequence[Float[Tensor, "batch _ _ _ _"]], image: Float[Tensor, "batch _ depth height width"]
-    ) -> Float[Tensor, "batch out_channels depth height width"]:
-        """Decode `maps`, finest first, to the grid of `image`.
-
-        Raises:
-            ShapeError: if there are not as many maps as the decoder was built for.
-        """
-        check_number(maps, len(self.expand) + 1)
+    def _decode(self, maps: Maps, image: Tensor) -> Tensor:
         state = self.first(maps[-1])
         for index in range(len(maps) - 2, -1, -1):
             own = maps[index]
-            state = resize(self.expand[index](state), tuple(own.shape[2:]), "trilinear")
+            state = resize(self.expand[index](state), tuple(own.shape[2:]))
             state = self.blocks[index](self.merge[index](torch.cat([state, own], dim=1)))
-        return resize(self.head(self.last(state)), tuple(image.shape[2:]), "trilinear")
+        return self.head(self.last(state))
 
 
 class PatchExpand(nn.Module):

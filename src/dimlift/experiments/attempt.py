@@ -17,7 +17,8 @@ from pathlib import Path
 from dimlift.data.cases import Dataset
 from dimlift.errors import DimliftError, RunError, Stopped
 from dimlift.experiments.arms.external import ExternalArm
-from dimlift.experiments.cells import Places, finished_record, run_cell, versions
+from dimlift.experiments.cell_record import cell_record
+from dimlift.experiments.cells import Places, finished_record, run_cell
 from dimlift.experiments.config import TrainConfig
 from dimlift.experiments.external import run_external
 from dimlift.experiments.progress import Event, Progress, silent
@@ -59,19 +60,7 @@ def places_of(cell: str, out: Path) -> Places:
 
 def failed(config: TrainConfig, cell: str, reason: str, out: Path) -> Record:
     """Write the record of a cell that did not come to its end."""
-    record = Record(
-        cell=cell,
-        arm=config.name,
-        fraction=float(config.fraction),
-        fold=-1 if config.fold is None else config.fold,
-        seed=config.seed,
-        steps=0,
-        seconds=0.0,
-        peak_bytes=0,
-        versions=versions(),
-        status="failed",
-        extra={"reason": reason},
-    )
+    record = cell_record(config, cell, "failed", extra={"reason": reason})
     record.save(places_of(cell, out).records)
     return record
 

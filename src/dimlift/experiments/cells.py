@@ -1,12 +1,9 @@
 """One cell of a study, from a configuration to its record: read, train, save, predict, score."""
 
-import contextlib
-import platform
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from dimlift.data.sample import Sample
 from dimlift.data.splits import require_classes
 from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.cell_record import cell_record
 from dimlift.experiments.config import TrainConfig
 from dimlift.experiments.cost import Cost
 from dimlift.experiments.loop import Fit, fit
@@ -101,17 +99,13 @@ def run_cell(
         began = time.perf_counter()
         scores = score_cases(trained, material.test, places.predictions, config.name, progress, together)
         said = asked(trained.method)
-        record = Record(
-            cell=cell,
-            arm=config.name,
-            fraction=float(config.fraction),
-            fold=-1 if config.fold is None else config.fold,
-            seed=config.seed,
+        record = cell_record(
+            config,
+            cell,
+            "finished",
             steps=result.steps,
             seconds=result.seconds,
             peak_bytes=memory.bytes(),
-            versions=versions(),
-            status="finished",
             history=result.history,
             scores=scores,
             extra={
@@ -285,16 +279,6 @@ def auto_patch(shapes: Sequence[Sequence[int]], whole: bool = False) -> tuple[in
         sizes[sizes.index(max(sizes))] -= PATCH_MULTIPLE
     depth, height, width = sizes
     return depth, height, width
-
-
-def versions() -> dict[str, str]:
-    """What the numbers were computed with."""
-    packages = ("dimlift", "torch", "monai", "timm", "lightning", "numpy")
-    found = {"python": platform.python_version()}
-    for name in packages:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def asked(method: Any) -> dict[str, Any]:

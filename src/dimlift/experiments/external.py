@@ -18,7 +18,8 @@ from dimlift.data.volume import voxel_sizes
 from dimlift.data.voxels import read_integers, require_listed
 from dimlift.errors import DataError
 from dimlift.experiments.arms.external import ExternalArm
-from dimlift.experiments.cells import Places, summary, versions
+from dimlift.experiments.cell_record import cell_record
+from dimlift.experiments.cells import Places, summary
 from dimlift.experiments.config import TrainConfig
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.split import read_splits, split_cases
@@ -55,17 +56,10 @@ def run_external(
     for number, case in enumerate(test):
         scores += _scored(case, files[case.name], dataset, config, places)
         progress(Event("predict", config.name, (number + 1) / len(test)))
-    record = Record(
-        cell=cell,
-        arm=config.name,
-        fraction=float(config.fraction),
-        fold=-1 if config.fold is None else config.fold,
-        seed=config.seed,
-        steps=0,
-        seconds=0.0,
-        peak_bytes=0,
-        versions=versions(),
-        status="finished",
+    record = cell_record(
+        config,
+        cell,
+        "finished",
         scores=scores,
         extra={
             "external": str(folder),

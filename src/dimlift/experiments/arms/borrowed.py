@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from dimlift.experiments.arms.arm import Arm, Task
+from dimlift.experiments.arms.borrowing import Borrowing
 from dimlift.experiments.arms.unet import require_segmentation
 from dimlift.experiments.progress import Event, Progress, silent
-from dimlift.experiments.sections import PositiveFloat
 from dimlift.records.record import write_json
 
 if TYPE_CHECKING:
@@ -28,32 +28,10 @@ TIMES = "seconds.json"
 """In the cache: how long each volume took, so that a hit costs an arm as much of its budget as a miss."""
 
 
-class BorrowedArm(Arm):
+class BorrowedArm(Borrowing, Arm):
     """3D U-Net with the features of a frozen 2D network as extra channels."""
 
     method: Literal["borrowed"] = Field(default="borrowed", description="3D U-Net with borrowed 2D features.")
-    network: str = Field(
-        default="packaged:efficientnet_lite0",
-        description="2D network, `SOURCE:NAME`; `random` or `random:SOURCE:NAME` for one with random weights, "
-        "`filters` for a bank of Gaussian derivatives.",
-    )
-    weights: str | None = Field(default=None, description="File with weights of the 2D network, instead of its own.")
-    stages: tuple[int, ...] | None = Field(
-        default=(0, 1, 2, 3), description="Maps of the network that are used, 0 is the finest; null takes all."
-    )
-    maps: tuple[int, ...] | None = Field(
-        default=None,
-        description="Blocks or stages of the network that hand out maps, of which `stages` counts; the source's own "
-        "choice if not set. For a vision transformer of 12 blocks: `[2, 5, 8, 11]`.",
-    )
-    planes: tuple[Literal["depth", "height", "width"], ...] = Field(
-        default=("depth", "height", "width"), description="Axes across which slices are cut."
-    )
-    enlarge: PositiveFloat = Field(default=3.0, description="Slices are made isotropic and enlarged by this factor.")
-    cache_channels: int = Field(default=64, ge=1, description="Channels of each map that are kept in the cache.")
-    shown: tuple[int, ...] | None = Field(
-        default=None, description="Channels of the volume the 2D network is shown, one or three; null shows all."
-    )
     looks: int = Field(
         default=1,
         ge=1,
@@ -76,24 +54,11 @@ class BorrowedArm(Arm):
 
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
         """A U-Net and the frozen network it borrows from; a random one is drawn by the seed of the run."""
-        from dimlift.methods.borrowed.extraction import Extractor
         from dimlift.methods.borrowed.method import BorrowedUnet
-        from dimlift.methods.borrowed.settings import BorrowSettings
 
         require_segmentation(self.method, task)
-        settings = BorrowSettings(
-            network=self.network,
-            stages=None if self.network == "filters" else self.stages,
-            planes=self.planes,
-            enlarge=self.enlarge,
-            cache_channels=self.cache_channels,
-            channels=self.shown,
-            seed=task.seed if self.network.startswith("random") else 0,
-            weights=self.weights,
-            maps=self.maps,
-        )
         return BorrowedUnet(
-            Extractor(settings),
+            self.extractor(task.seed),
             task.in_channels,
             task.classes,
             components=self.components,

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm, PlanSection, Task, volume_method
-from dimlift.experiments.arms.decoders import DecoderName, build_decoder
+from dimlift.experiments.arms.decoders import DecoderName, decoder_called
 from dimlift.experiments.sections import PositiveFloat, Share
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ class WithDecoder(FromTwoDimensions):
         )
 
     def _decoder(self, encoder: Any, task: Task, depth_kernel: int) -> "nn.Module":
-        return build_decoder(
-            self.decoder,
+        return decoder_called(self.decoder)(
             encoder.channels,
             encoder.strides,
             task.classes,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dimlift.experiments.arms.arm import Task
-from dimlift.experiments.arms.decoders import DecoderName, build_decoder
+from dimlift.experiments.arms.decoders import DecoderName, decoder_called
 from dimlift.experiments.arms.lifted import WithDecoder
 from dimlift.experiments.arms.unet import require_segmentation
 
@@ -88,8 +88,7 @@ class TransSegArm(WithDecoder):
             certify=fresh,
             **self._opening(fresh),
         )
-        decoder = build_decoder(
-            self.decoder,
+        decoder = decoder_called(self.decoder)(
             encoder.channels,
             [(1, *stride[1:]) for stride in encoder.strides],  # what it decodes has a single slice
             task.classes * (self.window if self.predict == "all" else 1),

@@ -21,7 +21,8 @@ from dimlift.data.rgbd_layouts import FrameFiles, find_frames
 from dimlift.data.sample import Sample
 from dimlift.errors import DataError
 from dimlift.experiments.arms.arm import Task
-from dimlift.experiments.cells import asked, auto_patch, computing_threads, versions
+from dimlift.experiments.cell_record import versions
+from dimlift.experiments.cells import asked, auto_patch, computing_threads
 from dimlift.experiments.folder import claimed
 from dimlift.experiments.loop import fit
 from dimlift.experiments.memory import PeakMemory

@@ -9,9 +9,9 @@ from pydantic import Field
 from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.borrowed import features_of
+from dimlift.experiments.arms.borrowing import Borrowing
 from dimlift.experiments.pretraining.pretraining import Pool, Pretraining
 from dimlift.experiments.progress import Progress, silent
-from dimlift.experiments.sections import PositiveFloat
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,22 +19,12 @@ if TYPE_CHECKING:
     from dimlift.batches import Batch
 
 
-class SliceDistillationPretraining(Pretraining):
+class SliceDistillationPretraining(Borrowing, Pretraining):
     """The student answers with the principal components of a 2D network's features, voxel by voxel."""
 
     method: Literal["slice_distillation"] = Field(
         default="slice_distillation", description="Foresee the slice features of a frozen 2D network."
     )
-    network: str = Field(default="packaged:efficientnet_lite0", description="The 2D network, `SOURCE:NAME`.")
-    weights: str | None = Field(default=None, description="File with weights of the 2D network, instead of its own.")
-    stages: tuple[int, ...] | None = Field(
-        default=(0, 1, 2, 3), description="Maps of the network that are foreseen, 0 is the finest; null takes all."
-    )
-    planes: tuple[Literal["depth", "height", "width"], ...] = Field(
-        default=("depth", "height", "width"), description="Axes across which slices are cut."
-    )
-    enlarge: PositiveFloat = Field(default=3.0, description="Slices are made isotropic and enlarged by this factor.")
-    cache_channels: int = Field(default=64, ge=1, description="Channels of each map that are kept in the cache.")
     components: int = Field(default=48, ge=1, description="Components that are foreseen, all maps together.")
     cosine: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0, description="Share of the loss that compares directions (1 - cosine) instead of values."
@@ -46,22 +36,11 @@ class SliceDistillationPretraining(Pretraining):
 
     def build(self, student: "nn.Module | None", pool: Pool) -> "nn.Module":
         """The student, the frozen network, and the projection that is fitted on the pool."""
-        from dimlift.methods.borrowed.extraction import Extractor
-        from dimlift.methods.borrowed.settings import BorrowSettings
         from dimlift.methods.slice_distillation import SliceDistillation
 
         if student is None:
             raise ConfigError("'student' is missing: slice_distillation teaches the network of an arm; name one")
-
-        settings = BorrowSettings(
-            network=self.network,
-            stages=self.stages,
-            planes=self.planes,
-            enlarge=self.enlarge,
-            cache_channels=self.cache_channels,
-            weights=self.weights,
-        )
-        return SliceDistillation(student, Extractor(settings), self.components, cosine=self.cosine)
+        return SliceDistillation(student, self.extractor(pool.seed), self.components, cosine=self.cosine)
 
     def batches(self, method: Any, pool: Pool, progress: Progress = silent) -> "tuple[float, Callable[[int], Batch]]":
         """Features of every volume, from the cache where they are; then patches of both."""
