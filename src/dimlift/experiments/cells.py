@@ -1,5 +1,6 @@
 """One cell of a study, from a configuration to its record: read, train, save, predict, score."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
