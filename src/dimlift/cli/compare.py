@@ -6,33 +6,25 @@ from typing import Annotated
 import typer
 
 from dimlift.cli.console import FAULT
+from dimlift.cli.options import Deterministic, Log, Overrides, Resume, all_overrides
 from dimlift.cli.results import show_results
 
 
 def compare(
     study: Annotated[Path, typer.Argument(help="A study (.yaml): data, budget, arms, folds, seeds.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file.")
-    ] = None,
+    overrides: Overrides = None,
     to: Annotated[
         Path, typer.Option("--out", help="Folder of the study; started again, it runs what is missing.")
     ] = Path("study"),
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Deterministic kernels only, or an error: training.deterministic.")
-    ] = False,
+    deterministic: Deterministic = False,
     on: Annotated[
         str, typer.Option("--on", help="Where cells run: local, ray, ray://HOST:10001 or slurm (docs/scale.md).")
     ] = "local",
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Cells at once, in processes here or in a job array; 1 if not given.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Only go on with what is in the folder; refuse to begin anew.")
-    ] = False,
-    log: Annotated[
-        list[str] | None,
-        typer.Option("--log", help="Learning curves into OUT/curves: csv, tensorboard, wandb or mlflow; repeatable."),
-    ] = None,
+    resume: Resume = False,
+    log: Log = None,
 ) -> None:
     """Train every arm on every fold with every seed, then write the page. Stop and start it as you like.
 
@@ -54,7 +46,7 @@ def compare(
     from dimlift.report.page import write_page
     from dimlift.report.summary import summarise
 
-    overrides = [*(overrides or []), *(["training.deterministic=true"] if deterministic else [])]
+    overrides = all_overrides(overrides, deterministic)
     runs = machines(on, jobs)
     if resume:
         require_begun(to)

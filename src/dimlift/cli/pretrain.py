@@ -6,14 +6,13 @@ from typing import Annotated
 import typer
 
 from dimlift.cli.console import out
+from dimlift.cli.options import Overrides
 
 
 def pretrain(
     method: Annotated[str, typer.Argument(help="How: `slice_distillation`, ... (docs/methods.md).")],
     source: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration (.yaml): student, data, budget.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file.")
-    ] = None,
+    overrides: Overrides = None,
     to: Annotated[Path, typer.Option("--out", help="Folder of the run; an interrupted run goes on.")] = Path(
         "pretrained"
     ),

@@ -6,13 +6,12 @@ from typing import Annotated
 import typer
 
 from dimlift.cli.console import out
+from dimlift.cli.options import Overrides
 
 
 def stages(
     source: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration (.yaml): student, data, stages.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file.")
-    ] = None,
+    overrides: Overrides = None,
     to: Annotated[Path, typer.Option("--out", help="Folder of the run; an interrupted run goes on.")] = Path("staged"),
 ) -> None:
     """Lift, learn lesions, then rounds of pseudo-labels, with classes beside them if there are any.

@@ -6,24 +6,18 @@ from typing import Annotated
 import typer
 
 from dimlift.cli.console import out
+from dimlift.cli.options import Deterministic, Log, Overrides, Resume, all_overrides
 
 
 def train(
     source: Annotated[
         Path, typer.Argument(help="A configuration (.yaml), or a data set to train on with the defaults.")
     ],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Win over the file.")] = None,
+    overrides: Overrides = None,
     to: Annotated[Path, typer.Option("--out", help="Folder of the run; an interrupted run goes on.")] = Path("run"),
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Deterministic kernels only, or an error: training.deterministic.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Only go on with what is in the folder; refuse to begin anew.")
-    ] = False,
-    log: Annotated[
-        list[str] | None,
-        typer.Option("--log", help="Learning curves into OUT/curves: csv, tensorboard, wandb or mlflow; repeatable."),
-    ] = None,
+    deterministic: Deterministic = False,
+    resume: Resume = False,
+    log: Log = None,
 ) -> None:
     """Train one network and score it on cases it has not seen.
 
@@ -47,7 +41,7 @@ def train(
     from dimlift.experiments.team import team
     from dimlift.experiments.train import train as run_training
 
-    overrides = [*(overrides or []), *(["training.deterministic=true"] if deterministic else [])]
+    overrides = all_overrides(overrides, deterministic)
     if resume:
         require_begun(to)
     config = train_config(source, overrides)

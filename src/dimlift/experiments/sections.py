@@ -1,6 +1,6 @@
 """The sections of a configuration that are the same for every method: one class a section, one description a key."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,24 @@ class Section(BaseModel):
     """A section of a configuration: unknown keys are errors, values never change once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Published(Section):
+    """A method with a preset: the keys somebody published, wherever a configuration does not say otherwise."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {}
+    """The keys of each preset."""
+
+    preset: Literal["none", "paper"] = Field(
+        default="none", description="`paper` sets what the authors published, wherever a key is not given."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_fills_in(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {**cls.published.get(str(values.get("preset")), {}), **values}
 
 
 class DatasetSection(Section):

@@ -1,12 +1,13 @@
 """3D-ConvNeXt: a 2D ConvNeXt whose every kernel is a cube, with a multi-scale head for voxels or one for volumes."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.decoders import DecoderName
 from dimlift.experiments.arms.lifted import WithDecoder
+from dimlift.experiments.sections import Published
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,14 +33,13 @@ INFLATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 """Profile and axes of each inflation of the paper."""
 
 
-class ConvNeXt3DArm(WithDecoder):
+class ConvNeXt3DArm(Published, WithDecoder):
     """3D-ConvNeXt: every kernel a cube, depth reduced as height and width are."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
 
     method: Literal["convnext3d"] = Field(
         default="convnext3d", description="2D ConvNeXt with cubic kernels, depth reduced as height and width are."
-    )
-    preset: Literal["none", "paper"] = Field(
-        default="none", description="`paper` sets what the authors published, wherever a key is not given."
     )
     network: str = Field(default="timm:convnext_tiny", description="2D network, a ConvNeXt in the paper: `timm:NAME`.")
     inflation: Literal["full", "1g", "1g_as_published", "2g", "3g"] = Field(
@@ -52,11 +52,6 @@ class ConvNeXt3DArm(WithDecoder):
         description="What turns maps into an answer for each voxel: `upernext` (the paper's), or any of the others.",
     )
     width: int = Field(default=16, ge=1, description="Channels of the decoder; of each map in `upernext`.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preset_fills_in(cls, values: Any) -> Any:
-        return {**PAPER, **values} if isinstance(values, dict) and values.get("preset") == "paper" else values
 
     def depth_plan(self) -> "DepthPlan":
         """Cubes everywhere; stem and downsampling stride in depth too."""

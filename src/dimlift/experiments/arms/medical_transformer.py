@@ -1,12 +1,13 @@
 """Medical Transformer: a 2D network on the slices of three planes, a transformer on their sequences."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Task, volume_method
 from dimlift.experiments.arms.lifted import WithDecoder
+from dimlift.experiments.sections import Published
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,8 +16,10 @@ PAPER: dict[str, Any] = {"network": "timm:resnet18", "layer_width": 512, "planes
 """What we know of the published network, from memory; its depth is not among it."""
 
 
-class MedicalTransformerArm(WithDecoder):
+class MedicalTransformerArm(Published, WithDecoder):
     """Medical Transformer: three planes of slices, each a sequence that a transformer reads."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
 
     method: Literal["medical_transformer"] = Field(
         default="medical_transformer", description="2D network on slices of three planes, a transformer on sequences."
@@ -30,11 +33,6 @@ class MedicalTransformerArm(WithDecoder):
     layer_width: int = Field(default=256, ge=1, description="Width of a slice's vector in the transformer.")
     layers: int = Field(default=4, ge=1, description="Layers of the transformer.")
     heads: int = Field(default=8, ge=1, description="Heads of its attention; a divisor of `layer_width`.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preset_fills_in(cls, values: Any) -> Any:
-        return {**PAPER, **values} if isinstance(values, dict) and values.get("preset") == "paper" else values
 
     @model_validator(mode="after")
     def _fits(self) -> "MedicalTransformerArm":

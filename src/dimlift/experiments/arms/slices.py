@@ -1,11 +1,12 @@
 """A 2D network and a 2D decoder on every slice, and the published systems that are just that."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.lifted import WithSequences
+from dimlift.experiments.sections import Published
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,8 +29,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Encoder and decoder of each system; how the authors train is in docs/methods.md."""
 
 
-class SlicesArm(WithSequences):
+class SlicesArm(Published, WithSequences):
     """The 2D network slice by slice: no slice sees another."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = PRESETS
 
     method: Literal["slices"] = Field(default="slices", description="2D network slice by slice, with a 2D decoder.")
     preset: Literal["none", "transunet", "swin_unet"] = Field(
@@ -37,11 +40,6 @@ class SlicesArm(WithSequences):
         description="A published system, wherever a key is not given: `transunet` (ResNet-50 and ViT-B/16, cascaded "
         "upsampler) or `swin_unet` (Swin-T, Swin decoder).",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preset_fills_in(cls, values: Any) -> Any:
-        return {**PRESETS.get(str(values.get("preset")), {}), **values} if isinstance(values, dict) else values
 
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
         """A lifted network in which no layer talks."""

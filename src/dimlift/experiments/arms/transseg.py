@@ -1,13 +1,14 @@
 """TransSeg: windows of slices through the first layer of a 2D network, the centre slice predicted."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.decoders import DecoderName, decoder_called
 from dimlift.experiments.arms.lifted import WithDecoder
 from dimlift.experiments.arms.unet import require_segmentation
+from dimlift.experiments.sections import Published
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,14 +28,13 @@ PAPER: dict[str, Any] = {
 """The published network and settings; what belongs to the training loop is in examples/transseg.yaml."""
 
 
-class TransSegArm(WithDecoder):
+class TransSegArm(Published, WithDecoder):
     """TransSeg: the first layer takes a window of slices, the centre slice is predicted."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
 
     method: Literal["transseg"] = Field(
         default="transseg", description="2D network that takes a window of slices in its first layer."
-    )
-    preset: Literal["none", "paper"] = Field(
-        default="none", description="`paper` sets what the authors published, wherever a key is not given."
     )
     window: int = Field(default=5, ge=1, description="Slices of a window, an odd number.")
     profile: Literal["average", "centre", "gaussian"] = Field(
@@ -55,11 +55,6 @@ class TransSegArm(WithDecoder):
     loss: Literal["dice_ce", "dice_focal"] = Field(
         default="dice_ce", description="Dice plus cross-entropy, or plus the focal loss (gamma 2) of the paper."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preset_fills_in(cls, values: Any) -> Any:
-        return {**PAPER, **values} if isinstance(values, dict) and values.get("preset") == "paper" else values
 
     @field_validator("window")
     @classmethod

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dimlift.errors import ConfigError, WeightsError
 from dimlift.experiments.arms.arm import Task, volume_method
 from dimlift.experiments.arms.lifted import FromTwoDimensions
-from dimlift.experiments.sections import PositiveFloat, Section
+from dimlift.experiments.sections import PositiveFloat, Published, Section
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,14 +37,13 @@ class TubeSection(Section):
     )
 
 
-class TubeViTArm(FromTwoDimensions):
+class TubeViTArm(Published, FromTwoDimensions):
     """TubeViT: a 2D vision transformer on sparse tubes, one answer for a volume or a video."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
 
     method: Literal["tubevit"] = Field(
         default="tubevit", description="2D vision transformer on sparse tubes of volumes or videos."
-    )
-    preset: Literal["none", "paper"] = Field(
-        default="none", description="`paper` sets what the authors published, wherever a key is not given."
     )
     network: str = Field(
         default="timm:deit_small_patch16_224", description="2D vision transformer with learnt positions, `timm:NAME`."
@@ -84,11 +83,6 @@ class TubeViTArm(FromTwoDimensions):
         description="Blocks, from the first, that stay as they are, and the tubes with them; behind them the tokens "
         "come in again through a gate that starts closed. 0 for none.",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preset_fills_in(cls, values: Any) -> Any:
-        return {**PAPER, **values} if isinstance(values, dict) and values.get("preset") == "paper" else values
 
     @model_validator(mode="after")
     def _pictures_have_classes(self) -> Self:

@@ -1,5 +1,6 @@
 """3D U-Nets from scratch, plain ones and with transformers: what a user would otherwise pick."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -11,7 +12,22 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class UNetArm(Arm):
+class FromScratch(Arm):
+    """A segmentation network with fresh weights."""
+
+    @abstractmethod
+    def network(self, task: Task) -> "nn.Module":
+        """The network; (B, C, D, H, W) -> logits of every voxel."""
+
+    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+        """The network, and what it is trained with."""
+        from dimlift.methods.supervised import Supervised
+
+        require_segmentation(self.method, task)
+        return Supervised(self.network(task))
+
+
+class UNetArm(FromScratch):
     """Plain 3D U-Net from scratch: MONAI's."""
 
     method: Literal["unet"] = Field(default="unet", description="Plain 3D U-Net from scratch.")
@@ -23,23 +39,20 @@ class UNetArm(Arm):
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of channels dropped inside the blocks.")
 
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+    def network(self, task: Task) -> "nn.Module":
         """A U-Net with fresh weights."""
-        from dimlift.methods.supervised import Supervised
         from dimlift.models.unet import plain_unet
 
-        require_segmentation(self.method, task)
-        network = plain_unet(
+        return plain_unet(
             task.in_channels,
             task.classes,
             widths=self.widths,
             residual_units=self.residual_units,
             dropout=self.dropout,
         )
-        return Supervised(network)
 
 
-class NNUNetArm(Arm):
+class NNUNetArm(FromScratch):
     """nnU-Net's own network, its depth and kernels chosen from patch and spacing, from scratch."""
 
     method: Literal["nnunet"] = Field(default="nnunet", description="nnU-Net's own network from scratch.")
@@ -49,23 +62,20 @@ class NNUNetArm(Arm):
         description="Channels of the levels, finest first; as many as fit are used.",
     )
 
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+    def network(self, task: Task) -> "nn.Module":
         """A U-Net with fresh weights."""
-        from dimlift.methods.supervised import Supervised
         from dimlift.models.unet import nnunet_unet
 
-        require_segmentation(self.method, task)
-        network = nnunet_unet(
+        return nnunet_unet(
             task.in_channels,
             task.classes,
             patch_size=task.patch_size,
             spacing=task.spacing or (1.0, 1.0, 1.0),
             widths=self.widths,
         )
-        return Supervised(network)
 
 
-class SwinUNETRArm(Arm):
+class SwinUNETRArm(FromScratch):
     """Swin UNETR from scratch: MONAI's."""
 
     method: Literal["swin_unetr"] = Field(default="swin_unetr", description="Swin UNETR from scratch.")
@@ -76,19 +86,16 @@ class SwinUNETRArm(Arm):
         description="Channels of the finest level, a multiple of 12; the paper has 48.",
     )
 
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+    def network(self, task: Task) -> "nn.Module":
         """A transformer U-Net with fresh weights."""
-        from dimlift.methods.supervised import Supervised
         from dimlift.models.unet_transformers import swin_unetr
 
-        require_segmentation(self.method, task)
-        network = swin_unetr(
+        return swin_unetr(
             task.in_channels, task.classes, width=self.width, gradient_checkpointing=task.gradient_checkpointing
         )
-        return Supervised(network)
 
 
-class UNETRArm(Arm):
+class UNETRArm(FromScratch):
     """UNETR from scratch: MONAI's."""
 
     method: Literal["unetr"] = Field(default="unetr", description="UNETR from scratch.")
@@ -104,13 +111,11 @@ class UNETRArm(Arm):
             raise ValueError(f"{self.heads} heads cannot share {self.hidden} channels; use a multiple for 'hidden'")
         return self
 
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+    def network(self, task: Task) -> "nn.Module":
         """A transformer U-Net with fresh weights, for volumes as large as a training patch."""
-        from dimlift.methods.supervised import Supervised
         from dimlift.models.unet_transformers import unetr
 
-        require_segmentation(self.method, task)
-        network = unetr(
+        return unetr(
             task.in_channels,
             task.classes,
             patch_size=task.patch_size,
@@ -118,7 +123,6 @@ class UNETRArm(Arm):
             hidden=self.hidden,
             heads=self.heads,
         )
-        return Supervised(network)
 
 
 def require_segmentation(method: str, task: Task) -> None:

@@ -75,20 +75,11 @@ class DistInitPretraining(Pretraining):
 
     def batches(self, method: Any, pool: Pool, progress: Progress = silent) -> "tuple[float, Callable[[int], Batch]]":
         """Patches, and one slice of each."""
-        from dimlift.data.augmentation import Augmentation
-        from dimlift.data.patches import PatchSampler
         from dimlift.methods.distinit import with_drawn_slices
 
-        training = pool.training
-        sampler = PatchSampler(
-            pool.samples,
-            pool.task.patch_size,
-            seed=pool.seed,
-            augment=Augmentation(mirror_axes=training.mirror_axes) if training.augment else False,
-            labelled=False,
-        )
+        sampler, size = pool.patches(), pool.training.batch_size
 
         def draw(step: int) -> "Batch":
-            return with_drawn_slices(sampler.batch(step, training.batch_size), self.picture_size, pool.seed, step)
+            return with_drawn_slices(sampler.batch(step, size), self.picture_size, pool.seed, step)
 
         return 0.0, draw

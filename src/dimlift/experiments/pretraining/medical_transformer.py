@@ -1,12 +1,13 @@
 """Medical Transformer's pretraining: foresee hidden slices of volumes without labels."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from dimlift.experiments.pretraining.pretraining import Pool, Pretraining
 from dimlift.experiments.progress import Progress, silent
+from dimlift.experiments.sections import Published
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,8 +18,10 @@ PAPER: dict[str, Any] = {"ratio": 0.15, "target": "own"}
 """As in BERT, from memory: neither number is known to us from the paper."""
 
 
-class MedicalTransformerPretraining(Pretraining):
+class MedicalTransformerPretraining(Published, Pretraining):
     """Hide slices of each plane, and foresee the 2D network's vectors of them from the others."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
 
     method: Literal["medical_transformer"] = Field(
         default="medical_transformer", description="Foresee hidden slices; the student is `medical_transformer` too."
@@ -35,11 +38,6 @@ class MedicalTransformerPretraining(Pretraining):
         "without gradient, being the target.",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _preset_fills_in(cls, values: Any) -> Any:
-        return {**PAPER, **values} if isinstance(values, dict) and values.get("preset") == "paper" else values
-
     def build(self, student: Any, pool: Pool) -> "nn.Module":
         """The student's encoder and a prediction."""
         from dimlift.methods.medical_transformer import MaskedSlices
@@ -48,15 +46,5 @@ class MedicalTransformerPretraining(Pretraining):
 
     def batches(self, method: Any, pool: Pool, progress: Progress = silent) -> "tuple[float, Callable[[int], Batch]]":
         """Patches of volumes, without their labels."""
-        from dimlift.data.augmentation import Augmentation
-        from dimlift.data.patches import PatchSampler
-
-        training = pool.training
-        sampler = PatchSampler(
-            pool.samples,
-            pool.task.patch_size,
-            seed=pool.seed,
-            augment=Augmentation(mirror_axes=training.mirror_axes) if training.augment else False,
-            labelled=False,
-        )
-        return 0.0, lambda step: sampler.batch(step, training.batch_size)
+        sampler, size = pool.patches(), pool.training.batch_size
+        return 0.0, lambda step: sampler.batch(step, size)

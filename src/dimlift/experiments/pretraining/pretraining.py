@@ -14,10 +14,11 @@ from dimlift.experiments.sections import Section, TrainingSection
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from dimlift.batches import Batch
     from dimlift.data.cloud_sampler import CloudSampler
+    from dimlift.data.patches import PatchSampler
     from dimlift.data.pictures import Pictures
     from dimlift.data.rgbd_layouts import FrameFiles
     from dimlift.data.sample import Sample
@@ -56,6 +57,26 @@ class Pool:
     cache: "Path"
     frames: "FramePool | None" = None
     clouds: "CloudSampler | None" = None
+
+    def patches(self, companions: "list[list[list[Tensor]]] | None" = None, stride: int = 1) -> "PatchSampler":
+        """Draws patches of the volumes, without labels.
+
+        Args:
+            companions: features of each volume, if patches bring theirs along.
+            stride: voxels between two of them.
+        """
+        from dimlift.data.augmentation import Augmentation
+        from dimlift.data.patches import PatchSampler
+
+        return PatchSampler(
+            self.samples,
+            self.task.patch_size,
+            seed=self.seed,
+            augment=Augmentation(mirror_axes=self.training.mirror_axes) if self.training.augment else False,
+            labelled=False,
+            companions=companions,
+            companion_stride=stride,
+        )
 
 
 class Pretraining(Section):

@@ -44,18 +44,7 @@ class SliceDistillationPretraining(Borrowing, Pretraining):
 
     def batches(self, method: Any, pool: Pool, progress: Progress = silent) -> "tuple[float, Callable[[int], Batch]]":
         """Features of every volume, from the cache where they are; then patches of both."""
-        from dimlift.data.augmentation import Augmentation
-        from dimlift.data.patches import PatchSampler
 
         seconds, companions = features_of(method, pool.samples, pool.cache, progress)
-        training = pool.training
-        sampler = PatchSampler(
-            pool.samples,
-            pool.task.patch_size,
-            seed=pool.seed,
-            augment=Augmentation(mirror_axes=training.mirror_axes) if training.augment else False,
-            labelled=False,
-            companions=companions,
-            companion_stride=method.feature_stride,
-        )
-        return seconds, lambda step: sampler.batch(step, training.batch_size)
+        sampler, size = pool.patches(companions, method.feature_stride), pool.training.batch_size
+        return seconds, lambda step: sampler.batch(step, size)

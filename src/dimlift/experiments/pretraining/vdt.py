@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from dimlift.errors import DataError
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.pretraining.pretraining import Pool, Pretraining
 from dimlift.experiments.progress import Progress, silent
+from dimlift.experiments.sections import Published
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,16 +21,15 @@ PAPER: dict[str, Any] = {"label_smoothing": 0.1, "shuffle": True, "freeze_layers
 """What was published; network and training loop are in examples/vdt.yaml."""
 
 
-class VDTPretraining(Pretraining):
+class VDTPretraining(Published, Pretraining):
     """Classify photographs whose colours are three slices of a volume, in random order."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
 
     needs_volumes: ClassVar[bool] = False
     needs_pictures: ClassVar[bool] = True
 
     method: Literal["vdt"] = Field(default="vdt", description="Classify photographs shown as volumes of three slices.")
-    preset: Literal["none", "paper"] = Field(
-        default="none", description="`paper` sets what the authors published, wherever a key is not given."
-    )
     teacher: str | None = Field(
         default=None,
         description="2D network with its head, `SOURCE:NAME`, whose soft labels are learnt; needed where pictures do "
@@ -45,11 +45,6 @@ class VDTPretraining(Pretraining):
         ge=0,
         description="First layers of the student's 2D network that stay as they are; 2 are the stem and a block.",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preset_fills_in(cls, values: Any) -> Any:
-        return {**PAPER, **values} if isinstance(values, dict) and values.get("preset") == "paper" else values
 
     def student_task(self, task: Task) -> Task:
         """One channel, and as many answers as the pictures, or the teacher, have classes."""
