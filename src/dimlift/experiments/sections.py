@@ -14,15 +14,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Published(Section):
-    """A method with a preset: the keys somebody published, wherever a configuration does not say otherwise."""
+class WithPresets(Section):
+    """A method with a key `preset`: what it stands for is set wherever a configuration does not say otherwise."""
 
     published: ClassVar[dict[str, dict[str, Any]]] = {}
     """The keys of each preset."""
-
-    preset: Literal["none", "paper"] = Field(
-        default="none", description="`paper` sets what the authors published, wherever a key is not given."
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -30,6 +26,14 @@ class Published(Section):
         if not isinstance(values, dict):
             return values
         return {**cls.published.get(str(values.get("preset")), {}), **values}
+
+
+class Published(WithPresets):
+    """A method whose one preset is what its paper says."""
+
+    preset: Literal["none", "paper"] = Field(
+        default="none", description="`paper` sets what the authors published, wherever a key is not given."
+    )
 
 
 class DatasetSection(Section):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.lifted import WithSequences
-from dimlift.experiments.sections import Published
+from dimlift.experiments.sections import WithPresets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Encoder and decoder of each system; how the authors train is in docs/methods.md."""
 
 
-class SlicesArm(Published, WithSequences):
+class SlicesArm(WithPresets, WithSequences):
     """The 2D network slice by slice: no slice sees another."""
 
     published: ClassVar[dict[str, dict[str, Any]]] = PRESETS
