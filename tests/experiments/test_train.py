@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from dimlift.data.dataset import open_dataset
+from dimlift.data.patches import PatchSampler
 from dimlift.data.sample import IGNORED
 from dimlift.errors import DataError, RunError
-from dimlift.experiments import cells
-from dimlift.experiments.cells import auto_patch, balanced_weights
+from dimlift.experiments.domains.volumes import auto_patch, balanced_weights
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.train import train
 from dimlift.records.record import Record
@@ -76,18 +76,18 @@ def test_a_finished_run_is_not_run_again(run, data):
 
 def test_an_interrupted_run_ends_where_it_would_have(run, data, tmp_path, monkeypatch):
     config = train_config(data, training={**train_config(data).training.model_dump(), "checkpoint_every": 1e-9})
-    sampled = cells.PatchSampler.batch
+    sampled = PatchSampler.batch
 
     def interrupted(self, step, *others):
         if step == 2:
             raise KeyboardInterrupt
         return sampled(self, step, *others)
 
-    monkeypatch.setattr(cells.PatchSampler, "batch", interrupted)
+    monkeypatch.setattr(PatchSampler, "batch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path)
     assert list((tmp_path / "checkpoints").glob("*.json"))
-    monkeypatch.setattr(cells.PatchSampler, "batch", sampled)
+    monkeypatch.setattr(PatchSampler, "batch", sampled)
     train(config, tmp_path)
     assert_same(weights(run), weights(tmp_path))
 

@@ -1,7 +1,7 @@
 """Start an arm from weights learnt before: which arrive, which do not, and that no test case was among the lessons."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,14 +55,17 @@ def start_from(method: nn.Module, folder: Path) -> str:
     return f"{len(fitting)} of {len(wanted)} weights start from {folder.name}" + (f"; new: {shown}" if new else "")
 
 
-def require_unseen(folder: Path, cases: Sequence[Case]) -> None:
+def require_unseen(folder: Path, cases: Sequence[Case], digests: Callable[[Case], Sequence[str]]) -> None:
     """Stop if a test case was among what the weights were pretrained on, whatever its file was called then.
+
+    Args:
+        digests: what a case is known by there.
 
     Raises:
         DataError: naming the cases.
     """
     seen = set(read_card(folder).get("seen", []))
-    known = [case.name for case in cases if any(file_digest(image) in seen for image in case.images)]
+    known = [case.name for case in cases if seen and not seen.isdisjoint(digests(case))]
     if known:
         shown = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
         raise DataError(

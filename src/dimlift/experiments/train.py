@@ -4,11 +4,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from dimlift.data.cases import Dataset
-from dimlift.data.check import check_dataset
-from dimlift.data.dataset import open_dataset
 from dimlift.data.findings import raise_on_errors
 from dimlift.experiments.cells import Places, run_cell
 from dimlift.experiments.config import StudyConfig, TrainConfig
+from dimlift.experiments.domains.choice import domain_of
 from dimlift.experiments.folder import claimed
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.reproducibility import promise
@@ -58,21 +57,13 @@ def open_checked(
     Raises:
         DataError: naming files, findings and remedies.
     """
-    dataset = open_dataset(config.dataset.path, config.dataset.layout, config.task)
-
+    domain = domain_of(config)
+    dataset = domain.open_data(config)
     if not together.leads:
         return dataset
 
     def heard(done: int, total: int) -> None:
         progress(Event("check", share=done / max(total, 1)))
 
-    wanted = config.preprocessing
-    findings = check_dataset(
-        dataset,
-        wanted.nan_policy,
-        heard,
-        resample_labels=wanted.resample_labels,
-        missing=wanted.missing_sequences,
-    )
-    raise_on_errors(findings)
+    raise_on_errors(domain.find_faults(dataset, config, heard))
     return dataset

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from dimlift.data.cases import Dataset
-from dimlift.data.dataset import open_dataset
 from dimlift.errors import DataError, DimliftError, RunError, Stopped
 from dimlift.experiments.attempt import attempt
 from dimlift.experiments.config import TrainConfig
+from dimlift.experiments.domains.choice import domain_of
 from dimlift.experiments.sections import ResourcesSection
 from dimlift.experiments.stopping import heeded
 
@@ -108,7 +108,7 @@ def _dataset(task: Task) -> Dataset:
         if not folder.is_dir():
             raise RunError(f"machine {platform.node()} does not see {folder}; put it where all machines see it")
     os.chdir(task.folder)
-    dataset = open_dataset(task.config.dataset.path, task.config.dataset.layout, task.config.task)
+    dataset = domain_of(task.config).open_data(task.config)
     if dataset.outline() != task.outline:
         raise DataError(
             f"machine {platform.node()} sees other files in {dataset.root} than the study was checked with; "

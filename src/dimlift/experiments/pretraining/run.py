@@ -22,7 +22,8 @@ from dimlift.data.sample import Sample
 from dimlift.errors import DataError
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.cell_record import versions
-from dimlift.experiments.cells import asked, auto_patch, computing_threads
+from dimlift.experiments.cells import asked, computing_threads
+from dimlift.experiments.domains.volumes import auto_patch
 from dimlift.experiments.folder import claimed
 from dimlift.experiments.loop import fit
 from dimlift.experiments.memory import PeakMemory
