@@ -161,9 +161,11 @@ def test_a_cut_file_is_refused(tmp_path: Path, share: float):
 
 def test_rounded_positions_are_even_enough(tmp_path: Path):
     slices = make_slices(numbered(), sides=OBLIQUE)
+    exact = read_file(save_slices(tmp_path / "exact", slices)).affine
     for one in slices:
         one.ImagePositionPatient = [f"{float(value):.2f}" for value in one.ImagePositionPatient]
-    read_file(save_slices(tmp_path / "series", slices))
+    rounded = read_file(save_slices(tmp_path / "rounded", slices)).affine
+    assert 0 < np.abs(rounded - exact).max() <= 0.01
 
 
 def test_one_file_of_a_series_is_not_taken_for_the_series(tmp_path: Path):
