@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -38,15 +37,21 @@ def run_stages(config: StagesConfig, out: Path | str, progress: Progress = silen
     """
     out = Path(out)
     labelled = open_dataset(config.labelled.path, config.labelled.layout)
-    known = {file_digest(image): case.name for case in labelled.cases for image in case.images}
+    seen = {file_digest(image) for case in labelled.cases for image in case.images}
+    known = frozenset(seen)
     pools = {
-        stage: _pool(section, stage, known, progress)
+        stage: _pool(section, stage, known, seen, progress)
         for stage, section in (("segmia", config.unlabelled), ("multitask", config.classified))
         if stage in config.stages and section is not None
     }
-    seen = sorted({*known, *(file_digest(image) for pool in pools.values() for c in pool for image in c.images)})
     content = config.model_dump(mode="json")
-    facts = {**content, "labelled": labelled.manifest_hash(), "unlabelled": None, "classified": None, "seen": seen}
+    facts = {
+        **content,
+        "labelled": labelled.manifest_hash(),
+        "unlabelled": None,
+        "classified": None,
+        "seen": sorted(seen),
+    }
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     rows: list[Row] = []
 
@@ -69,13 +74,13 @@ def run_stages(config: StagesConfig, out: Path | str, progress: Progress = silen
                 of_voxels(config, progress) if stage == "segmia" else of_voxels_and_classes(config, answers, progress)
             )
             line = rounds(config, stage, out / stage, line, pool, student, tell, progress)
-        _finish(config, out, line, seen, rows, progress)
+        _finish(config, out, line, sorted(seen), rows, progress)
         write_json(out / REPORT, [asdict(each) for each in rows])
     return rows
 
 
-def _pool(section: DatasetSection, stage: str, known: dict[str, str], progress: Progress) -> list[Case]:
-    """Volumes to be pseudo-labelled; with their class for `multitask`.
+def _pool(section: DatasetSection, stage: str, known: frozenset[str], seen: set[str], progress: Progress) -> list[Case]:
+    """Volumes to be pseudo-labelled; with their class for `multitask`. Adds the hashes of their images to `seen`.
 
     Raises:
         DataError: if one of them is a labelled volume, has no class, or is not sound.
@@ -85,9 +90,8 @@ def _pool(section: DatasetSection, stage: str, known: dict[str, str], progress: 
     cases = [*dataset.cases, *(dataset.test_cases if stage == "segmia" else ())]
     if stage == "segmia":
         cases = [replace(case, label=None) for case in cases]
-    shared = [
-        case.name for case in cases if any(image.is_file() and file_digest(image) in known for image in case.images)
-    ]
+    digests = {case.name: {file_digest(image) for image in case.images if image.is_file()} for case in cases}
+    shared = [name for name, own in digests.items() if own & known]
     if shared:
         names = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise DataError(
@@ -99,12 +103,11 @@ def _pool(section: DatasetSection, stage: str, known: dict[str, str], progress: 
         raise DataError(f"{section.path}: {', '.join(nameless[:5])} has no class; multitask wants one for each volume")
     bare = replace(dataset, cases=(), test_cases=tuple(replace(case, label=None) for case in cases))
     raise_on_errors(check_dataset(bare, "error", lambda done, total: progress(Event("check", share=done / total))))
+    seen.update(*digests.values())
     return cases
 
 
-def _finish(
-    config: StagesConfig, out: Path, line: Line, seen: Sequence[str], rows: list[Row], progress: Progress
-) -> None:
+def _finish(config: StagesConfig, out: Path, line: Line, seen: list[str], rows: list[Row], progress: Progress) -> None:
     """Refine the best student on all labels and write what arms start from."""
     start = line.students[0]
     lesson = config.lesson(config.labelled, fold=None, start=None if start is None else str(start))
@@ -120,6 +123,6 @@ def _finish(
         "seconds": sum(row.seconds for row in rows) + record.seconds,
         "stages": [asdict(row) for row in rows],
         "teachers": [str(path.relative_to(out)) for path in line.teachers.values()],
-        "seen": list(seen),
+        "seen": seen,
     }
     write_weights(out / "weights", learning_network(trained.method).state_dict(), card)
