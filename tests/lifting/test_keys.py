@@ -7,9 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import dimlift
 from cli.command_line import ask, refused
+from dimlift import DepthPlan
 from dimlift.errors import WeightsError
 from dimlift.lifting.sources import open_network
+from dimlift.lifting.sources.reading import resized_by
 from lifting.families import scramble
 from lifting.twins import CASES, SIDE, TIMM, WIDTH, transformers
 
@@ -102,13 +105,15 @@ def test_a_training_checkpoint_in_original_names(tmp_path, wrap, features_only):
             torch.testing.assert_close(loaded.eval()(images)[-1], wanted[-1])
         else:
             torch.testing.assert_close(loaded.eval()(images), network(images))
-    assert set(info.dropped) >= {
+    assert set(info.reading.dropped) >= {
         "mask_token",
         f"student.backbone ({len(other)})",
         "teacher.dino_head",
         "teacher.ibot_head",
     }
     assert len(info.sha256) == 64
+    assert info.reading.prefix == "teacher.backbone."
+    assert bool(info.reading.naming) == (wrap is in_chunks)
 
 
 def test_dinov3_in_original_names_brings_its_biases_or_says_so(tmp_path):
@@ -165,7 +170,7 @@ def test_clip_as_openai_and_open_clip_name_it(tmp_path):
         ours, info = open_network("timm:vit_base_patch16_clip_224", weights=tmp_path / "clip.pt", **options)
         with torch.no_grad():
             torch.testing.assert_close(ours.eval()(images), network.eval()(images))
-        assert set(info.dropped) == {f"{prefix}token_embedding", f"{prefix}logit_scale"}
+        assert set(info.reading.dropped) == {f"{prefix}token_embedding", f"{prefix}logit_scale"}
 
 
 def test_positions_are_resized_to_the_image_at_hand(tmp_path):
@@ -179,6 +184,45 @@ def test_positions_are_resized_to_the_image_at_hand(tmp_path):
     )
     assert larger.pos_embed.shape[1] == 17
     torch.testing.assert_close(larger.pos_embed[:, 0], network.pos_embed[:, 0])
+
+
+@pytest.mark.parametrize("features_only", [False, True])
+def test_positions_resized_on_reading_are_in_the_certificate(tmp_path, features_only):
+    network, _ = open_network("timm:vit_tiny_patch16_224", **TIMM)
+    options = {k: v for k, v in TIMM.items() if k != "img_size"}
+    save_file({f"teacher.{k}": t for k, t in network.state_dict().items()}, tmp_path / "vit.safetensors")
+    lifted = dimlift.lift(
+        "timm:vit_tiny_patch16_224",
+        DepthPlan(attention="joint"),
+        weights=tmp_path / "vit.safetensors",
+        image_size=64,
+        features_only=features_only,
+        **options | ({"out_indices": (0, 1)} if features_only else {}),
+    )
+    key = "model.pos_embed" if features_only else "pos_embed"
+    before, after = (1, 5, WIDTH), (1, 17, WIDTH)
+    assert lifted.certificate.weights.resized == {key: (before, after)}
+    assert f"resized {key}: {before} to {after}" in str(lifted.certificate)
+    assert lifted.provenance["resized"] == {key: (before, after)}
+    assert lifted.provenance["prefix"] == "teacher."
+    assert lifted.provenance["filled"] == lifted.provenance["tensors"]
+    assert [name for name in lifted.weights_report.new if "depth" in name]
+    assert all(p.shape != after for p in lifted.depth_parameters())  # resized is not new to depth
+
+
+def test_of_a_live_module_given_another_size_the_certificate_says_so_too():
+    network, _ = open_network("timm:vit_tiny_patch16_224", **TIMM)
+    lifted = dimlift.lift(network, image_size=64)
+    assert lifted.certificate.weights.resized == {"pos_embed": ((1, 5, WIDTH), (1, 17, WIDTH))}
+
+
+def test_a_table_that_is_renamed_and_resized_was_not_dropped():
+    before = {"visual.positional_embedding": torch.ones(5, 4), "visual.proj": torch.ones(4, 4), "same": torch.ones(2)}
+    after = {"pos_embed": torch.ones(1, 17, 4), "same": before["same"]}
+    assert resized_by(before, after, ["visual.positional_embedding", "visual.proj"]) == {
+        "pos_embed": "visual.positional_embedding"
+    }
+    assert resized_by(before, {"pos_embed": torch.ones(1, 5, 4)}, ["visual.positional_embedding"]) == {}
 
 
 def test_what_does_not_fit_is_named_as_the_file_names_it(tmp_path):
@@ -221,6 +265,7 @@ def test_where_weights_come_from_is_written_down(tmp_path):
     assert card["licence"] == card["provenance"]["licence"] == "cc-by-4.0"
     assert card["provenance"]["weights"].endswith("mine.safetensors")
     assert card["provenance"]["gated"] is None
+    assert card["provenance"]["filled"] == card["provenance"]["tensors"] == len(network.state_dict())
     digest = hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest()
     assert card["provenance"]["sha256"] == digest
     assert f"mine.safetensors; sha256 {digest[:12]}; licence cc-by-4.0" in " ".join(told.out.split())

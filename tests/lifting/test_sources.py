@@ -76,6 +76,8 @@ def test_the_packaged_network_knows_what_it_is():
     lifted = dimlift.lift("packaged:efficientnet_lite0", DepthPlan(), in_channels=1, features_only=True)
     assert lifted.source == "packaged:efficientnet_lite0"
     assert lifted.licence == "apache-2.0"
+    assert lifted.provenance["sha256"].startswith("57934424")  # as the name of its file says
+    assert lifted.provenance["filled"] == lifted.provenance["tensors"]
     assert lifted.channels == (16, 24, 40, 112, 320)
     assert lifted.strides[-1] == (1, 32, 32)
     assert lifted.certificate.holds
@@ -112,6 +114,11 @@ def test_weights_in_the_cache_are_read_without_asking_anybody(monkeypatch, tmp_p
         assert all(torch.equal(tensor, weights[key]) for key, tensor in found.items())
         assert info.weights.startswith("timm/test_resnet")
         assert info.sha256 is not None
+        assert info.reading.filled == info.reading.tensors == len(found)
+        assert info.reading.dropped == (("fc (2)",) if features_only else ())
         assert "state_dict" not in getattr(network, "pretrained_cfg", {})
+    other, info = open_network("timm:test_resnet", pretrained=True, num_classes=7)
+    assert not torch.equal(other.state_dict()["fc.bias"], weights["fc.bias"][:7])
+    assert info.reading.filled == info.reading.tensors - 2  # the head is drawn anew
     with pytest.raises(UnknownName, match=r"test_resnet\.r160_in1k"):
         open_network("timm:test_resnet.none", pretrained=True)

@@ -16,6 +16,7 @@ from synthetic_study import LABELS, arms, record, save_volume, write_study
 from dimlift.errors import DataError
 from dimlift.records.record import Score
 from dimlift.records.study import Arm, CasePaths, Dataset
+from dimlift.report.depth_plan import draw_depth_plan
 from dimlift.report.page import write_page
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -258,6 +259,49 @@ def test_a_real_certificate_without_prose_is_put_into_words(tmp_path):
     assert "claims hold" in page.text
 
 
+ORIGIN = {
+    "name": "timm:vit_small_patch14_dinov2",
+    "weights": "teacher.pth",
+    "sha256": "ab" * 32,
+    "licence": "cc-by-nc-4.0",
+    "gated": "Meta has its DINOv3 licence accepted first",
+    "filled": 172,
+    "tensors": 174,
+    "naming": "Hugging Face names DINOv2",
+    "prefix": "teacher.",
+    "resized": {"pos_embed": [[1, 1370, 384], [1, 17, 384]]},
+    "dropped": ["dino_head (<2>)"],
+}
+
+
+def test_where_weights_come_from_and_under_what_terms_is_on_the_page(tmp_path):
+    certificate = {"summary": "s"}
+    named = {
+        "unet": Arm("U", provenance=ORIGIN | {"sha256": "cd" * 32}),  # nothing was lifted
+        "lifted": Arm("L", "", certificate, provenance=ORIGIN),
+        "random": Arm("R", "", certificate, provenance=ORIGIN | {"weights": "random"}),
+        "old": Arm("O", "", certificate, provenance={"name": "timm:resnet18", "weights": "r.pth", "sha256": "ef" * 32}),
+    }
+    write_study(tmp_path, names=tuple(named), volumes=False, arms=named)
+    _, page = page_of(tmp_path)
+    assert page.faults == []
+    for once in (
+        "weights teacher.pth",
+        f"SHA-256 of the file {'ab' * 32}",
+        f"SHA-256 of the file {'ef' * 32}",
+        "licence cc-by-nc-4.0",
+        "gating Meta has its DINOv3 licence accepted first",
+        "172 of the network's 174 tensors are from the file",
+        "the file's names are as Hugging Face names DINOv2; found under teacher.",
+        "in the file, but not wanted: dino_head (<2>)",
+        "resized pos_embed from 1 x 1370 x 384 to 1 x 17 x 384",
+        "weights drawn at random",
+        "licence not stated",
+    ):
+        assert page.text.count(once) == 1, once
+    assert "cdcd" not in page.text
+
+
 PLAN = {
     "stages": [
         {"stride": [1, 4, 4], "channels": 24, "kernels": [], "reach": 0, "attention": "slice"},
@@ -284,6 +328,15 @@ def test_the_depth_plan_is_drawn_with_spacings_kernels_and_reductions(tmp_path):
     assert bars[-1] > bars[-5] > bars[0]
     brackets = [float(reach) for reach in re.findall(r"v-5h([\d.]+)v5", drawing)]
     assert brackets == pytest.approx([112 * 3 / 16, 112 * 8 / 16], abs=0.1)  # of a block of 16 slices
+
+
+@pytest.mark.parametrize(
+    ("attention", "words"), [("joint", "joint attention"), (3, "attention over 3"), ("planecycle", "planes in turn")]
+)
+def test_how_attention_spans_slices_is_in_words(attention, words):
+    stage = PLAN["stages"][0] | {"attention": attention}
+    drawing = draw_depth_plan({"stages": [stage], "spacing": None}, "arm")
+    assert f">{words}</text>" in drawing
 
 
 def test_certificates_without_stages_have_no_drawing(tmp_path):

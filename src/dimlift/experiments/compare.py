@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from dimlift.data.cases import Dataset
 from dimlift.experiments.arms.external import ExternalArm
@@ -150,14 +151,17 @@ def _describe(config: StudyConfig, dataset: Dataset, cells: list[TrainConfig], o
     known: dict[str, plan.Arm] = {}
     manifest = dataset.manifest_hash()
     for name, arm in config.arms.items():
-        certificate, parameters = None, None
+        card: dict[str, Any] = {}
+        parameters = None
         for cell in (c.cell(manifest) for c in cells if c.name == name):
             record_path, weights = out / "records" / f"{cell}.json", out / "weights" / cell
             if record_path.is_file() and (weights / "model.json").is_file():
-                certificate = read_card(weights).get("certificate")
+                card = read_card(weights)
                 parameters = Record.load(record_path).extra.get("parameters")
                 break
-        known[name] = plan.Arm(arm.title or name, arm.description, certificate, parameters)
+        known[name] = plan.Arm(
+            arm.title or name, arm.description, card.get("certificate"), parameters, card.get("provenance")
+        )
     tested = {case.name: case for cell in cells for case in split_cases(dataset, cell)[1]}
     paths = {
         name: plan.CasePaths(

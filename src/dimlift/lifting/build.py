@@ -68,6 +68,7 @@ def build(
     flat: nn.Module,
     info: SourceInfo,
     plan: DepthPlan,
+    before: dict[str, Shape],
     *,
     in_channels: int | None,
     certify: bool,
@@ -76,6 +77,9 @@ def build(
 ) -> Lifted:
     """Lift `flat` itself. Its modes (train, eval) are as they were when it returns.
 
+    Args:
+        before: shapes of its tensors where their numbers were trained, before positions were resized.
+
     Raises:
         CannotLift: if a layer is not known, or a law the plan promises does not hold.
     """
@@ -83,7 +87,6 @@ def build(
     training = {name: module.training for name, module in flat.named_modules()}
     flat.eval()
     readers = image_readers(flat)
-    before = shapes_of(flat)
     channels = image_channels(flat)
     if not readers and in_channels not in (None, channels):
         raise CannotLift(

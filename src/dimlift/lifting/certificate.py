@@ -84,7 +84,8 @@ class Certificate:
 
     def __str__(self) -> str:
         weights = self.weights
-        lines = [f"lifted {self.source or 'network'}: {len(self.layers)} places where slices talk"]
+        count = len(self.layers)
+        lines = [f"lifted {self.source or 'network'}: {count} place{'' if count == 1 else 's'} where slices talk"]
         lines += _grouped(self.layers)
         lines.append(
             f"weights: {len(weights.inflated)} inflated, {len(weights.copied)} copied, "

@@ -171,8 +171,8 @@ class Lifted(nn.Module):
 
     def depth_parameters(self) -> list[nn.Parameter]:
         """Parameters that are new to depth: profiles, positions, heads. They may want a rate of their own."""
-        inherited = set(self.weights_report.inflated) | set(self.weights_report.copied)
-        return [p for name, p in self.named_parameters() if name.removeprefix("network.") not in inherited]
+        new = self.weights_report.new
+        return [p for name, p in self.named_parameters() if name.removeprefix("network.") in new]
 
     def talking_parameters(self) -> list[nn.Parameter]:
         """Parameters of the layers that gained a depth axis, and what is new to depth."""

@@ -16,6 +16,7 @@ from dimlift.lifting.plan import DepthPlan
 from dimlift.lifting.sizes import resize
 from dimlift.lifting.sources import SourceInfo, open_network
 from dimlift.lifting.sources.answering import as_images_to_tensors, is_of_transformers
+from dimlift.lifting.weights import shapes_of
 
 
 def lift(
@@ -86,6 +87,7 @@ def lift(
             **options,
         )
         plan_fits(flat, plan)
+        before = shapes_of(flat) | {key: shape for key, (shape, _) in info.reading.resized.items()}
     else:
         theirs = isinstance(network, nn.Module) and is_of_transformers(network)
         if pretrained or weights is not None or (features_only and not theirs) or options:
@@ -100,6 +102,7 @@ def lift(
         if theirs:
             flat = as_images_to_tensors(flat, features_only)
         plan_fits(flat, plan)
+        before = shapes_of(flat)
         if image_size is not None:
             resize(flat, image_size)
     if not colours:
@@ -108,6 +111,7 @@ def lift(
         flat,
         info,
         plan,
+        before,
         in_channels=in_channels,
         certify=certify,
         normalisation=Normalisation(mean, std, image_channels(flat)),

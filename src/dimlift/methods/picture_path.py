@@ -18,7 +18,7 @@ from dimlift.errors import CannotLift
 from dimlift.lifting.flatten import flat_weights
 from dimlift.lifting.intake import image_readers
 from dimlift.lifting.lifted import Lifted
-from dimlift.lifting.sources.arrival import spellings
+from dimlift.lifting.sources.reading import spellings
 from dimlift.methods.teacher import Teacher
 
 

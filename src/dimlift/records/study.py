@@ -21,6 +21,7 @@ class Arm:
         title: a few words for tables; the arm's name in the config if empty.
         description: one or two sentences for a reader who did not write the config: what it is, what it controls for.
         certificate: what lifting did to the network, as its own JSON; None for arms without a lifted network.
+        provenance: where the weights it started from come from, and under what terms, as in the card of its weights.
         parameters: number of trained numbers; None if not known yet.
     """
 
@@ -28,6 +29,7 @@ class Arm:
     description: str = ""
     certificate: dict[str, Any] | None = None
     parameters: int | None = None
+    provenance: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

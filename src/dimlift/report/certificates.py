@@ -1,4 +1,4 @@
-"""The certificates of lifted arms, as a sentence, the claims, a drawing of the depth plan, and the whole text."""
+"""The certificates of lifted arms: a sentence, the depth plan drawn, where weights come from, and the whole text."""
 
 import json
 from collections import defaultdict
@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from dimlift.records.study import Study
 from dimlift.report.depth_plan import draw_depth_plan
+from dimlift.report.provenance import provenance_words
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class CertificateView:
         holds: whether every claim was measured to hold; None if the certificate does not say.
         summary: one sentence.
         drawing: the depth plan, where the certificate holds its stages.
+        provenance: where the weights come from, as terms and what is known of each.
         text: everything, for whoever opens it.
     """
 
@@ -27,6 +29,7 @@ class CertificateView:
     holds: bool | None
     summary: str
     drawing: Markup | None
+    provenance: list[tuple[str, str]]
     text: str
 
 
@@ -37,7 +40,8 @@ def certificates(study: Study) -> list[CertificateView]:
         found, title = arm.certificate, arm.title or name
         if found:
             drawing = draw_depth_plan(found, title)
-            views.append(CertificateView(title, _holds(found), _summary(found), drawing, _text(found)))
+            origin = provenance_words(arm.provenance)
+            views.append(CertificateView(title, _holds(found), _summary(found), drawing, origin, _text(found)))
     return views
 
 
@@ -51,7 +55,8 @@ def _summary(content: Mapping[str, Any]) -> str:
         return str(content["summary"])
     parts = []
     if isinstance(content.get("layers"), list):
-        parts.append(f"slices talk in {len(content['layers'])} places")
+        places = len(content["layers"])
+        parts.append(f"slices talk in {places} place{'' if places == 1 else 's'}")
     if isinstance(content.get("weights"), Mapping):
         counts = [f"{len(keys)} {kind}" for kind, keys in content["weights"].items() if hasattr(keys, "__len__")]
         parts.append(f"weights: {', '.join(counts)}")

@@ -86,7 +86,8 @@ def _talk(stage: Mapping[str, Any]) -> str:
     sizes, attention = ", ".join(map(str, stage["kernels"])), stage["attention"]
     found = [f"depth kernel {sizes}"] if sizes else []
     if attention not in ("slice", 1):
-        found.append("joint attention" if attention == "joint" else f"attention over {attention}")
+        words = {"joint": "joint attention", "planecycle": "planes in turn"}
+        found.append(words.get(attention, f"attention over {attention}"))
     return " + ".join(found) or "slices apart"
 
 

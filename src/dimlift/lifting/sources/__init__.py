@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from dimlift.errors import UnknownName
+from dimlift.lifting.sources.reading import Reading
 from dimlift.lifting.sources.source import SourceInfo
 
 KINDS = ("timm", "torchvision", "transformers", "smp", "packaged")
@@ -53,14 +54,14 @@ def open_network(
         from dimlift.lifting.sources.terms import terms_of
 
         terms = terms_of(Path(weights).name, name)
-        dropped = _fill(kind, rest, network, Path(weights), options)
+        reading = _fill(kind, rest, network, Path(weights), options)
         info = replace(
             info,
             weights=str(weights),
             sha256=digest(Path(weights)),
             licence=terms.licence,
             gated=terms.gated,
-            dropped=dropped,
+            reading=reading,
         )
     return network, info if licence is None else replace(info, licence=licence)
 
@@ -89,8 +90,8 @@ def _open(
     return open_timm(rest, pretrained=bool(pretrained), download=download, **options)
 
 
-def _fill(kind: str, rest: str, network: nn.Module, path: Path, options: dict[str, Any]) -> tuple[str, ...]:
-    """Load a file into a network, by the names its source knows; returns what the file holds beside it."""
+def _fill(kind: str, rest: str, network: nn.Module, path: Path, options: dict[str, Any]) -> Reading:
+    """Load a file into a network, by the names its source knows."""
     from dimlift.lifting.sources.arrival import load_weights
 
     part = options["features_only"]

@@ -1,6 +1,5 @@
 """Weights of a file into a 2D network: every key that does not fit is named, on both sides."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +9,7 @@ from torch import Tensor, nn
 from dimlift.errors import WeightsError
 from dimlift.lifting.sources.files import read_tensors
 from dimlift.lifting.sources.keys import fuse, naming_of, original_name
-
-PREFIXES = ("module.", "teacher.", "student.", "backbone.", "model.", "encoder.", "_orig_mod.", "network.", "net.")
-"""What wrappers and training frameworks put before a network's own names."""
+from dimlift.lifting.sources.reading import PREFIXES, Reading, in_groups, resized_by, spellings
 
 # fmt: off
 HEADS = {
@@ -49,11 +46,12 @@ class Found(NamedTuple):
     names: dict[str, str]
     """What the file calls them, where it has other names."""
     lost: dict[str, Tensor]
+    resized: dict[str, tuple[int, ...]]
+    """Of those that have another number of numbers than in the file, the shape they have there."""
+    naming: str
 
 
-def load_weights(
-    network: nn.Module, path: Path, whole: Iterable[str] = (), adapt: Adapt | None = None
-) -> tuple[str, ...]:
+def load_weights(network: nn.Module, path: Path, whole: Iterable[str] = (), adapt: Adapt | None = None) -> Reading:
     """Fill a network from a file in its own, the original or Hugging Face's naming, whatever wrapped it.
 
     Args:
@@ -64,19 +62,22 @@ def load_weights(
         adapt: puts original names into the network's own.
 
     Returns:
-        What the file holds beside this network, in a few words: heads, other towers.
+        What became of the file's tensors.
 
     Raises:
         WeightsError: if the file cannot be read, or any key is missing, left over, or of another shape.
     """
     wanted, names = network.state_dict(), set(whole)
-    found, outside = _under_best_prefix(read_tensors(path), names | set(wanted), adapt)
+    found, prefix, outside = _under_best_prefix(read_tensors(path), names | set(wanted), adapt)
     arrived: dict[str, Tensor] = {}
+    resized = {}
     left = dict(found.lost)
     for key, tensor in found.tensors.items():
         own = next((s for s in spellings(key) if s in wanted), key) if names else key
         if own in wanted:
             arrived[own] = _as_wide(tensor, wanted[own])
+            if key in found.resized:
+                resized[own] = (found.resized[key], tuple(wanted[own].shape))
         elif key not in names:
             left[key] = tensor
     tops = {key.split(".")[0] for key in wanted}
@@ -96,8 +97,29 @@ def load_weights(
             f"{path} does not fit the network; {'; '.join(faults)}; {_way_out(arrived, missing, left_over, shapes)}"
         )
     network.load_state_dict(wanted | arrived)
-    groups = Counter(_group(key) for key in [*unwanted, *outside])
-    return tuple(name if count == 1 else f"{name} ({count})" for name, count in groups.items())
+    return Reading(len(arrived), len(wanted), found.naming, prefix, resized, in_groups([*unwanted, *outside]))
+
+
+def read_by_name(tensors: dict[str, Tensor], network: nn.Module) -> Reading:
+    """What a library's own reader did with a file that has the network's names; of other names nothing is known.
+
+    Args:
+        tensors: of the file.
+        network: as it was filled. A head of another shape was drawn anew.
+    """
+    wanted = network.state_dict()
+    own = {key: next((name for name in spellings(key) if name in wanted), "") for key in tensors}
+    filled: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+        name: (tuple(tensors[key].shape), tuple(wanted[name].shape))
+        for key, name in own.items()
+        if name and (tensors[key].shape == wanted[name].shape or key.split(".")[0] not in HEADS)
+    }
+    missing = [key for key in wanted if key not in filled and key not in own.values()]
+    if any(key.split(".")[-1] not in COMPUTED for key in missing):
+        return Reading()
+    resized = {name: pair for name, pair in filled.items() if pair[0] != pair[1]}
+    dropped = in_groups(key for key, name in own.items() if name not in filled)
+    return Reading(len(filled), len(wanted), resized=resized, dropped=dropped)
 
 
 def in_original_names(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -121,8 +143,10 @@ def in_original_names(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], di
     return fused, parts
 
 
-def _under_best_prefix(tensors: dict[str, Tensor], names: set[str], adapt: Adapt | None) -> tuple[Found, list[str]]:
-    """The prefix under which most of the network is found, what is found there, and the file's keys outside it."""
+def _under_best_prefix(
+    tensors: dict[str, Tensor], names: set[str], adapt: Adapt | None
+) -> tuple[Found, str, list[str]]:
+    """What is found under the prefix that most of the network is under, that prefix, and the file's keys outside it."""
     best, score, chosen = _found(tensors, adapt), -1, ""
     for prefix in _prefixes(tensors):
         inside = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
@@ -130,7 +154,7 @@ def _under_best_prefix(tensors: dict[str, Tensor], names: set[str], adapt: Adapt
         fitting = sum(key in names for key in found.tensors)
         if fitting > score:
             best, score, chosen = found, fitting, prefix
-    return best, [key for key in tensors if not key.startswith(chosen)]
+    return best, chosen, [key for key in tensors if not key.startswith(chosen)]
 
 
 def _prefixes(keys: Iterable[str]) -> list[str]:
@@ -147,15 +171,22 @@ def _prefixes(keys: Iterable[str]) -> list[str]:
 
 def _found(tensors: dict[str, Tensor], adapt: Adapt | None) -> Found:
     original, before = in_original_names(tensors)
+    naming = naming_of(tensors)
+    plain = Found(original, before, {}, {}, "" if naming is None else naming.title)
     if adapt is None:
-        return Found(original, before, {})
+        return plain
     try:
         adapted = adapt(dict(original))
     except (KeyError, AttributeError, RuntimeError, AssertionError):  # how a filter says: none of mine
-        return Found(original, before, {})
+        return plain
     kept = {tensor.data_ptr() for tensor in adapted.values()}
     lost = {key: tensor for key, tensor in original.items() if key not in adapted and tensor.data_ptr() not in kept}
-    return Found(adapted, before, lost)
+    resized = resized_by(original, adapted, lost)
+    return plain._replace(
+        tensors=adapted,
+        lost={key: tensor for key, tensor in lost.items() if key not in resized.values()},
+        resized={key: tuple(original[name].shape) for key, name in resized.items()},
+    )
 
 
 def _as_wide(tensor: Tensor, wanted: Tensor) -> Tensor:
@@ -176,12 +207,6 @@ def _is_idle(key: str, tensor: Tensor, tops: set[str]) -> bool:
     return parts[0] in HEADS and parts[0] not in tops
 
 
-def _group(key: str) -> str:
-    """What a key belongs to: "head", "student.backbone"."""
-    parts = key.split(".")
-    return ".".join(parts[: 2 if f"{parts[0]}." in PREFIXES else 1])
-
-
 def _way_out(arrived: dict[str, Tensor], missing: list[str], left: list[str], shapes: list[str]) -> str:
     if not arrived:
         return "not one key is this network's: the file is of another architecture"
@@ -190,11 +215,6 @@ def _way_out(arrived: dict[str, Tensor], missing: list[str], left: list[str], sh
     if shapes and not missing and not left and all(text.split(".")[0] in HEADS for text in shapes):
         return "its head is for other classes: lift it with features_only=True, or with num_classes= as in the file"
     return "open the network it was saved from"
-
-
-def spellings(key: str) -> tuple[str, ...]:
-    """How timm's map-giving parts call a tensor of the whole network."""
-    return key, key.replace(".", "_", 1), f"model.{key}", f"body.{key}"
 
 
 def _some(names: list[str], comma: str = ", ") -> str:

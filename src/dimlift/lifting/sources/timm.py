@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from dimlift.errors import PlanError, UnknownName, WeightsError
-from dimlift.lifting.sources.arrival import Adapt
+from dimlift.lifting.sources.arrival import Adapt, read_by_name
 from dimlift.lifting.sources.files import digest, read_tensors
 from dimlift.lifting.sources.hub import address_file, hub_file
 from dimlift.lifting.sources.hybrid import HybridMaps, is_hybrid
+from dimlift.lifting.sources.reading import Reading
 from dimlift.lifting.sources.source import SourceInfo
 from dimlift.lifting.sources.terms import terms_of
 from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
@@ -52,11 +53,12 @@ def open_timm(
         raise UnknownName("timm network", name, known)
     if "." in name and name not in timm.list_pretrained():
         raise UnknownName("timm weights", name, timm.list_pretrained(f"{name.split('.')[0]}.*"))
-    info = SourceInfo(None)
+    info, tensors = SourceInfo(None), {}
     if pretrained:
         path, address = locate(name, download)
         # as a state dict: timm would unpickle a file, and ask the hub about one it has
-        options["pretrained_cfg_overlay"] = {"state_dict": read_tensors(path)}
+        tensors = read_tensors(path)
+        options["pretrained_cfg_overlay"] = {"state_dict": dict(tensors)}
         terms = terms_of(address, name)
         info = replace(info, weights=address, sha256=digest(path), licence=terms.licence, gated=terms.gated)
     if image_size is not None:
@@ -65,7 +67,7 @@ def open_timm(
     if hybrid and features_only and "out_indices" not in options:
         network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
         if is_hybrid(network):
-            return HybridMaps(network), _stated(network, name, info)
+            return HybridMaps(network), _stated(network, name, info, tensors)
     try:
         network = timm.create_model(name, pretrained=pretrained, features_only=features_only, **options)
     except TypeError as fault:
@@ -79,10 +81,10 @@ def open_timm(
         raise PlanError(
             f"timm cannot give the maps of {name}: {fault}; lift it with features_only=False, or choose another"
         ) from fault
-    return network, _stated(network, name, info)
+    return network, _stated(network, name, info, tensors)
 
 
-def _stated(network: nn.Module, name: str, read: SourceInfo) -> SourceInfo:
+def _stated(network: nn.Module, name: str, read: SourceInfo, tensors: dict[str, Tensor]) -> SourceInfo:
     """What is known of the network and of the weights read into it, which timm keeps among its settings: not here."""
     for module in network.modules():
         settings: Any = getattr(module, "pretrained_cfg", None)
@@ -90,7 +92,8 @@ def _stated(network: nn.Module, name: str, read: SourceInfo) -> SourceInfo:
             settings.pop("state_dict", None)
     told = describe(network, name)
     licence = None if read.weights == "random" else told.licence or read.licence
-    return replace(told, licence=licence, weights=read.weights, sha256=read.sha256, gated=read.gated)
+    reading = read_by_name(tensors, network) if tensors else Reading()
+    return replace(told, licence=licence, weights=read.weights, sha256=read.sha256, gated=read.gated, reading=reading)
 
 
 def hollow(name: str, **options: Any) -> nn.Module:

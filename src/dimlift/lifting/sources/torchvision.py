@@ -8,8 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dimlift.errors import PlanError, UnknownName, WeightsError
+from dimlift.lifting.sources.arrival import read_by_name
 from dimlift.lifting.sources.files import digest, read_tensors
 from dimlift.lifting.sources.hub import address_file
+from dimlift.lifting.sources.reading import Reading
 from dimlift.lifting.sources.source import SourceInfo
 from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
 
@@ -53,13 +55,16 @@ def open_torchvision(
         options["image_size"] = _side(image_size)
     network = models.get_model(name, weights=None, **options)
     address = sha256 = None
+    reading = Reading()
     if pretrained:
         if best is None:
             raise WeightsError(f"torchvision has no weights for {name} that it could fetch; lift it with weights=FILE")
         address = best.url
         path = address_file(f"torchvision's {name}", address, download=download)
         sha256 = digest(path)
-        network.load_state_dict(_fitted(read_tensors(path), network))
+        tensors = read_tensors(path)
+        network.load_state_dict(_fitted(dict(tensors), network))
+        reading = read_by_name(tensors, network)
     settings = best.transforms() if best is not None else None
     size = network.image_size if transformer else settings.crop_size[0] if settings is not None else None
     info = SourceInfo(
@@ -69,6 +74,7 @@ def open_torchvision(
         size=None if size is None else (size, size),
         weights=address or "random",
         sha256=sha256,
+        reading=reading,
     )
     units = _units(network)
     stages = _stages(network, units)

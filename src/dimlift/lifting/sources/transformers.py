@@ -11,8 +11,9 @@ from dimlift.errors import PlanError, UnknownName, WeightsError
 from dimlift.lifting.sources.answering import as_images_to_tensors
 from dimlift.lifting.sources.arrival import Adapt
 from dimlift.lifting.sources.files import digest
-from dimlift.lifting.sources.hub import gated_message, not_here
+from dimlift.lifting.sources.hub import gated_message, hub_file, not_here
 from dimlift.lifting.sources.keys import naming_of, original_name, split
+from dimlift.lifting.sources.reading import Reading, in_groups
 from dimlift.lifting.sources.source import SourceInfo
 from dimlift.lifting.sources.terms import terms_of
 from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
@@ -54,12 +55,12 @@ def open_transformers(
         settings = cls.config_class.from_dict(settings.to_dict())
     info = SourceInfo(name=f"transformers:{name}")
     if pretrained:
-        network, unused = _read(cls, name, settings, download)
+        network, reading = _read(cls, name, settings, download)
         terms = terms_of(name)
-        path = Path(name) / "model.safetensors"
-        sha256 = digest(path) if path.is_file() else None
+        file = _file(name)
+        sha256 = None if file is None else digest(file)
         info = SourceInfo(
-            info.name, licence=terms.licence, weights=name, sha256=sha256, gated=terms.gated, dropped=unused
+            info.name, licence=terms.licence, weights=name, sha256=sha256, gated=terms.gated, reading=reading
         )
     else:
         network = cls._from_config(settings) if hasattr(cls, "_from_config") else cls(settings)
@@ -116,8 +117,8 @@ def _class_for(transformers: Any, settings: Any, features_only: bool) -> Any:
         raise UnknownName("architecture of transformers", settings.model_type, ["vit", "swin", "dinov2"]) from None
 
 
-def _read(cls: Any, name: str, settings: Any, download: bool) -> tuple[Any, tuple[str, ...]]:
-    """The network with its weights, and what the folder holds beside them."""
+def _read(cls: Any, name: str, settings: Any, download: bool) -> tuple[Any, Reading]:
+    """The network with its weights, and what became of the tensors in the folder."""
     logging = _library().utils.logging
     loudness = logging.get_verbosity()
     logging.set_verbosity_error()  # it prints a table of what did not fit; that is told below
@@ -137,7 +138,19 @@ def _read(cls: Any, name: str, settings: Any, download: bool) -> tuple[Any, tupl
             f"another shape: {', '.join(other[:5]) or 'none'}; lift it with features_only=True, or give the right "
             "config.json"
         )
-    return network, tuple(sorted({key.split(".")[0] for key in told["unexpected_keys"]}))
+    tensors = len(network.state_dict())
+    return network, Reading(tensors - len(told["missing_keys"]), tensors, dropped=in_groups(told["unexpected_keys"]))
+
+
+def _file(name: str) -> Path | None:
+    """Where the weights lie that were read; None where they lie in several files."""
+    if Path(name).is_dir():
+        path = Path(name) / "model.safetensors"
+        return path if path.is_file() else None
+    try:
+        return hub_file(f"transformers:{name}", name, ("model.safetensors", "pytorch_model.bin"), download=False)
+    except WeightsError:
+        return None
 
 
 def _refusal(name: str, download: bool, fault: Exception) -> WeightsError:
