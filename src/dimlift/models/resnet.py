@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from monai.networks.nets import ResNet
+from torch import nn
 
 BLOCKS: dict[int, tuple[Literal["basic", "bottleneck"], list[int]]] = {
     10: ("basic", [1, 1, 1, 1]),
@@ -15,6 +16,9 @@ BLOCKS: dict[int, tuple[Literal["basic", "bottleneck"], list[int]]] = {
     50: ("bottleneck", [3, 4, 6, 3]),
 }
 """Kind and number of the residual blocks of each stage, by the number of layers."""
+
+GROUPS = 8
+"""Of channels at most, each normalised by itself."""
 
 
 def plain_resnet(
@@ -31,12 +35,10 @@ def plain_resnet(
         widths: channels of the four stages, multiples of 8.
     """
     block, counts = BLOCKS[layers]
-    return ResNet(
-        block,
-        counts,
-        list(widths),
-        n_input_channels=in_channels,
-        num_classes=answers,
-        conv1_t_stride=2,
-        norm=("group", {"num_groups": 8}),
-    )
+    network = ResNet(block, counts, list(widths), n_input_channels=in_channels, num_classes=answers, conv1_t_stride=2)
+    for module in list(network.modules()):  # MONAI's argument `norm` does not reach its blocks
+        for name, norm in module.named_children():
+            if isinstance(norm, nn.BatchNorm3d):
+                groups = min(GROUPS, norm.num_features // 2)  # one channel of one voxel would be its own mean
+                setattr(module, name, nn.GroupNorm(groups, norm.num_features))
+    return network
