@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from dimlift.data.patches import PatchSampler
 from dimlift.errors import RunError
+from dimlift.experiments.sharding import shard
 from dimlift.experiments.team import Team, require_alone, team
 from dimlift.experiments.train import train
 from dimlift.records.record import load_records
 
 from .conftest import train_config, train_raw
-from .small_process import steps
+from .small_process import Frozen, steps
 
 TRAINING = {"patch_size": [8, 8, 8], "batch_size": 4, "threads": 1, "device": "cpu", "validate_every": 0.5, "ema": 0.5}
 
@@ -76,16 +78,34 @@ def test_two_processes_train_as_one_and_only_the_first_writes_and_speaks(data, t
 
 @pytest.mark.parametrize("interrupted", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_losses_and_weights_of_two_processes_are_those_of_one(tmp_path, interrupted):
-    """Frozen batch norm and a loss of each sample, with clipping."""
+    """Frozen batch norm, a loss of each sample, clipping, a moving average, a layer that learns later, validation."""
     steps(tmp_path / "one", Team(), 6)
-    if interrupted:
-        started("small_process.py", 2, "steps", str(tmp_path / "two"), "3")
-    started("small_process.py", 2, "steps", str(tmp_path / "two"), "6")
-    one, two = (json.loads((tmp_path / name / "losses.json").read_text()) for name in ("one", "two"))
-    assert two == pytest.approx(one, rel=1e-5)
-    got, want = (load_file(tmp_path / name / "weights.safetensors") for name in ("two", "one"))
-    for name in want:
-        torch.testing.assert_close(got[name], want[name], rtol=1e-4, atol=1e-6)
+    if interrupted:  # checkpoints hold whole tensors whoever wrote them: a run may go on with the other strategy
+        started("small_process.py", 2, "steps", str(tmp_path), "3", "ddp", "fsdp")
+        (tmp_path / "ddp").rename(tmp_path / "other")
+        (tmp_path / "fsdp").rename(tmp_path / "ddp")
+        (tmp_path / "other").rename(tmp_path / "fsdp")
+    said = started("small_process.py", 2, "steps", str(tmp_path), "6", "ddp", "fsdp")
+    for strategy in ("ddp", "fsdp"):
+        one, two = (json.loads((tmp_path / name / "losses.json").read_text()) for name in ("one", strategy))
+        for got, want in zip(two, one, strict=True):
+            assert got == pytest.approx(want, rel=1e-5)
+        got, want = (load_file(tmp_path / name / "weights.safetensors") for name in (strategy, "one"))
+        for name in want:
+            torch.testing.assert_close(got[name], want[name], rtol=1e-4, atol=1e-6)
+    if not interrupted:
+        held = [[int(line.split()[1]) for line in one.splitlines() if line.startswith("holds")][-2:] for one in said]
+        numbers = sum(value.numel() for value in Frozen().parameters())
+        (ddp_first, first), (ddp_second, second) = held
+        assert ddp_first == ddp_second == numbers == first + second
+        assert 0 < first < numbers
+
+
+def test_a_network_with_a_single_number_is_not_shared_out():
+    method = nn.Linear(2, 2)
+    method.gate = nn.Parameter(torch.zeros(()))
+    with pytest.raises(RunError, match=r"gate is a single number.*training.strategy=ddp"):
+        shard(method, None)
 
 
 def test_processes_share_a_batch_without_gap_or_overlap(data):

@@ -31,7 +31,7 @@ def train(
 
         dimlift train Task04_Hippocampus --log csv --log tensorboard --out run-2
 
-        torchrun --nproc-per-node 8 --no-python dimlift train examples/train.yaml training.batch_size=16 --out run
+        torchrun --standalone --nproc-per-node 8 --no-python dimlift train train.yaml training.batch_size=16 --out run
     """
     from dimlift.cli.bars import Bars
     from dimlift.cli.results import show_record

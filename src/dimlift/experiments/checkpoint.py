@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dimlift.errors import RunError
 from dimlift.experiments.optimiser import MovingAverage
+from dimlift.experiments.sharding import part_like, whole
 from dimlift.records.record import write_json
 from dimlift.records.whole import written_whole
 
@@ -53,17 +54,31 @@ class Counters:
 
 
 def save_checkpoint(
-    folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage | None, counters: Counters
+    folder: Path,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: MovingAverage | None,
+    counters: Counters,
+    writes: bool = True,
 ) -> Path:
     """Write the whole training state, and forget all checkpoints but the last two and the best.
+
+    Args:
+        writes: whether this process does; of a network in shares the others only hand in their parts.
 
     Raises:
         RunError: if the disk does not take it; older checkpoints are untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: _plain(value) for name, value in _collect(module, optimiser, average).items()}
-    tensors["random"] = torch.get_rng_state()
     path = folder / f"step-{counters.step:08d}.safetensors"
+    tensors: dict[str, Tensor] = {}
+    for name, value in _collect(module, optimiser, average).items():
+        value = whole(value)
+        if writes:
+            tensors[name] = _plain(value)
+    if not writes:
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors["random"] = torch.get_rng_state()
     try:
         _require_space(folder, sum(value.nbytes for value in tensors.values()))
         with written_whole(path) as scratch:
@@ -142,6 +157,8 @@ def _restore(
     for name, value in tensors.items():
         part, _, rest = name.partition("/")
         parts[part][rest] = value
+    mine = module.state_dict()
+    parts["model"] = {name: part_like(value, mine.get(name, value)) for name, value in parts["model"].items()}
     try:
         module.load_state_dict(parts["model"])
     except RuntimeError as fault:
@@ -151,13 +168,11 @@ def _restore(
         parameter_name, _, key = name.rpartition("/")
         parameter = parameters[parameter_name]
         # Moments take the memory format of their parameter; the step counter stays on the CPU, where AdamW keeps it.
-        mine = (
-            torch.empty_like(parameter) if value.shape == parameter.shape and key != "step" else torch.empty_like(value)
-        )
-        optimiser.state[parameter][key] = mine.copy_(value).detach()
+        like = parameter if value.shape == parameter.shape and key != "step" else value
+        optimiser.state[parameter][key] = torch.empty_like(like).copy_(part_like(value, like)).detach()
     if average is not None:
         for name, value in parts["average"].items():
-            average.shadow[name].copy_(value)
+            average.shadow[name].copy_(part_like(value, average.shadow[name]))
 
 
 def _plain(value: Tensor) -> Tensor:

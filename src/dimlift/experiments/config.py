@@ -83,7 +83,7 @@ class TrainConfig(_Common):
             manifest: hash of the data set (`Dataset.manifest_hash()`).
         """
         decisive = self.model_dump(mode="json", exclude={"name", "fold", "fraction", "seed", "arm", "dataset"})
-        for undecisive in ("checkpoint_every", "threads", "workers", "packed"):
+        for undecisive in ("checkpoint_every", "threads", "workers", "packed", "strategy"):
             decisive["training"].pop(undecisive)
         splits = decisive["split"].pop("file")
         if splits is not None:

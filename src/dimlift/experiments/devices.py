@@ -9,6 +9,7 @@ from torch import nn
 
 from dimlift.errors import RunError
 from dimlift.experiments.sections import TrainingSection
+from dimlift.experiments.sharding import is_sharded, sharding
 from dimlift.experiments.team import Team
 
 
@@ -29,7 +30,7 @@ def fabric_for(training: TrainingSection, together: Team) -> Any:
     for name in ("lightning.fabric", "lightning.pytorch"):  # either may announce the precision at every start
         logging.getLogger(name).setLevel(logging.WARNING)
     # a method need not use all it holds in every step: a map nobody reads, a sequence that is missing
-    shared = DDPStrategy(find_unused_parameters=True)
+    shared = sharding(together) if is_sharded(training, together) else DDPStrategy(find_unused_parameters=True)
     fabric = Fabric(
         accelerator="cuda" if trains_on_gpu(training) else "cpu",
         devices=together.size // together.machines,

@@ -4,6 +4,7 @@ What step n does is a function of (seed, n): its batch, and the random numbers t
 generator is seeded anew at every step. Resuming therefore needs no memory of what was drawn before.
 """
 
+import copy
 import hashlib
 import math
 import time
@@ -24,6 +25,7 @@ from dimlift.experiments.prefetch import prefetched
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.reproducibility import determinism
 from dimlift.experiments.sections import BudgetSection, TrainingSection
+from dimlift.experiments.sharding import gathered, is_sharded
 from dimlift.experiments.step import take_step
 from dimlift.experiments.stopping import asked_to_stop, noted
 from dimlift.experiments.team import Team
@@ -80,55 +82,61 @@ def fit(
     """
     fabric = fabric_for(training, together)
     laid_out(method, training, together)
-    optimiser = adamw(method.parameter_groups(training.rate), training.weight_decay)  # type: ignore[operator]
-    module, stepper = fabric.setup(method, optimiser)
+    own = method
+    if is_sharded(training, together):
+        together.align(method)  # every process cuts its part out of its own
+        own = copy.deepcopy(method)  # the method stays whole, to predict with
+    module = fabric.setup_module(own)
     module.mark_forward_method("loss")
-    average = MovingAverage(method, training.ema) if training.ema else None
+    optimiser = adamw(own.parameter_groups(training.rate), training.weight_decay)  # type: ignore[operator]
+    stepper = fabric.setup_optimizers(optimiser)
+    average = MovingAverage(own, training.ema) if training.ema else None
     spent = together.gather(spent)[0][0]
     counters = Counters(seconds=spent, spent=spent)
     with torch.random.fork_rng(), noted(), determinism(training.deterministic), ExitStack() as stack:
         if checkpoints is not None:
-            resumed = load_checkpoint(checkpoints, method, optimiser, average)
+            resumed = load_checkpoint(checkpoints, own, optimiser, average)
             for note in resumed.notes:
                 progress(Event("train", arm, message=note))
             counters = resumed if resumed.step else replace(counters, notes=resumed.notes)
             _require_one_start(counters.step, together, checkpoints)
         clock = _Clock(budget, counters)
-        method.train()
+        own.train()
 
         def save() -> None:
-            if checkpoints is not None and together.leads:
-                save_checkpoint(checkpoints, method, optimiser, average, counters)
+            if checkpoints is not None and (together.leads or own is not method):
+                save_checkpoint(checkpoints, own, optimiser, average, counters, together.leads)
 
         next_batch = stack.enter_context(prefetched(batch_at, counters.step, training.workers, cases_at))
         while (share := clock.share()) < 1:
             began = time.perf_counter()
             torch.manual_seed(step_seed(seed, counters.step, together.rank))
-            method.set_progress(share)  # type: ignore[operator]
+            own.set_progress(share)  # type: ignore[operator]
             set_rate(optimiser, rate_share(share, training.warm_up, training.final_rate))
             batch = on_device(next_batch(counters.step), fabric.device)
             loss = take_step(fabric, module, stepper, batch, training, counters.step, checkpoints, together)
             counters.step += 1
             if average is not None:
-                average.update(method, counters.step)
+                average.update(own, counters.step)
             counters.window.append(loss)
             now = counters.seconds + time.perf_counter() - began
-            told = together.gather(now, float(bool(asked_to_stop())))
-            counters.seconds, stops = told[0][0], any(stop for _, stop in told)
+            due = clock.checkpoint_due(training.checkpoint_every)
+            told = together.gather(now, float(due), float(bool(asked_to_stop())))
+            counters.seconds, due, stops = told[0][0], bool(told[0][1]), any(stop for *_, stop in told)
             clock.log(share, arm, progress)
             is_best = False
             if validate is not None and clock.passed(share, training.validate_every):
-                with average.applied(method) if average else nullcontext():
-                    is_best = _note_scores(counters, validate(method))
-                method.train()
-            if is_best or clock.checkpoint_due(training.checkpoint_every) or stops:
+                with average.applied(own) if average else nullcontext():
+                    is_best = _note_scores(counters, validate(gathered(method, own, fabric.device, together)))
+                own.train()
+            if is_best or due or stops:
                 save()
             if stops:
                 raise _stopped(counters.step)
         save()
     if average is not None:
-        method.load_state_dict(average.shadow)
-    together.align(method)
+        own.load_state_dict(average.shadow)
+    gathered(method, own, fabric.device, together)
     return Fit(counters.step, counters.seconds, counters.history, counters.notes)
 
 

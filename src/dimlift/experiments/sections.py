@@ -218,6 +218,11 @@ class TrainingSection(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where to train: `auto` takes a GPU if there is one."
     )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        default="ddp",
+        description="What each process of a run holds: the whole network (`ddp`), or a part of every weight, gradient "
+        "and moment (`fsdp`), for networks that do not fit one GPU. The same numbers either way.",
+    )
 
     @model_validator(mode="before")
     @classmethod

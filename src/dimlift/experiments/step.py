@@ -13,6 +13,7 @@ from torch import Tensor
 from dimlift.batches import Batch
 from dimlift.errors import RunError
 from dimlift.experiments.sections import TrainingSection
+from dimlift.experiments.sharding import whole
 from dimlift.experiments.team import Team
 from dimlift.records.record import write_json
 from dimlift.records.whole import written_whole
@@ -52,8 +53,8 @@ def take_step(
             raise _not_finite(f"the loss of step {step} is {value}", batch, step, saved_in)
         fabric.backward(loss)
         norm = fabric.clip_gradients(module, stepper, max_norm=training.clip or math.inf, error_if_nonfinite=False)
-        if norm is not None and not math.isfinite(norm):
-            raise _not_finite(f"the gradient of step {step} is {float(norm)}", batch, step, saved_in)
+        if norm is not None and not math.isfinite(size := float(whole(norm))):
+            raise _not_finite(f"the gradient of step {step} is {size}", batch, step, saved_in)
         stepper.step()
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
         if "does not have a deterministic implementation" in str(fault):

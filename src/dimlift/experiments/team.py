@@ -52,8 +52,7 @@ class Team:
         """The values of every process, by rank."""
         if self.size == 1:
             return [list(values)]
-        on_gpu = torch.distributed.get_backend() == "nccl"
-        mine = torch.tensor(values, dtype=torch.float64, device="cuda" if on_gpu else "cpu")
+        mine = torch.tensor(values, dtype=torch.float64, device=_where_spoken())
         found = [torch.empty_like(mine) for _ in range(self.size)]
         torch.distributed.all_gather(found, mine)
         return [row.tolist() for row in found]
@@ -70,7 +69,14 @@ class Team:
         """Give every process the weights and statistics of process 0."""
         if self.size > 1:
             for value in module.state_dict().values():
-                torch.distributed.broadcast(value, 0)
+                spoken = value.to(_where_spoken())
+                torch.distributed.broadcast(spoken, 0)
+                value.copy_(spoken)
+
+
+def _where_spoken() -> str:
+    """Where a tensor has to lie for the others to hear of it."""
+    return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
 
 
 def team() -> Team:

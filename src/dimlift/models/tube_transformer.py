@@ -76,7 +76,7 @@ class TubeTransformer(nn.Module):
             self.attention = nn.MultiheadAttention(width, self.heads, batch_first=True)
         self.head = nn.Linear(width, classes)
         self.picture_head = nn.Linear(width, picture_classes) if picture_classes else None
-        self.alpha = nn.Parameter(torch.zeros(())) if gate_after else None
+        self.alpha = nn.Parameter(torch.zeros(1)) if gate_after else None
         for part in self._still:
             part.requires_grad_(False)
         self.gradient_checkpointing = gradient_checkpointing
