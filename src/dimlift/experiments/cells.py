@@ -15,7 +15,7 @@ from torch import nn
 from dimlift.data.cases import Dataset
 from dimlift.experiments.cell_record import cell_record
 from dimlift.experiments.config import TrainConfig
-from dimlift.experiments.cost import Cost
+from dimlift.experiments.cost import Cost, cost_of_all
 from dimlift.experiments.domains.choice import domain_of
 from dimlift.experiments.domains.domain import Material, TrainedNetwork
 from dimlift.experiments.loop import Fit, fit
@@ -70,7 +70,7 @@ def run_cell(
         material = read_material(config, dataset, progress, together)
         cost = Cost()
         trained, result, feature_seconds = train_cell(config, material, places, progress, together)
-        spent = cost.facts()
+        spent = cost_of_all(together.gather_lists([cost.facts()]))
         if together.leads:
             trained.save(places.weights)
         began = time.perf_counter()

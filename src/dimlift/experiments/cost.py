@@ -1,6 +1,7 @@
 """What a stretch of work costs beside its time and memory: processor seconds, GPU memory, GPU energy."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -23,13 +24,19 @@ class Cost:
         return found
 
 
+def cost_of_all(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The cost of several processes: seconds and joules of all, memory of the GPU that held most; what all measured."""
+    combined = {"cpu_seconds": sum, "gpu_bytes": max, "joules": sum}
+    return {name: rule([p[name] for p in parts]) for name, rule in combined.items() if all(name in p for p in parts)}
+
+
 def _processor_seconds() -> float:
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def _millijoules() -> int | None:
-    """Energy the current GPU has used since its driver started; None without a GPU, or where NVML is not installed."""
+    """Energy the current GPU has used since its driver started; None without a GPU or the extra `energy` (NVML)."""
     import torch
 
     if not torch.cuda.is_available():
