@@ -1,6 +1,5 @@
-"""What the site adds to the pages as they lie here: links into the repository, a page a method, executed notebooks."""
+"""What the site adds to the pages as they lie here: links into the repository, executed notebooks."""
 
-import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,25 +8,19 @@ import nbformat
 from mkdocs.structure.files import File, Files
 from nbclient import NotebookClient
 
-METHOD = re.compile(r"^##+ `([a-z0-9_]+)`.*$", re.M)
-"""The heading of a section about one method (or several: the first names the page)."""
-
 
 def on_config(config: Any) -> Any:
-    """List the pages that are made here."""
+    """List the pages of methods, and the notebooks, whose pages are made here."""
     pages = Path(config.docs_dir)
     (methods,) = [entry["Methods"] for entry in config.nav if isinstance(entry, dict) and "Methods" in entry]
-    methods += [f"methods/{name}.md" for name in _sections(pages)]
+    methods += sorted(f"methods/{path.name}" for path in (pages / "methods").glob("*.md"))
     config.nav.append({"Notebooks": [f"notebooks/{path.stem}.md" for path in _notebooks(pages)]})
     return config
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Make a page of every method's section and of every notebook, which is executed."""
-    pages = Path(config.docs_dir)
-    for name, section in _sections(pages).items():
-        files.append(File.generated(config, f"methods/{name}.md", content=section))
-    for path in _notebooks(pages):
+    """Make a page of every notebook, which is executed."""
+    for path in _notebooks(Path(config.docs_dir)):
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=executed(path)))
     return files
 
@@ -68,32 +61,3 @@ def _text(output: Any) -> str:
 
 def _notebooks(pages: Path) -> list[Path]:
     return sorted((pages / "notebooks").glob("*.ipynb"))
-
-
-def _sections(pages: Path) -> dict[str, str]:
-    """Each method's section of methods.md as a page, its links led one folder up."""
-    text = (pages / "methods.md").read_text(encoding="utf-8")
-    found: dict[str, str] = {}
-    for match in METHOD.finditer(text):
-        level = match[0].index(" ")
-        end = re.search(rf"^#{{1,{level}}} ", text[match.end() :], re.M)
-        body = text[match.start() : match.end() + end.start() if end else len(text)]
-        body = re.sub(rf"^#{{{level}}}", "#", body, flags=re.M)
-        body = re.sub(r"\]\(#", "](../methods.md#", body)
-        body = re.sub(r"\]\((?!https?:|\.\./methods\.md)", "](../", body)
-        source = _source(pages, match[1])
-        more = f"[The code]({source}), [its keys](../config.md), [what was measured](../results.md).\n"
-        found[match[1]] = body.rstrip() + "\n\n" + more
-    return found
-
-
-def _source(pages: Path, name: str) -> str:
-    """Where a method's code lies, as seen from its page."""
-    for place in (
-        f"src/dimlift/methods/{name}.py",
-        f"src/dimlift/methods/{name}",
-        f"src/dimlift/experiments/arms/{name}.py",
-    ):
-        if (pages.parent / "src/dimlift" / place).exists():
-            return f"../../src/dimlift/{place}"
-    return "../../src/dimlift/experiments/tables.py"
