@@ -24,6 +24,7 @@ RUN = (
     "budget.steps=4",
     "split.folds=3",
     "training.batch_size=4",
+    "training.rate=0.0001",  # Adam's first steps are as long for a rounding error as for a gradient
     "training.patch_size=[8,8,8]",
     "training.device=cpu",
     "training.threads=1",
@@ -65,12 +66,13 @@ def test_two_processes_of_torchrun_train_what_one_process_trains(data, tmp_path)
         assert said.count("weights: ") == 1, said  # process 0 alone speaks
         got = record(out)
         assert (got["cell"], got["status"], got["extra"]["processes"]) == (want["cell"], "finished", 2)
-        assert [p["loss"] for p in got["history"]] == pytest.approx([p["loss"] for p in want["history"]], rel=1e-4)
+        assert got["history"][0]["loss"] == pytest.approx(want["history"][0]["loss"], rel=1e-6)
+        assert [p["loss"] for p in got["history"]] == pytest.approx([p["loss"] for p in want["history"]], rel=5e-4)
         assert [p.get("accuracy") for p in got["history"]] == [p.get("accuracy") for p in want["history"]]
         assert [s["case"] for s in got["scores"]] == [s["case"] for s in want["scores"]]
-        assert [s["value"] for s in got["scores"]] == pytest.approx([s["value"] for s in want["scores"]], abs=1e-4)
+        assert [s["value"] for s in got["scores"]] == pytest.approx([s["value"] for s in want["scores"]], abs=1e-3)
         found = load_file(out / "weights/model.safetensors")
         assert found.keys() == weights.keys()
         for name, value in weights.items():
-            assert_close(found[name], value, rtol=1e-3, atol=1e-5)
+            assert_close(found[name], value, rtol=0, atol=4e-4)
         assert not (out / "checkpoints").exists()
