@@ -1,7 +1,7 @@
 """What a stretch of work costs beside its time and memory: processor seconds, GPU memory, GPU energy."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -26,7 +26,7 @@ class Cost:
 
 def cost_of_all(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The cost of several processes: seconds and joules of all, memory of the GPU that held most; what all measured."""
-    combined = {"cpu_seconds": sum, "gpu_bytes": max, "joules": sum}
+    combined: dict[str, Callable[[list[Any]], Any]] = {"cpu_seconds": sum, "gpu_bytes": max, "joules": sum}
     return {name: rule([p[name] for p in parts]) for name, rule in combined.items() if all(name in p for p in parts)}
 
 

@@ -4,7 +4,7 @@ Fully sharded data parallel, the second form of it (`fully_shard`), which lightn
 strategy; its FSDPStrategy refuses processors. Zhao et al., PyTorch FSDP, 2023, https://arxiv.org/abs/2304.11277
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -71,8 +71,9 @@ def part_like(value: Tensor, mine: Tensor) -> Tensor:
     """This process's part of a whole tensor, cut as `mine` is; nothing is sent."""
     if not hasattr(mine, "full_tensor"):
         return value
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
 
+    mine = cast(DTensor, mine)
     return distribute_tensor(value.to(mine.device), mine.device_mesh, mine.placements, src_data_rank=None)
 
 
