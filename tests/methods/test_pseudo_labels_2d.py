@@ -16,6 +16,7 @@ from dimlift.methods.mean_teacher import MeanTeacher, most_confident
 from dimlift.methods.pseudo_labels_2d import SoftLabels, class_maps, is_semantic, soft_cross_entropy
 from dimlift.methods.teacher import open_teacher, wrap_teacher
 from dimlift.methods.teacher_maps import TeacherMaps, pair_values
+from dimlift.models.cloud_unet import cloud_unet
 from dimlift.models.point_unet import point_unet
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -74,7 +75,7 @@ def test_labels_of_a_semantic_network_reach_its_points(tmp_path):
 @pytest.fixture
 def fine_tuning():
     torch.manual_seed(0)
-    return MeanTeacher(point_unet(3, len(CLASSES), 18, 0.1, 0.2))
+    return MeanTeacher(cloud_unet(3, len(CLASSES), 18, 0.1, 0.2))
 
 
 def test_the_mean_teacher_is_in_no_optimiser_and_follows_by_averages_alone(fine_tuning):
@@ -92,7 +93,7 @@ def test_the_mean_teacher_is_in_no_optimiser_and_follows_by_averages_alone(fine_
         for p in fine_tuning.model.parameters():
             p.add_(1.0)
     fine_tuning.set_progress(0.5)  # the second step: half of each
-    name = "network.head.weight"
+    name = "head.weight"
     assert torch.allclose(fine_tuning.teacher.state_dict()[name], start[name] + 0.5)
     norm = "network.stem_norm.running_mean"  # statistics are averaged as well
     assert torch.allclose(
@@ -132,13 +133,13 @@ def test_each_term_counts_and_labels_must_be_there(fine_tuning):
 
 def test_few_labels_teach_a_room():
     torch.manual_seed(0)
-    fine_tuning = MeanTeacher(point_unet(3, len(CLASSES), 18, 0.2, 0.4), decay=0.9)
+    fine_tuning = MeanTeacher(cloud_unet(3, len(CLASSES), 18, 0.2, 0.4), decay=0.9)
     rooms, unseen = simulated_rooms(4, 600, labelled=60, seed=1), simulated_rooms(2, 600, seed=2)
     optimiser = torch.optim.AdamW(fine_tuning.parameter_groups(5e-3))
 
     def right(batch: PointBatch) -> float:
         with torch.no_grad():
-            return (fine_tuning(batch).argmax(1) == batch.label.flatten()).float().mean().item()
+            return (fine_tuning(batch.points, batch.features).argmax(-1) == batch.label).float().mean().item()
 
     for step in range(60):
         fine_tuning.train().set_progress(step / 60)

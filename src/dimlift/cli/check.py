@@ -26,7 +26,7 @@ _WIDE = 1000
 
 
 def check(
-    dataset: Annotated[Path, typer.Argument(help="nnU-Net or Decathlon folder, images/ + labels/, or a CSV.")],
+    dataset: Annotated[Path, typer.Argument(help="nnU-Net or Decathlon folder, images/ + labels/, a CSV, or clouds.")],
     layout: Annotated[str, typer.Option(help="How the files are laid out, if 'auto' gets it wrong.")] = "auto",
     task: Annotated[str, typer.Option(help="segmentation, classification or regression.")] = "segmentation",
     nan_policy: Annotated[str, typer.Option(help="NaN and infinite voxels: error, replace or mask.")] = "error",
@@ -36,6 +36,9 @@ def check(
     missing: Annotated[
         str, typer.Option("--missing-sequences", help="Files of some channels that a case lacks: error or allow.")
     ] = "error",
+    clouds: Annotated[
+        bool, typer.Option("--clouds", help="Clouds of points: a folder, a CSV, or an .npz of many (docs/points.md).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Read every file to its end and list what is wrong.
@@ -47,20 +50,27 @@ def check(
         dimlift check Task04_Hippocampus
 
         dimlift check cohort.csv --task classification --json
+
+        dimlift check scans --clouds
     """
-    from dimlift.data.check import check_dataset
+    from dimlift.data.check import check_cases, check_dataset
+    from dimlift.data.cloud_cases import look_at_cloud, open_cloud_dataset
     from dimlift.data.dataset import open_dataset
 
-    opened = open_dataset(dataset, layout, task)  # type: ignore[arg-type]  # it checks the name itself
     with Bars() as bars:
         heard = partial(_tell, bars)
-        findings = check_dataset(
-            opened,
-            nan_policy,  # type: ignore[arg-type]
-            heard,
-            resample_labels=resample_labels,
-            missing=missing,  # type: ignore[arg-type]
-        )
+        if clouds:
+            opened = open_cloud_dataset(dataset, task)  # type: ignore[arg-type]  # it checks the name itself
+            findings = check_cases(opened, partial(look_at_cloud, dataset=opened), heard, content="points")
+        else:
+            opened = open_dataset(dataset, layout, task)  # type: ignore[arg-type]  # it checks the name itself
+            findings = check_dataset(
+                opened,
+                nan_policy,  # type: ignore[arg-type]
+                heard,
+                resample_labels=resample_labels,
+                missing=missing,  # type: ignore[arg-type]
+            )
     errors = sum(found.level == "error" for found in findings)
     if as_json:
         rows = [{"file": f.file, "level": f.level, "finding": f.finding, "remedy": f.remedy} for f in findings]

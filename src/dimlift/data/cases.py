@@ -37,6 +37,7 @@ class Dataset:
         ignore: value of voxels nobody annotated, if the dataset has one.
         test_cases: cases that are never trained on.
         unmatched: files that lie among the images or labels and belong to no case.
+        left_out: one sentence for each case that could not be read and was to be left out.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Dataset:
     ignore: int | None = None
     test_cases: tuple[Case, ...] = ()
     unmatched: tuple[Path, ...] = field(default=(), repr=False)
+    left_out: tuple[str, ...] = ()
 
     def relative(self, path: Path) -> str:
         """A file's name as shown to people: relative to the root where it lies inside."""

@@ -42,11 +42,31 @@ def check_dataset(
     require_nan_policy(nan_policy)
     if missing not in ("error", "allow"):
         raise UnknownName("way with missing sequences", missing, ("error", "allow"))
+    return check_cases(
+        dataset, lambda case: look_at(case, dataset, nan_policy, resample_labels, missing), progress, workers
+    )
+
+
+def check_cases(
+    dataset: Dataset,
+    look: Callable[[Case], Look],
+    progress: Progress | None = None,
+    workers: int | None = None,
+    content: str = "voxels",
+) -> list[Finding]:
+    """Look at every case, and list what is wrong with each and between them.
+
+    Args:
+        look: reads one case; damaged files are findings of it, never exceptions.
+        progress: called with (cases done, cases in all).
+        workers: threads; None takes one per core, four at most.
+        content: what files are made of, for messages.
+    """
     cases = [*dataset.cases, *dataset.test_cases]
     workers = workers or min(4, len(os.sched_getaffinity(0)))
     looks: list[Look] = []
     with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda case: look_at(case, dataset, nan_policy, resample_labels, missing), cases)
+        results = pool.map(look, cases)
         for done, result in enumerate(results, start=1):
             looks.append(result)
             if progress:
@@ -55,7 +75,7 @@ def check_dataset(
         *_structure(dataset),
         *_used_twice(dataset),
         *(finding for look in looks for finding in look.findings),
-        *_same_voxels(dataset, looks),
+        *_same_content(dataset, looks, content),
         *_patients(looks[: len(dataset.cases)], looks),
         *_absent(dataset, looks[: len(dataset.cases)]),
         *find_outliers(looks, dataset.channels),
@@ -101,8 +121,8 @@ def _used_twice(dataset: Dataset) -> Iterator[Finding]:
             yield Finding(str(path), "error", f"belongs to {len(users)} cases ({names})", remedy)
 
 
-def _same_voxels(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
-    """The same image under two names. Within one patient it only counts twice; across patients it leaks."""
+def _same_content(dataset: Dataset, looks: Sequence[Look], content: str) -> Iterator[Finding]:
+    """The same file under two names. Within one patient it only counts twice; across patients it leaks."""
     training = set(dataset.cases)
     owners: dict[str, list[tuple[Path, Case]]] = defaultdict(list)
     for look in looks:
@@ -116,7 +136,7 @@ def _same_voxels(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
         yield Finding(
             paths[1],
             "error" if apart else "warning",
-            f"holds the same voxels as {paths[0]}" + (f" (and {len(paths) - 2} more)" if len(paths) > 2 else ""),
+            f"holds the same {content} as {paths[0]}" + (f" (and {len(paths) - 2} more)" if len(paths) > 2 else ""),
             "remove one of them" + (", or give both the same group: one would be tested on the other" if apart else ""),
         )
 

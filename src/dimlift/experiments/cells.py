@@ -184,7 +184,7 @@ def summary(record: Record) -> str:
 
 def main_score(scores: Sequence[Score]) -> tuple[str, float] | None:
     """Mean of the first metric there is, over cases and classes."""
-    for metric in ("dice", "accuracy", "absolute_error"):
+    for metric in ("dice", "iou", "accuracy", "absolute_error"):
         values = [s.value for s in scores if s.metric == metric and s.value is not None]
         if values:
             return metric, float(np.mean(values))

@@ -128,6 +128,8 @@ def _left_by(task: Task, fault: str, out: Path) -> Record:
 def _identity(config: StudyConfig, dataset: Dataset) -> str:
     """The same as long as cells of the one can stand beside cells of the other; arms and seeds may be added."""
     content = config.model_dump(mode="json", include={"task", "preprocessing", "split", "budget"})
+    if config.clouds is not None:
+        content["clouds"] = config.clouds.model_dump(mode="json", exclude={"path", "skip_bad"})
     content["data"] = dataset.manifest_hash()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -181,6 +183,7 @@ def _describe(config: StudyConfig, dataset: Dataset, cells: list[TrainConfig], o
         dataset=plan.Dataset(dataset.name, len(dataset.cases), dict(dataset.labels)),
         budget=config.budget.model_dump(exclude_none=True),
         cases=paths,
+        clouds=None if config.clouds is None else {"upright": config.clouds.upright},
     ).save(out)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from dimlift.experiments.arms.arm import Arm
 from dimlift.experiments.sections import (
     BudgetSection,
     DatasetSection,
+    LabelledCloudsSection,
     PositiveFloat,
     PreprocessingSection,
     ResourcesSection,
@@ -20,19 +21,20 @@ from dimlift.experiments.sections import (
     SplitSection,
     TrainingSection,
 )
+from dimlift.experiments.sources import decisive_source, require_of_clouds, require_readers
 from dimlift.experiments.start import file_digest, weights_digest
-from dimlift.experiments.tables import METHODS
+from dimlift.experiments.tables import METHODS, POINT_METHODS
 
 if TYPE_CHECKING:
     AnyArm = Arm
 else:
-    AnyArm = Annotated[Union[tuple(METHODS.values())], Field(discriminator="method")]  # noqa: UP007
+    AnyArm = Annotated[Union[(*METHODS.values(), *POINT_METHODS.values())], Field(discriminator="method")]
 
 Kind = Literal["segmentation", "classification", "regression"]
 
 
-PLAIN = ("unet", "nnunet")
-"""Methods that are a plain 3D U-Net, so that a study with one of them needs no other."""
+PLAIN = ("unet", "nnunet", "point_unet")
+"""Methods that are a plain 3D U-Net, of voxels or points, so that a study with one of them needs no other."""
 
 BASELINE = {
     "method": "unet",
@@ -41,14 +43,25 @@ BASELINE = {
     "beats a straw man.",
 }
 
+POINT_BASELINE = {
+    "method": "point_unet",
+    "title": "plain sparse U-Net",
+    "description": "A sparse U-Net on points from scratch: what one would otherwise use. In every study, so that "
+    "nobody beats a straw man.",
+}
+
 
 class _Common(Section):
     """What one run and a whole study share."""
 
-    dataset: DatasetSection = Field(description="Where the volumes are.")
+    dataset: DatasetSection | None = Field(default=None, description="Where the volumes are.")
+    clouds: LabelledCloudsSection | None = Field(
+        default=None, description="Clouds of points, in place of `dataset`: then arms are networks of points."
+    )
     task: Kind = Field(
         default="segmentation",
-        description="A class for every voxel, a class for every volume, or a number for every volume.",
+        description="A class for every voxel or point, a class for every volume or cloud, or a number for every "
+        "volume.",
     )
     preprocessing: PreprocessingSection = Field(
         default=PreprocessingSection(), description="What happens to a volume before a network sees it."
@@ -56,6 +69,16 @@ class _Common(Section):
     split: SplitSection = Field(default=SplitSection(), description="Which cases train and which test.")
     budget: BudgetSection = Field(description="How long one run trains.")
     training: TrainingSection = Field(default=TrainingSection(), description="The training loop.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.dataset is None) == (self.clouds is None):
+            raise ValueError(
+                "needs exactly one of 'dataset' (volumes) and 'clouds' (points); set dataset.path or clouds.path"
+            )
+        if self.clouds is not None:
+            require_of_clouds(self)
+        return self
 
 
 class TrainConfig(_Common):
@@ -74,6 +97,7 @@ class TrainConfig(_Common):
     @model_validator(mode="after")
     def _fold_exists(self) -> "TrainConfig":
         _check_fold(self.fold, self.split)
+        require_readers(self, {"arm": self.arm})
         return self
 
     def cell(self, manifest: str) -> str:
@@ -82,7 +106,9 @@ class TrainConfig(_Common):
         Args:
             manifest: hash of the data set (`Dataset.manifest_hash()`).
         """
-        decisive = self.model_dump(mode="json", exclude={"name", "fold", "fraction", "seed", "arm", "dataset"})
+        decisive = self.model_dump(
+            mode="json", exclude={"name", "fold", "fraction", "seed", "arm", "dataset", "clouds"}
+        )
         for undecisive in ("checkpoint_every", "threads", "workers", "packed", "strategy"):
             decisive["training"].pop(undecisive)
         splits = decisive["split"].pop("file")
@@ -91,7 +117,7 @@ class TrainConfig(_Common):
         if not self.training.deterministic:
             decisive["training"].pop("deterministic")
         content = {
-            "config": {**decisive, "arm": decisive_options(self.arm), "layout": self.dataset.layout},
+            "config": {**decisive, "arm": decisive_options(self.arm), **decisive_source(self)},
             "data": manifest,
             "fraction": self.fraction,
             "fold": self.fold,
@@ -120,7 +146,8 @@ class StudyConfig(_Common):
     reference: str | None = Field(default=None, description="Arm the others are compared with; the first if not set.")
     baseline: bool = Field(
         default=True,
-        description="Put a plain 3D U-Net first, as arm `unet`, into a segmentation study that has none.",
+        description="Put a plain 3D U-Net first, as arm `unet`, into a segmentation study that has none; into a study "
+        "of clouds a plain sparse one, as arm `point_unet`.",
     )
     folds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Parts of the split to run.")
     fractions: tuple[PositiveFloat, ...] = Field(
@@ -143,13 +170,15 @@ class StudyConfig(_Common):
             name: {"method": "external", **arm} if isinstance(arm, dict) and "external" in arm else arm
             for name, arm in raw["arms"].items()
         }
+        baseline = dict(BASELINE if raw.get("clouds") is None else POINT_BASELINE)
+        wanted = raw.get("clouds") is not None or raw.get("task", "segmentation") == "segmentation"
         plain = any(
             arm.get("method") in PLAIN if isinstance(arm, dict) else getattr(arm, "method", "") in PLAIN
             for arm in arms.values()
         )
-        segmenting = raw.get("task", "segmentation") == "segmentation"
-        if arms and segmenting and raw.get("baseline", True) is True and not plain and "unet" not in arms:
-            arms = {"unet": dict(BASELINE), **arms}
+        name = baseline["method"]
+        if arms and wanted and raw.get("baseline", True) is True and not plain and name not in arms:
+            arms = {name: baseline, **arms}
         return {**raw, "arms": arms}
 
     @model_validator(mode="after")
@@ -161,6 +190,7 @@ class StudyConfig(_Common):
                 raise ValueError(f"{name!r} holds a value twice: {list(values)}")
         for fold in self.folds:
             _check_fold(fold, self.split)
+        require_readers(self, {f"arms.{name}": arm for name, arm in self.arms.items()})
         return self
 
     def run(self, arm: str, *, fraction: float, fold: int, seed: int) -> TrainConfig:

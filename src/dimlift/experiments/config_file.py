@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dimlift.errors import ConfigError, UnknownName
-from dimlift.experiments.tables import METHODS, POINT_NETWORKS, PRETRAINING
+from dimlift.experiments.tables import METHODS, POINT_METHODS, PRETRAINING
 from dimlift.experiments.yaml_file import LARGEST, read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -175,7 +175,7 @@ def _tags(model: type[BaseModel], name: str) -> Mapping[str, Any]:
     """The methods a section may name."""
     if "pretraining" not in model.model_fields:
         return METHODS
-    return PRETRAINING if name == "pretraining" else {**METHODS, **POINT_NETWORKS}
+    return PRETRAINING if name == "pretraining" else {**METHODS, **POINT_METHODS}
 
 
 _WISHES = {

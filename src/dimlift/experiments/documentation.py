@@ -21,13 +21,14 @@ from dimlift.experiments.sections import (
     BudgetSection,
     CloudsSection,
     DatasetSection,
+    LabelledCloudsSection,
     PreprocessingSection,
     ResourcesSection,
     SplitSection,
     TrainingSection,
 )
 from dimlift.experiments.staged.config import StagesConfig
-from dimlift.experiments.tables import METHODS, POINT_NETWORKS, PRETRAINING
+from dimlift.experiments.tables import METHODS, POINT_METHODS, POINT_NETWORKS, PRETRAINING
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "dataset": DatasetSection,
@@ -68,13 +69,16 @@ def config_page() -> str:
     parts += ["## Stages of pretraining (`stages`)\n", _table(StagesConfig)]
     for name, section in SECTIONS.items():
         parts += [f"## `{name}`\n", f"{_first_line(section)}\n", _table(section)]
+    parts += ["## `clouds` of a run or a study\n", f"{_first_line(LabelledCloudsSection)} The keys of `clouds`, and:\n"]
+    parts += [_table(LabelledCloudsSection, without=CloudsSection)]
     parts += ["## Arms\n", "The keys of an arm depend on its `method`. All have these:\n", _table(Arm)]
     for name, arm in METHODS.items():
         parts += [f"### `method: {name}`\n", f"{_first_line(arm)}\n", _table(arm, without=Arm)]
     parts += ["### `plan` of a lifted arm\n", f"{_first_line(PlanSection)}\n", _table(PlanSection)]
-    parts += ["## Networks of points\n", "A `student` that learns from clouds is one of these.\n"]
-    for name, network in POINT_NETWORKS.items():
-        parts += [f"### `student.method: {name}`\n", f"{_first_line(network)}\n", _table(network, without=Arm)]
+    students = ", ".join(f"`{name}`" for name in POINT_NETWORKS)
+    parts += ["## Arms of points\n", f"For runs and studies with `clouds`. A `student` is one of {students}.\n"]
+    for name, network in POINT_METHODS.items():
+        parts += [f"### `method: {name}` of points\n", f"{_first_line(network)}\n", _table(network, without=Arm)]
     parts += ["## Pretraining methods\n", "The keys of `pretraining` depend on its `method`.\n"]
     for name, way in PRETRAINING.items():
         parts += [f"### `pretraining.method: {name}`\n", f"{_first_line(way)}\n", _table(way, without=Pretraining)]

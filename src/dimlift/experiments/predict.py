@@ -15,12 +15,14 @@ from dimlift.data.outputs import OUTPUTS, kind_of, own_kind, pick_output, requir
 from dimlift.errors import RunError
 from dimlift.experiments.ensemble import averaged, require_alike
 from dimlift.experiments.footprint import footprints, require_memory
+from dimlift.experiments.predict_points import predict_points
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.scoring import softmax
 from dimlift.experiments.trained import Trained
+from dimlift.experiments.trained_points import is_of_points
 from dimlift.records.json_file import read_json
 from dimlift.records.record import write_json
-from dimlift.records.weights import CARD_NAME
+from dimlift.records.weights import CARD_NAME, read_card
 
 
 def predict(
@@ -31,7 +33,7 @@ def predict(
     max_memory: int | None = None,
     kind: str | None = None,
 ) -> list[Path]:
-    """Segment, or classify, files or folders of files.
+    """Segment, or classify, files or folders of files; clouds go to `predict_points`.
 
     Args:
         run: folder that `train` wrote, or any weights folder; of several the probabilities are averaged.
@@ -51,6 +53,12 @@ def predict(
         DataError: if there is no input, or one that cannot be used as it is; nothing is predicted then.
     """
     folders = [weights_folder(Path(each)) for each in ([run] if isinstance(run, Path | str) else run)]
+    if any(is_of_points(read_card(folder)) for folder in folders):
+        if max_memory is not None:
+            raise RunError(
+                "max_memory is for volumes; clouds are read a fixed number of points at a time, leave it out"
+            )
+        return predict_points(folders, inputs, Path(output), progress, kind)
     members = [Trained.load(folder) for folder in folders]
     require_alike(members, folders)
     trained = members[0]

@@ -61,6 +61,29 @@ class CloudsSection(Section):
     upright: Literal["x", "y", "z"] = Field(default="y", description="Axis that points up.")
 
 
+class LabelledCloudsSection(CloudsSection):
+    """Clouds of points with labels, in place of volumes, and what a network is shown of them."""
+
+    frame: Literal["ball", "file"] = Field(
+        default="ball",
+        description="Every cloud in the unit ball around its mean, or in the unit of its file with its mean at the "
+        "origin (scans, whose sizes mean something).",
+    )
+    radius: PositiveFloat | None = Field(
+        default=None,
+        description="Cut clouds into balls of this radius, in the unit of the points, and draw from one ball at a "
+        "time; not set: from the whole cloud.",
+    )
+    features: tuple[str, ...] = Field(
+        default=(),
+        description="Columns shown beside the coordinates: `colours`, `intensity`, `nx`, `features` of `dimlift "
+        "paint`, or whatever the files call them.",
+    )
+    skip_bad: bool = Field(
+        default=False, description="Leave out clouds that cannot be read, and count them in the record."
+    )
+
+
 class PreprocessingSection(Section):
     """What happens to a volume before a network sees it; stored with the weights, repeated by `predict`."""
 

@@ -85,6 +85,11 @@ def smaller_patch(size: Sequence[int]) -> list[int]:
 
 
 def _memory_advice(shape: Sequence[int]) -> str:
+    if len(shape) == 3:  # clouds of points
+        return (
+            f"memory ran out at a batch of {shape[0]} clouds of {shape[1]} points; lower training.batch_size, or set "
+            f"clouds.points={max(8, shape[1] // 2)}"
+        )
     size = " x ".join(str(n) for n in shape[2:])
     first = "set training.batch_size=1, " if shape[0] > 1 else ""
     return (

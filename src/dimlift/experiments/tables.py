@@ -10,7 +10,15 @@ from dimlift.experiments.arms.convnext3d import ConvNeXt3DArm
 from dimlift.experiments.arms.external import ExternalArm
 from dimlift.experiments.arms.lifted import LiftedArm
 from dimlift.experiments.arms.medical_transformer import MedicalTransformerArm
-from dimlift.experiments.arms.points import PointArm, PointHierarchyArm, PointTransformerArm, PointViTArm
+from dimlift.experiments.arms.points import (
+    MeanTeacherArm,
+    PointArm,
+    PointEncoderArm,
+    PointHierarchyArm,
+    PointTransformerArm,
+    PointUNetArm,
+    PointViTArm,
+)
 from dimlift.experiments.arms.pretrained_3d import Pretrained3DArm
 from dimlift.experiments.arms.resnet import ResNetArm
 from dimlift.experiments.arms.retrospect import RetrospectArm, RetrospectSimple3DArm
@@ -57,11 +65,19 @@ METHODS: dict[str, type[Arm]] = {
     "external": ExternalArm,
 }
 
-POINT_NETWORKS: dict[str, type[PointArm]] = {
+POINT_NETWORKS: dict[str, type[PointEncoderArm]] = {
     "point_transformer": PointTransformerArm,
     "point_hierarchy": PointHierarchyArm,
     "point_vit": PointViTArm,
 }
+"""Networks that learn from clouds without labels."""
+
+POINT_METHODS: dict[str, type[PointArm]] = {
+    "point_unet": PointUNetArm,
+    "mean_teacher": MeanTeacherArm,
+    **POINT_NETWORKS,
+}
+"""What learns from labelled clouds."""
 
 PRETRAINING: dict[str, type[Pretraining]] = {
     "medical_transformer": MedicalTransformerPretraining,

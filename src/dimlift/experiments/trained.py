@@ -17,7 +17,7 @@ from dimlift.errors import DataError, WeightsError
 from dimlift.experiments.arms.arm import Arm, Task
 from dimlift.experiments.inference import classify, labels_of, segment
 from dimlift.experiments.sweep import Tile
-from dimlift.experiments.tables import METHODS, pick
+from dimlift.experiments.tables import METHODS, POINT_METHODS, pick
 from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.outline import outline
 from dimlift.records.weights import read_weights, write_weights
@@ -112,6 +112,11 @@ class Trained:
             WeightsError: if they do not fit the network the card describes.
         """
         state, card = read_weights(folder)
+        if (card.get("arm") or {}).get("method") in POINT_METHODS:
+            raise WeightsError(
+                f"{folder} holds a network of points, volumes are wanted here; it is for `dimlift predict` with clouds "
+                "and for `start` of an arm of points"
+            )
         try:
             arm = pick("method", METHODS, card["arm"]["method"]).model_validate(card["arm"])
             fields = dict(card["built_for"])

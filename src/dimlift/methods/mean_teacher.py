@@ -10,7 +10,7 @@ are averaged with the weights, which the published code leaves out.
 
 import copy
 import math
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +20,13 @@ from torch import Tensor, nn
 from dimlift.batches import IGNORE, PointBatch
 from dimlift.errors import RunError
 from dimlift.methods.parameters import parameter_groups
-from dimlift.models.point_unet import PointUNet, centred, flat_clouds
 
 
 class MeanTeacher(nn.Module):
     """A student that learns from few labels and from the average of its own past.
 
     Args:
-        model: answers with classes for every point.
+        model: (B, N, 3) and features -> classes of every point (B, N, classes).
         consistency: weight of the distance to the teacher at the end of the rise.
         rise: share of the budget over which it gets there (30 of 500 epochs).
         entropy: weight of the answers' entropy.
@@ -42,7 +41,7 @@ class MeanTeacher(nn.Module):
 
     def __init__(
         self,
-        model: PointUNet,
+        model: nn.Module,
         *,
         consistency: float = 10.0,
         rise: float = 0.06,
@@ -62,9 +61,11 @@ class MeanTeacher(nn.Module):
         self.teacher.eval()
         return self
 
-    def forward(self, batch: PointBatch) -> Float[Tensor, "points classes"]:
+    def forward(
+        self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None
+    ) -> Float[Tensor, "batch points classes"]:
         """The teacher's answers: the average of what was learnt."""
-        return _asked(self.teacher, batch)
+        return self.teacher(points, features)
 
     def loss(self, batch: PointBatch) -> Float[Tensor, ""]:
         """All four terms.
@@ -118,6 +119,4 @@ def _entropy(logits: Tensor) -> Tensor:
 
 
 def _asked(network: nn.Module, batch: PointBatch) -> Tensor:
-    points, cloud = flat_clouds(batch.points)
-    colours = torch.full_like(batch.points, 0.5) if batch.features is None else batch.features
-    return cast(PointUNet, network)(points, centred(colours.flatten(0, 1)), cloud)
+    return network(batch.points, batch.features).flatten(0, 1)

@@ -27,9 +27,11 @@ class CloudClassifier(nn.Module):
                 nn.Linear(2 * width, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(width, classes)
             )
 
-    def forward(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch classes"]:
+    def forward(
+        self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None
+    ) -> Float[Tensor, "batch classes"]:
         """Logits of every cloud."""
-        return self.head(pooled(self.encoder(points).values, "both"))
+        return self.head(pooled(self.encoder(points, features).values, "both"))
 
 
 def pooled(tokens: Float[Tensor, "batch tokens width"], how: Pooling) -> Float[Tensor, "batch _"]:

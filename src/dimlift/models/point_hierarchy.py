@@ -32,6 +32,7 @@ class PointHierarchy(nn.Module):
         widths: of the tokens of each level.
         depths: transformer blocks of each level; 0 for a level that only merges.
         heads: of every block.
+        in_channels: numbers of a point beside its coordinates (colour, normal).
 
     Attributes:
         width: of the tokens handed out.
@@ -47,6 +48,7 @@ class PointHierarchy(nn.Module):
         widths: Sequence[int] = (384,),
         depths: Sequence[int] = (12,),
         heads: int = 6,
+        in_channels: int = 0,
     ) -> None:
         super().__init__()
         given = {"patches": patches, "neighbours": neighbours, "widths": widths, "depths": depths}
@@ -60,16 +62,19 @@ class PointHierarchy(nn.Module):
                 raise ShapeError(f"tokens of {width} numbers cannot be shared among {heads} heads; choose a divisor")
         self.patches, self.neighbours = tuple(patches), tuple(neighbours)
         self.widths, self.width, self.heads = tuple(widths), widths[-1], heads
-        inputs = [3, *widths[:-1]]
+        self.in_channels = in_channels
+        inputs = [3 + in_channels, *widths[:-1]]
         hidden = [(128, 256), *((w, w) for w in widths[:-1])]
         self.merge = nn.ModuleList(map(PatchEmbedding, inputs, widths, hidden))
         self.positions = nn.ModuleList(map(position_network, widths))
         self.stages = nn.ModuleList(Blocks(w, depth, heads) for w, depth in zip(widths, depths, strict=True))
 
-    def forward(self, points: Float[Tensor, "batch points 3"]) -> PointTokens:
+    def forward(
+        self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None
+    ) -> PointTokens:
         """Tokens of whole clouds."""
         levels = self.cut(points)
-        return PointTokens(self.encode(points, levels)[-1], levels[-1].centres)
+        return PointTokens(self.encode(points, levels, features=features)[-1], levels[-1].centres)
 
     def cut(self, points: Float[Tensor, "batch points 3"]) -> list[Patches]:
         """Patches of every level."""
@@ -80,19 +85,27 @@ class PointHierarchy(nn.Module):
         points: Float[Tensor, "batch points 3"],
         levels: Levels,
         visible: Bool[Tensor, "batch patches"] | None = None,
+        features: Float[Tensor, "batch points channels"] | None = None,
     ) -> list[Float[Tensor, "batch _ _"]]:
         """Tokens of every level; zero where they are not visible.
 
         Args:
             visible: of the coarsest level; everything if None.
+
+        Raises:
+            ShapeError: if there are features other than promised.
         """
-        finer, found = self.below(points, levels, visible)
+        given = 0 if features is None else features.shape[-1]
+        if given != self.in_channels:
+            raise ShapeError(f"{given} numbers beside the coordinates of a point, {self.in_channels} were promised")
+        entering = points if features is None else torch.cat([points, features], dim=-1)
+        finer, found = self.below(entering, levels, visible)
         last = len(self.stages) - 1
         values = self.stages[last](found.values, self.positions[last](found.centres), padding=found.padding)
         return [*finer, found.spread(values, levels[last].chosen.shape[1])]
 
     def below(
-        self, points: Float[Tensor, "batch points 3"], levels: Levels, visible: Bool[Tensor, "batch patches"] | None
+        self, points: Float[Tensor, "batch points _"], levels: Levels, visible: Bool[Tensor, "batch patches"] | None
     ) -> tuple[list[Tensor], Visible]:
         """Tokens of all levels but the coarsest, and the visible tokens of that one before its blocks."""
         if visible is None:
@@ -113,5 +126,5 @@ class PointHierarchy(nn.Module):
         centres = gather_points(level.centres, found.chosen)
         inside = gather_points(entering, gather_points(level.members, found.chosen))
         if number == 0:
-            inside = inside - centres[:, :, None]
+            inside = torch.cat([inside[..., :3] - centres[:, :, None], inside[..., 3:]], dim=-1)
         return found._replace(values=self.merge[number](inside), centres=centres)

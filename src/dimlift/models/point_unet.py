@@ -45,14 +45,29 @@ class PointUNet(nn.Module):
         Raises:
             ShapeError: if there are not as many features as points.
         """
-        if not len(points) == len(features) == len(cloud):
-            raise ShapeError(
-                f"{len(points)} points with features of {len(features)} and clouds of {len(cloud)}; give one of each "
-                "for every point"
-            )
-        voxels = voxelise(points, self.voxel, cloud)
-        answer = self.network(voxels.mean(features), pyramid(voxels.coordinates))
-        return answer[voxels.inverse]
+        return at_points(self.network, self.voxel, points, features, cloud)
+
+
+def at_points(
+    network: SparseUNet,
+    voxel: float,
+    points: Float[Tensor, "points 3"],
+    features: Float[Tensor, "points channels"],
+    cloud: Int[Tensor, " points"],
+) -> Float[Tensor, "points out"]:
+    """What a network of voxels answers at every point; arguments as of `PointUNet`.
+
+    Raises:
+        ShapeError: if there are not as many features as points.
+    """
+    if not len(points) == len(features) == len(cloud):
+        raise ShapeError(
+            f"{len(points)} points with features of {len(features)} and clouds of {len(cloud)}; give one of each "
+            "for every point"
+        )
+    voxels = voxelise(points, voxel, cloud)
+    answer = network(voxels.mean(features), pyramid(voxels.coordinates))
+    return answer[voxels.inverse]
 
 
 def point_unet(

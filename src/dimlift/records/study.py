@@ -71,6 +71,7 @@ class Study:
         budget: {"steps": N} or {"seconds": S}.
         cases: test cases by name.
         fractions: label fractions that will be trained on; those of the records if empty.
+        clouds: of a study on clouds of points how they lie, {"upright": "x", "y" or "z"}; None for volumes.
     """
 
     title: str
@@ -83,6 +84,7 @@ class Study:
     budget: dict[str, Any] = field(default_factory=dict)
     cases: dict[str, CasePaths] = field(default_factory=dict)
     fractions: list[float] = field(default_factory=list)
+    clouds: dict[str, Any] | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

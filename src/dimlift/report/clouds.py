@@ -71,10 +71,7 @@ def _clouds(
     names = content["columns"]
     figure = Figure(figsize=(3.2 * len(names), 2.6 * len(points)), layout="constrained")
     grid = figure.subplots(len(points), len(names), squeeze=False)
-    turned, lean = np.deg2rad(35), np.deg2rad(20)
-    x, y, z = np.moveaxis(points, -1, 0)
-    across, away = np.cos(turned) * x + np.sin(turned) * z, np.cos(turned) * z - np.sin(turned) * x
-    up, away = np.cos(lean) * y + np.sin(lean) * away, np.cos(lean) * away - np.sin(lean) * y
+    across, up, away = from_in_front(points)
     for row, axes in enumerate(grid):
         order = np.argsort(-away[row])
         for column, axis in enumerate(axes):
@@ -90,3 +87,13 @@ def _clouds(
     return Markup('<img alt="clouds coloured by features: {names}" src="{source}">').format(
         names=", ".join(names), source=source
     )
+
+
+def from_in_front(
+    points: Float[np.ndarray, "*clouds 3"],
+) -> tuple[Float[np.ndarray, "*clouds"], Float[np.ndarray, "*clouds"], Float[np.ndarray, "*clouds"]]:
+    """Points whose second coordinate is upright, seen from above and in front: across, up, and away from the eye."""
+    turned, lean = np.deg2rad(35), np.deg2rad(20)
+    x, y, z = np.moveaxis(points, -1, 0)
+    across, away = np.cos(turned) * x + np.sin(turned) * z, np.cos(turned) * z - np.sin(turned) * x
+    return across, np.cos(lean) * y + np.sin(lean) * away, np.cos(lean) * away - np.sin(lean) * y

@@ -31,12 +31,15 @@ MEASURES = {
     measure.name: measure
     for measure in (
         Measure("dice", "Dice", point=0.01),
+        Measure("iou", "IoU", point=0.01),
         Measure("accuracy", "accuracy", point=0.05),
         Measure("absolute_error", "absolute error", better=-1),
         Measure("hd95_mm", "HD95 (mm)", better=-1, digits=2),
         Measure("nsd", "NSD"),
         Measure("lesion_sensitivity", "lesions found"),
         Measure("false_lesions", "false lesions", better=-1, digits=2),
+        Measure("points_right", "points right"),
+        Measure("mean_iou", "mean IoU", paired=False),
         Measure("macro_f1", "macro F1", paired=False),
         Measure("auroc", "AUROC", paired=False),
     )

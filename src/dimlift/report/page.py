@@ -15,6 +15,7 @@ from dimlift.records.record import Record, load_records, write_text
 from dimlift.records.study import Study
 from dimlift.report import wording
 from dimlift.report.certificates import certificates
+from dimlift.report.cloud_views import cloud_legend, cloud_views
 from dimlift.report.figures import MOST_ROWS, forest_plot, learning_curves
 from dimlift.report.fraction_curves import MOST_ARMS, fraction_curves
 from dimlift.report.heatmap import heatmap
@@ -70,7 +71,7 @@ def render(folder: Path, study: Study, records: Sequence[Record], summary: Summa
         )
     }
     environment.filters["lighter_numbers"] = _lighter_numbers
-    squares, viewer = heatmap(summary, records), slice_viewer(folder, study, summary, records)
+    squares, viewer = heatmap(summary, records), None if study.clouds else slice_viewer(folder, study, summary, records)
     script = environment.loader.get_source(environment, "page.js")[0] if environment.loader else ""
     return environment.get_template("page.html.j2").render(
         study=study,
@@ -95,7 +96,7 @@ def render(folder: Path, study: Study, records: Sequence[Record], summary: Summa
         said=lambda words, value: getattr(wording, words)(value),
         curves=learning_curves(summary, records, over_seconds="seconds" in study.budget),
         cost=_cost(summary),
-        cases=case_views(folder, study, summary, records),
+        cases=(cloud_views if study.clouds else case_views)(folder, study, summary, records),
         viewer=viewer,
         heatmap=squares,
         left_out_arms=[MOST_PREDICTIONS, len(shown_rows(summary))]
@@ -114,7 +115,7 @@ def render(folder: Path, study: Study, records: Sequence[Record], summary: Summa
         ],
         script=Markup(script),
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        legend=label_legend(study),
+        legend=(cloud_legend if study.clouds else label_legend)(study),
         certificates=certificates(study),
         remarks=_remarks(study, records),
         versions=_versions(records),

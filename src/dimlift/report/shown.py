@@ -47,11 +47,13 @@ def shown_rows(summary: Summary) -> list[Row]:
     return sorted(rows, key=lambda row: (not row.is_reference, -summary.measure.better * (row.mean or 0.0)))
 
 
-def stored_prediction(folder: Path, records: Sequence[Record], row: Row, case: str) -> tuple[Path, Record] | None:
-    """The label map of a case by the first seed of an arm that has one, and whose it is."""
+def stored_prediction(
+    folder: Path, records: Sequence[Record], row: Row, case: str, suffix: str = ".nii.gz"
+) -> tuple[Path, Record] | None:
+    """The labels of a case by the first seed of an arm that has them, and whose they are."""
     own = [r for r in records if (r.arm, r.fraction, r.status) == (row.arm, row.fraction, "finished")]
     for record in sorted(own, key=lambda r: (r.seed, r.fold)):
-        path = folder / "predictions" / record.cell / f"{case}.nii.gz"
+        path = folder / "predictions" / record.cell / f"{case}{suffix}"
         if path.is_file():
             return path, record
     return None

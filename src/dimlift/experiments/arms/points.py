@@ -1,38 +1,54 @@
-"""Networks that read clouds: transformers on patches of points, and 2D vision transformers on points."""
+"""Networks that read clouds: an answer for every cloud, or for every point of it."""
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm, Task
+from dimlift.experiments.sections import PositiveFloat, Share
 
 if TYPE_CHECKING:
     from torch import nn
 
 Count = Annotated[int, Field(ge=1)]
+COORDINATES = 3
 
 
 class PointArm(Arm):
-    """A network of points with one answer for a cloud; `task.classes` 0 builds it without a head."""
+    """What all networks of points share; `task.in_channels` are the coordinates and what else is shown of a point."""
 
     smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="Share of the answer that is spread over all classes in training from labels."
     )
 
+
+class PointEncoderArm(PointArm):
+    """A network that makes tokens of a cloud, which can learn without labels; `task.classes` 0 builds it headless."""
+
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
-        """A classifier of clouds."""
-        from dimlift.methods.cloud_classification import CloudClassification
+        """A classifier of clouds, or of points."""
+        from dimlift.methods.supervised_points import SupervisedPoints
         from dimlift.models.cloud_classifier import CloudClassifier
 
-        return CloudClassification(CloudClassifier(self.encoder(fresh), task.classes), smoothing=self.smoothing)
+        encoder = self.encoder(fresh, task.in_channels - COORDINATES)
+        of_points = task.kind == "segmentation" and task.classes > 0
+        model = self.segmenter(encoder, task.classes) if of_points else CloudClassifier(encoder, task.classes)
+        return SupervisedPoints(model, smoothing=self.smoothing, class_weights=task.class_weights)
 
     @abstractmethod
-    def encoder(self, fresh: bool) -> "nn.Module":
-        """(B, N, 3) -> `PointTokens`; pretrained 2D weights are read only if `fresh`."""
+    def encoder(self, fresh: bool, extra: int = 0) -> "nn.Module":
+        """(B, N, 3), and `extra` numbers a point -> `PointTokens`; pretrained 2D weights are read only if `fresh`."""
+
+    def segmenter(self, encoder: Any, classes: int) -> "nn.Module":
+        """The encoder with an answer for every point: tokens of every level are carried back to the points."""
+        from dimlift.models.cloud_segmenter import CloudSegmenter
+
+        return CloudSegmenter(encoder, classes)
 
 
-class PointTransformerArm(PointArm):
+class PointTransformerArm(PointEncoderArm):
     """A transformer on patches of points, all of one size: the network of Point-MAE."""
 
     method: Literal["point_transformer"] = Field(
@@ -44,14 +60,14 @@ class PointTransformerArm(PointArm):
     depth: Count = Field(default=12, description="Blocks.")
     heads: Count = Field(default=6, description="Heads of the attention.")
 
-    def encoder(self, fresh: bool) -> "nn.Module":
+    def encoder(self, fresh: bool, extra: int = 0) -> "nn.Module":
         """One level."""
         from dimlift.models.point_hierarchy import PointHierarchy
 
-        return PointHierarchy((self.patches,), (self.neighbours,), (self.width,), (self.depth,), self.heads)
+        return PointHierarchy((self.patches,), (self.neighbours,), (self.width,), (self.depth,), self.heads, extra)
 
 
-class PointHierarchyArm(PointArm):
+class PointHierarchyArm(PointEncoderArm):
     """Transformers on patches of points, then on patches of those: the network of Point-M2AE and I2P-MAE."""
 
     method: Literal["point_hierarchy"] = Field(
@@ -65,14 +81,14 @@ class PointHierarchyArm(PointArm):
     )
     heads: Count = Field(default=6, description="Heads of the attention.")
 
-    def encoder(self, fresh: bool) -> "nn.Module":
+    def encoder(self, fresh: bool, extra: int = 0) -> "nn.Module":
         """As many levels as there are numbers."""
         from dimlift.models.point_hierarchy import PointHierarchy
 
-        return PointHierarchy(self.patches, self.neighbours, self.widths, self.depths, self.heads)
+        return PointHierarchy(self.patches, self.neighbours, self.widths, self.depths, self.heads, extra)
 
 
-class PointViTArm(PointArm):
+class PointViTArm(PointEncoderArm):
     """Simple3D-Former: a 2D vision transformer on points."""
 
     method: Literal["point_vit"] = Field(default="point_vit", description="2D vision transformer on points.")
@@ -85,11 +101,77 @@ class PointViTArm(PointArm):
     neighbours: Count = Field(default=16, description="Points that are merged into one.")
     shrink: Count = Field(default=4, description="Points to each that is left after a step of merging.")
 
-    def encoder(self, fresh: bool) -> "nn.Module":
+    def encoder(self, fresh: bool, extra: int = 0) -> "nn.Module":
         """The 2D network's blocks behind two steps of merging."""
         from dimlift.lifting.sources import open_network
         from dimlift.models.point_vit import PointViT
 
         options: dict[str, Any] = {"weights": self.weights} if fresh else {}
         network, _ = open_network(self.network, pretrained=self.pretrained if fresh else False, **options)
-        return PointViT(network, self.blocks, self.neighbours, self.shrink)
+        return PointViT(network, self.blocks, self.neighbours, self.shrink, extra)
+
+    def segmenter(self, encoder: Any, classes: int) -> "nn.Module":
+        """Simple3D-Former's own: two steps of interpolation, with the tokens of the way down beside them."""
+        from dimlift.models.point_vit import PointSegmenter
+
+        return PointSegmenter(encoder, classes)
+
+
+class SparseArm(PointArm):
+    """What arms share whose network is a sparse U-Net on voxels, as PPKT and soft labels pretrain it."""
+
+    layers: Literal[18, 34] = Field(default=18, description="Layers of the sparse U-Net; 34 in PPKT.")
+    share: PositiveFloat = Field(default=1.0, description="Share of its published widths; 0.25 for a processor.")
+    voxel: PositiveFloat = Field(
+        default=0.05, description="Edge of a voxel, in the unit of the points (`clouds.frame`); 0.025 m in PPKT."
+    )
+
+    def network(self, task: Task) -> "nn.Module":
+        """The U-Net with a head for points, or for clouds."""
+        from dimlift.models.cloud_unet import cloud_unet
+
+        of_points = task.kind == "segmentation"
+        return cloud_unet(
+            task.in_channels - COORDINATES, task.classes, self.layers, self.share, self.voxel, of_points=of_points
+        )
+
+
+class PointUNetArm(SparseArm):
+    """A sparse residual U-Net on voxels of points (SR-UNet); from scratch the plain rival of every other arm."""
+
+    method: Literal["point_unet"] = Field(default="point_unet", description="Sparse residual U-Net on voxels.")
+
+    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+        """Learnt from labels."""
+        from dimlift.methods.supervised_points import SupervisedPoints
+
+        return SupervisedPoints(self.network(task), smoothing=self.smoothing, class_weights=task.class_weights)
+
+
+class MeanTeacherArm(SparseArm):
+    """The sparse U-Net learns from few labelled points and from the average of its own past (Yu, Sun and Sun, 2022)."""
+
+    method: Literal["mean_teacher"] = Field(
+        default="mean_teacher", description="Sparse U-Net with few labelled points and a mean teacher."
+    )
+    consistency: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="Weight of the distance to the teacher at the end of its rise."
+    )
+    rise: Share = Field(default=0.06, description="Share of the budget over which that weight rises.")
+    entropy: Annotated[float, Field(ge=0)] = Field(default=0.5, description="Weight of the answers' entropy.")
+    confident: Share = Field(default=0.2, description="Share of each predicted class whose answers are believed.")
+
+    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
+        """Points without a label take part.
+
+        Raises:
+            ConfigError: for a task about whole clouds, class weights or smoothing, which the paper has none of.
+        """
+        from dimlift.methods.mean_teacher import MeanTeacher
+
+        if task.kind != "segmentation":
+            raise ConfigError("'mean_teacher' learns from labelled points only; set task=segmentation")
+        if task.class_weights is not None or self.smoothing:
+            raise ConfigError("'mean_teacher' weighs classes alike, without smoothing; leave both out")
+        options = self.model_dump(include={"consistency", "rise", "entropy", "confident"})
+        return MeanTeacher(self.network(task), **options)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from dimlift.experiments.domains import volumes
+from dimlift.experiments.domains import clouds, volumes
 from dimlift.experiments.domains.domain import Domain
 
 
 def domain_of(config: Any) -> Domain:
     """By what a `TrainConfig` or `StudyConfig` names to learn from."""
-    return volumes
+    return volumes if config.clouds is None else clouds

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from pydantic import Field, model_validator
 
 from dimlift.experiments.arms.arm import Arm
-from dimlift.experiments.arms.points import PointArm
+from dimlift.experiments.arms.points import PointEncoderArm
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.sections import (
     BudgetSection,
@@ -112,7 +112,7 @@ class PretrainConfig(Section):
             raise ValueError(f"{self.pretraining.method} has a network of its own; take 'student' out")
         if self.pretraining.needs_clouds and self.clouds is None:
             raise ValueError(f"'clouds' is missing: {self.pretraining.method} learns from points; set clouds.path")
-        if self.student is not None and self.pretraining.needs_clouds != isinstance(self.student, PointArm):
+        if self.student is not None and self.pretraining.needs_clouds != isinstance(self.student, PointEncoderArm):
             wanted = POINT_NETWORKS if self.pretraining.needs_clouds else METHODS
             raise ValueError(
                 f"{self.pretraining.method} cannot teach a {self.student.method}; set student.method to one of: "

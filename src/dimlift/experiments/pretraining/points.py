@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.arms.points import COORDINATES
 from dimlift.experiments.pretraining.pretraining import Pool, Pretraining
 from dimlift.experiments.progress import Progress, silent
 from dimlift.experiments.sections import PositiveFloat
@@ -31,7 +32,7 @@ class PointPretraining(Pretraining):
 
     def student_task(self, task: Task) -> Task:
         """No head: nothing asks for an answer yet."""
-        return replace(task, kind="classification", classes=0, class_weights=None)
+        return replace(task, kind="classification", in_channels=COORDINATES, classes=0, class_weights=None)
 
     def batches(self, method: Any, pool: Pool, progress: Progress = silent) -> "tuple[float, Callable[[int], Batch]]":
         """Clouds drawn by the step; nothing is computed first."""

@@ -10,8 +10,10 @@ import torch
 
 from dimlift.data.cases import Case
 from dimlift.data.check import check_dataset
+from dimlift.data.cloud_cases import open_cloud_dataset
+from dimlift.data.cloud_places import find_places
 from dimlift.data.cloud_sampler import CloudSampler
-from dimlift.data.cloud_sets import open_clouds
+from dimlift.data.cloud_sets import CloudSet, open_clouds, read_clouds
 from dimlift.data.dataset import open_dataset
 from dimlift.data.findings import raise_on_errors
 from dimlift.data.pictures import Pictures, find_pictures, split_pictures
@@ -56,7 +58,7 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
     shown = [file_digest(path) for path in pictures.paths] if pictures is not None else []
     frames, bad_frames = find_pool_frames(config)
     walked = [file_digest(path) for frame in frames for path in (frame.colour, frame.depth)]
-    clouds = None if config.clouds is None else open_clouds(config.clouds.path)
+    clouds = find_pool_clouds(config)
     seen += clouds.digests() if clouds else []
     identity = config.identity(hashlib.sha256(repr((seen, shown, walked)).encode()).hexdigest())
     finished = out / "records" / f"{identity}.json"
@@ -176,6 +178,25 @@ def find_pool_pictures(config: PretrainConfig) -> Pictures | None:
     if config.pictures is None:
         return None
     return split_pictures(find_pictures(config.pictures.path), config.pictures.held_out)[0]
+
+
+def find_pool_clouds(config: PretrainConfig) -> CloudSet | None:
+    """The clouds to learn from, without the test cases of the split.
+
+    Raises:
+        DataError: if there are none, or a file is not sound.
+    """
+    if config.clouds is None:
+        return None
+    if config.split is None:
+        return open_clouds(config.clouds.path)
+    dataset = open_cloud_dataset(config.clouds.path, config.task)
+    held_out = {case.group for case in held_out_cases(dataset, config.split, config.fold)}
+    places = find_places(config.clouds.path)
+    kept = [place for place, case in zip(places, dataset.cases, strict=True) if case.group not in held_out]
+    if not kept:
+        raise DataError(f"{config.clouds.path} has no cloud left to learn from; lower split.test_cases")
+    return read_clouds(kept, list(dataset.labels))
 
 
 def find_pool_frames(config: PretrainConfig) -> tuple[list[FrameFiles], list[str]]:
