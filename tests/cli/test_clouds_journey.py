@@ -80,7 +80,7 @@ def test_a_study_of_points_ends_in_a_page(scans, tmp_path):
     assert "outline of all true foreground" not in page
     assert "Dice" not in page
     assert "4 of 4 runs finished" in answer.out
-    assert "already finished" in ask("compare", tmp_path / "study.yaml", "--out", tmp_path / "study").out
+    assert "already finished" in ask("compare", tmp_path / "study.yaml", "--out", tmp_path / "study").err
 
 
 def test_whole_clouds_are_classified(tmp_path):
