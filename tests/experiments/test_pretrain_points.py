@@ -58,7 +58,7 @@ def test_what_was_learnt_is_saved_alone_and_starts_a_classifier(way, clouds, tmp
     assert all(name.startswith("encoder.") for name in state)  # no decoder, no head, no teacher
     assert len(card["seen"]) == 6
     network = POINT_NETWORKS[card["student"]["method"]].model_validate(card["student"])
-    method = network.build(Task("classification", 0, 2, None, (3, 0, 0)))
+    method = network.build(Task("classification", 3, 2, None, (0, 0, 0)))
     note = start_from(method, tmp_path / "weights")
     assert note.startswith(f"{len(state)} of")
     assert all(torch.equal(method.model.state_dict()[name], value) for name, value in state.items())

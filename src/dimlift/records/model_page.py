@@ -25,11 +25,15 @@ def model_page(card: Mapping[str, Any], record: Record | None, repository: str, 
         header["pipeline_tag"] = _PIPELINES[card["task"]]
     # JSON is YAML too, and quotes what has to be quoted
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in header.items())
+    of_points = "points" in card["channels"]
+    read, example = (
+        ("clouds of points", "scan.ply labels.ply") if of_points else ("volumes", "scan.nii.gz labels.nii.gz")
+    )
     parts = [
         f"---\n{front}\n---\n\n# {repository.rpartition('/')[2]}",
-        f"A network for {card['task']} of volumes, trained with [dimlift](https://github.com/dimlift/dimlift). "
+        f"A network for {card['task']} of {read}, trained with [dimlift](https://github.com/dimlift/dimlift). "
         "Research software, no medical device.",
-        _use(repository),
+        _use(repository, example),
         "## Data\n\n" + "\n".join(f"- {line}" for line in _data(card, record, data)),
         "## Licence\n\n" + "\n".join(f"- {line}" for line in _terms(card, licence)),
         "## Certificate\n\n" + _certificate(card.get("certificate")),
@@ -38,13 +42,8 @@ def model_page(card: Mapping[str, Any], record: Record | None, repository: str, 
     return "\n\n".join(parts) + "\n"
 
 
-def _use(repository: str) -> str:
-    return (
-        "```sh\n"
-        f"dimlift pull {repository} --download --out weights\n"
-        "dimlift predict weights scan.nii.gz labels.nii.gz\n"
-        "```"
-    )
+def _use(repository: str, files: str) -> str:
+    return f"```sh\ndimlift pull {repository} --download --out weights\ndimlift predict weights {files}\n```"
 
 
 def _data(card: Mapping[str, Any], record: Record | None, data: str) -> list[str]:

@@ -27,10 +27,10 @@ class Task:
 
     Attributes:
         kind: segmentation gives a class to every voxel, classification one to every volume, regression a number.
-        in_channels: channels of a volume.
+        in_channels: channels of a volume; of clouds the three coordinates and what else is shown of a point.
         classes: number of classes, background included (1 for regression).
         spacing: (z, y, x) millimetres between voxels as the network sees them; None where volumes differ.
-        patch_size: (depth, height, width) voxels of a training patch.
+        patch_size: (depth, height, width) voxels of a training patch; zeros for clouds.
         seed: draws the initial weights.
         gradient_checkpointing: recompute activations in the backward pass.
         target_mean: of the training numbers, for regression; networks answer in units of their deviation.
