@@ -9,10 +9,10 @@ import yaml
 from dimlift.experiments.config import StudyConfig, TrainConfig
 from dimlift.experiments.config_file import parse
 from dimlift.experiments.pretraining.config import PretrainConfig
-from dimlift.experiments.tables import METHODS, POINT_NETWORKS, PRETRAINING
+from dimlift.experiments.tables import METHODS, POINT_METHODS, PRETRAINING
 
 PAGES = Path(__file__).parents[1] / "docs" / "methods"
-NAMES = sorted({*METHODS, *POINT_NETWORKS, *PRETRAINING})
+NAMES = sorted({*METHODS, *POINT_METHODS, *PRETRAINING})
 CONFIGS = {"train": TrainConfig, "compare": StudyConfig, "pretrain": PretrainConfig}
 EXAMPLE = re.compile(r"^`dimlift (\w+) [^`]*`, with\n\n```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 

@@ -1,5 +1,6 @@
 """Runs and studies on clouds: what holds for every method of points, and what is refused."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -90,6 +91,43 @@ def test_a_method_trains_and_answers_the_same_after_reading_it_back(method, task
     assert set(handed) == {id(p) for p in trained.method.parameters() if p.requires_grad}
     with pytest.raises(WeightsError, match="holds a network of points, volumes are wanted"):
         Trained.load(tmp_path / "weights")
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_painted_points_go_into_any_network(method, data, tmp_path):
+    """What `dimlift paint` writes: features, colours, and the labels the cloud had."""
+    from dimlift.data.clouds import read_cloud
+
+    rng = np.random.default_rng(1)
+    (tmp_path / "painted").mkdir()
+    for file in (data / "scans").iterdir():
+        cloud = read_cloud(file)
+        np.savez(
+            tmp_path / "painted" / f"{file.stem}.npz", points=cloud.points, labels=cloud.labels,
+            colours=rng.random((90, 3)), features=rng.normal(size=(90, 5)).astype(np.float16), views=np.ones(90, int),
+        )  # fmt: skip
+    clouds = {"path": str(tmp_path / "painted"), "points": 48, "features": ["features", "colours"]}
+    config = parse(raw(data, method=method, clouds=clouds, budget={"steps": 1}), TrainConfig)
+    material = read_material(config, open_data(config))
+    assert material.task.in_channels == 3 + 8
+    trained, *_ = train_cell(config, material, places(tmp_path))
+    sample = material.samples[0]
+    other = dataclasses.replace(sample, features=sample.features[:, ::-1].copy())
+    assert not np.allclose(trained.probabilities(sample), trained.probabilities(other))
+
+
+@pytest.mark.parametrize("training", [{"workers": 1}, {"precision": "bf16"}, {"ema": 0.9}, {"validate_every": 0.5}])
+def test_the_loop_serves_clouds_as_it_serves_volumes(training, data, tmp_path):
+    common = raw(data)["training"]
+    plain, other = (
+        train(parse(raw(data, training={**common, **more}), TrainConfig), tmp_path / name)
+        for name, more in (("plain", {}), ("other", training))
+    )
+    assert other.steps == plain.steps == 2
+    if "workers" in training:
+        assert other.scores == plain.scores
+    if "validate_every" in training:
+        assert "iou" in other.history[-1]
 
 
 def test_a_run_is_the_same_every_time_and_its_scores_are_those_of_its_predictions(data, tmp_path):

@@ -118,8 +118,8 @@ class _SparseConvolution(torch.autograd.Function):
         for matrix, (source, target) in zip(weight, rules.taps, strict=True):
             if source is None or target is None:
                 out += features @ matrix
-            elif len(source):
-                out.index_add_(0, target, features[source] @ matrix)
+            elif len(source):  # in mixed precision products are halves, their sum is not
+                out.index_add_(0, target, (features[source] @ matrix).to(out.dtype))
         return out
 
     @staticmethod
