@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "dimlift"
 FILES = sorted(SOURCE.rglob("*.py"))
-PAGES = sorted(path for pattern in ("*.md", "docs/*.md", "examples/*") for path in ROOT.glob(pattern))
+PAGES = sorted(path for pattern in ("*.md", "docs/**/*.md", "examples/*") for path in ROOT.glob(pattern))
 
 
 def name(path):
