@@ -9,11 +9,13 @@ import yaml
 from dimlift.experiments.config import StudyConfig, TrainConfig
 from dimlift.experiments.config_file import parse
 from dimlift.experiments.pretraining.config import PretrainConfig
+from dimlift.experiments.staged.config import StagesConfig
 from dimlift.experiments.tables import METHODS, POINT_METHODS, PRETRAINING
 
 PAGES = Path(__file__).parents[1] / "docs" / "methods"
-NAMES = sorted({*METHODS, *POINT_METHODS, *PRETRAINING})
-CONFIGS = {"train": TrainConfig, "compare": StudyConfig, "pretrain": PretrainConfig}
+NAMES = sorted({*METHODS, *POINT_METHODS, *PRETRAINING, "segmia", "multitask"})
+"""What a configuration names, and the two stages that are methods of their own."""
+CONFIGS = {"train": TrainConfig, "compare": StudyConfig, "pretrain": PretrainConfig, "stages": StagesConfig}
 EXAMPLE = re.compile(r"^`dimlift (\w+) [^`]*`, with\n\n```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -31,6 +33,7 @@ def test_the_configurations_of_a_page_are_valid_and_about_its_method(name):
         raw = yaml.safe_load(example)
         parse(raw, CONFIGS[command])
         parts = [raw.get("arm"), raw.get("student"), raw.get("pretraining"), *raw.get("arms", {}).values()]
+        named |= set(raw.get("stages", ()))
         named |= {part.get("method", "external" if "external" in part else "") for part in parts if part}
     assert name in named
 
