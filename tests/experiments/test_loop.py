@@ -202,6 +202,12 @@ def test_no_two_steps_share_a_seed():
     assert len(seeds) == 4000
 
 
-def test_bfloat16_trains(tmp_path):
-    _, found = run(training=TRAINING.model_copy(update={"precision": "bf16"}))
+@pytest.mark.parametrize(("precision", "computed_in"), [("32", torch.float32), ("bf16", torch.bfloat16)])
+def test_precision_is_that_of_the_layers_and_weights_stay_float32(precision, computed_in):
+    seen = set()
+    method = SmallMethod()
+    method.last.register_forward_hook(lambda layer, inputs, answer: seen.add(answer.dtype))
+    _, found = run(method, training=TRAINING.model_copy(update={"precision": precision}))
+    assert seen == {computed_in}
+    assert {p.dtype for p in method.parameters()} == {torch.float32}
     assert math.isfinite(found.history[-1]["loss"])

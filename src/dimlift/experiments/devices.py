@@ -1,4 +1,4 @@
-"""Device, precision and processes of training, through lightning's Fabric; and how kernels lie in memory."""
+"""Device and processes of training, through lightning's Fabric; arithmetic, and how kernels lie in memory."""
 
 import atexit
 import logging
@@ -36,12 +36,16 @@ def fabric_for(training: TrainingSection, together: Team) -> Any:
         devices=together.size // together.machines,
         num_nodes=together.machines,
         strategy=shared if together.size > 1 else "auto",
-        precision="bf16-mixed" if training.precision == "bf16" else "32-true",
     )
     fabric.launch()
     if together.size > 1:
         atexit.register(leave_group)
     return fabric
+
+
+def arithmetic(training: TrainingSection, device: torch.device) -> torch.autocast:
+    """Mixed precision if it is wanted. Fabric's own wraps `forward` alone, and a method is asked for its loss."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16")
 
 
 def leave_group() -> None:

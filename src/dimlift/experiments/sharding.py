@@ -56,10 +56,16 @@ def shard(method: nn.Module, mesh: Any) -> nn.Module:
     for sequence in reversed(sequences):  # innermost first: a block is what the blocks within it leave
         for block in sequence.children():
             if not isinstance(block, nn.ModuleList) and sum(p.numel() for p in block.parameters()) >= BLOCK:
+                block.register_forward_hook(_in_memory_of_its_own)
                 fully_shard(block, mesh=mesh)
     fully_shard(method, mesh=mesh)
     register_fsdp_forward_method(method, "loss")  # a method is asked for its loss, not called
     return method
+
+
+def _in_memory_of_its_own(_block: nn.Module, _inputs: Any, answer: Any) -> Any:
+    """A view that somebody adds to in place would lose what gathers the block again for the backward pass."""
+    return answer.clone() if isinstance(answer, Tensor) and answer._is_view() else answer
 
 
 def whole(value: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dimlift.batches import Batch
 from dimlift.errors import RunError
+from dimlift.experiments.devices import arithmetic
 from dimlift.experiments.sections import TrainingSection
 from dimlift.experiments.sharding import whole
 from dimlift.experiments.team import Team
@@ -43,7 +44,8 @@ def take_step(
     """
     try:
         stepper.zero_grad(set_to_none=True)
-        loss: Tensor = module.loss(batch)
+        with arithmetic(training, fabric.device):
+            loss: Tensor = module.loss(batch)
         values = [found for (found,) in together.gather(float(loss.detach()))]
         value = sum(values) / len(values)
         if not math.isfinite(value):
