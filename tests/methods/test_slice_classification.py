@@ -84,6 +84,13 @@ def test_a_frozen_network_looks_once(tmp_path, monkeypatch):
     assert len(asked) == 4  # other weights see other things
 
 
+def test_what_was_seen_at_one_size_is_not_taken_for_another(tmp_path):
+    """Arms of a study share the cache, and may differ in nothing but how large slices are shown."""
+    volume, plain, enlarged = batch().image[0], built().eval().model, built(enlarge=2).eval().model
+    SliceVectors(plain, tmp_path)(volume)
+    torch.testing.assert_close(SliceVectors(enlarged, tmp_path)(volume), enlarged.vectors(volume[None])[0])
+
+
 def test_kept_vectors_give_the_loss_of_the_whole_network():
     method = built().eval()
     kept = method.loss(batch())

@@ -181,8 +181,9 @@ class Lifted(nn.Module):
         return found + self.depth_parameters()
 
     def extra_repr(self) -> str:
-        """Source and plan."""
-        return f"source={self.source}, in_channels={self.in_channels}, plan={self.plan}"
+        """Source and plan, and what changes the answer without being a weight."""
+        enlarged = f", enlarge={self.enlarge}" if self.enlarge > 1 else ""
+        return f"source={self.source}, in_channels={self.in_channels}, plan={self.plan}{enlarged}"
 
 
 def first_tensor(out: Any) -> Tensor:

@@ -16,7 +16,7 @@ from dimlift.records.whole import written_whole
 
 
 class SliceVectors:
-    """The vectors of volumes, by the encoder's weights and every voxel.
+    """The vectors of volumes, by the encoder's weights, how it is shown slices, and every voxel.
 
     Args:
         model: its encoder is frozen.
@@ -25,7 +25,7 @@ class SliceVectors:
 
     def __init__(self, model: SliceClassifier, folder: Path | None = None) -> None:
         self.model, self.folder = model, folder
-        self._network = Frozen(model.encoder).digest()
+        self._network = Frozen(model.encoder).digest() + model.encoder.extra_repr()  # what is shown is not in weights
         self._kept: dict[str, tuple[Tensor, float]] = {}
 
     def __call__(self, volume: Float[Tensor, "channels depth height width"]) -> Float[Tensor, "depth features"]:
