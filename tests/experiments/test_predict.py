@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from dimlift.data.formats import READERS, Format
 from dimlift.data.inputs import find_inputs
 from dimlift.errors import DataError, DimliftError, RunError, WeightsError
+from dimlift.experiments import predict as predict_module
 from dimlift.experiments.predict import predict, weights_folder
 from dimlift.experiments.train import train
 from small_series import make_slices, save_slices
@@ -53,6 +55,36 @@ def test_it_has_learnt_something(run):
 def test_a_folder_gives_one_file_for_each_volume(run, data, tmp_path):
     written = predict(run, [data / "images"], tmp_path)
     assert [path.name for path in written] == [f"case_{n}.nii.gz" for n in range(6)]
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Every NIfTI file that is read, each time."""
+    found, (read_volume, read_grid) = [], READERS[".nii.gz"]
+    counted = Format(lambda path: found.append(path.name) or read_volume(path), read_grid)
+    monkeypatch.setitem(READERS, ".nii.gz", counted)
+    return found
+
+
+def test_every_file_is_read_once(run, data, tmp_path, reads):
+    predict(run, [data / "images"], tmp_path / "several")
+    assert sorted(reads) == [f"case_{n}.nii.gz" for n in range(6)]
+    reads.clear()
+    predict([run, run], [data / "images" / "case_0.nii.gz"], tmp_path / "averaged")
+    assert reads == ["case_0.nii.gz"]
+
+
+def test_what_there_is_no_room_for_is_read_again_and_answered_alike(run, data, tmp_path, reads, monkeypatch):
+    several = predict(run, [data / "images"], tmp_path / "several")
+    monkeypatch.setattr(predict_module, "ROOM", 8000)  # a volume takes 6720 bytes
+    reads.clear()
+    again = predict(run, [data / "images"], tmp_path / "again")
+    assert len(reads) == 11
+    for one, other in zip(several, again, strict=True):
+        np.testing.assert_array_equal(nib.load(one).get_fdata(), nib.load(other).get_fdata())
+    reads.clear()
+    predict(run, [data / "images" / "case_0.nii.gz"], tmp_path / "alone")
+    assert len(reads) == 1  # of one volume the memory is counted already
 
 
 def test_a_volume_smaller_than_the_window_is_padded(run, data, tmp_path):

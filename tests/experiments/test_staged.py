@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from dimlift.data.formats import read_file
 from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.config_file import parse
 from dimlift.experiments.predict import predict
@@ -178,7 +179,7 @@ def test_several_runs_are_averaged_not_the_last_taken(staged, data, pool, tmp_pa
     networks = [Trained.load(member / "weights") for member in members]
     chances = [n.probabilities(n.preprocessing.read_image([image])) for n in networks]
     assert np.allclose(sum(chances).sum(axis=0), 2, atol=1e-4)
-    np.testing.assert_array_equal(averaged(networks, [image]), np.mean(chances, axis=0).argmax(axis=0))
+    np.testing.assert_array_equal(averaged(networks, [image], read_file)[0], np.mean(chances, axis=0).argmax(axis=0))
     (once,) = predict(members, [image], tmp_path / "once.nii.gz")
     (twice,) = predict(members[::-1], [image], tmp_path / "twice.nii.gz")
     np.testing.assert_array_equal(nib.load(once).get_fdata(), nib.load(twice).get_fdata())

@@ -9,8 +9,10 @@ from typing import Literal
 
 from dimlift.data.cases import Case, Dataset
 from dimlift.data.findings import Finding, raise_on_errors
+from dimlift.data.formats import read_file
 from dimlift.data.looks import Look, look_at
 from dimlift.data.outliers import find_outliers
+from dimlift.data.volume import Volume
 from dimlift.data.voxels import NanPolicy, require_nan_policy
 from dimlift.errors import UnknownName
 
@@ -26,6 +28,7 @@ def check_dataset(
     workers: int | None = None,
     resample_labels: bool = False,
     missing: Literal["error", "allow"] = "error",
+    read: Callable[[Path], Volume] = read_file,
 ) -> list[Finding]:
     """Read every file once and list what is wrong.
 
@@ -35,6 +38,7 @@ def check_dataset(
         missing: under "allow" a case may lack files of some channels, which is then a warning.
         workers: threads; None takes one per core, four at most. Each holds one case in memory.
         resample_labels: masks on another grid than their image are resampled, which is a warning.
+        read: reads an image; called by `workers` threads.
 
     Returns:
         errors first, then warnings; each in the order of the cases. Empty if all is well.
@@ -43,7 +47,7 @@ def check_dataset(
     if missing not in ("error", "allow"):
         raise UnknownName("way with missing sequences", missing, ("error", "allow"))
     return check_cases(
-        dataset, lambda case: look_at(case, dataset, nan_policy, resample_labels, missing), progress, workers
+        dataset, lambda case: look_at(case, dataset, nan_policy, resample_labels, missing, read), progress, workers
     )
 
 

@@ -51,8 +51,7 @@ def read_features(features: Float[Tensor, "k d h w"], shape: Shape, grid: Grid) 
     read = F.grid_sample(crop[None].float(), local, padding_mode="border", align_corners=False)[0]
     if sparse.shape != grid.shape:
         read = separable(read, *(_between(part, count) for part, count in zip(knots, size, strict=True)))
-    inside = ((grid >= -0.5) & (grid <= torch.tensor(shape) - 0.5)).all(dim=-1)
-    return read if inside.all() else read * inside
+    return read * _inside(grid, shape)
 
 
 def every(grid: Grid, stride: int) -> Grid:
@@ -93,8 +92,7 @@ def _box(
 
 def _crop(volume: Tensor | PackedArray, grid: Grid) -> tuple[Tensor, Float[Tensor, "1 D H W 3"]]:
     """The part of a volume a grid touches, and the grid on it in grid_sample's own (x, y, z) units."""
-    points = grid.reshape(-1, 3)
-    low, high = points.amin(dim=0), points.amax(dim=0)
+    low, high = _span(grid)
     parts = []
     for axis, count in enumerate(volume.shape[1:]):
         first = min(max(int(low[axis].floor()) - 1, 0), count - 1)
@@ -103,6 +101,21 @@ def _crop(volume: Tensor | PackedArray, grid: Grid) -> tuple[Tensor, Float[Tenso
     begin = torch.tensor([part.start for part in parts])
     local = (2 * (grid - begin) + 1) / torch.tensor(crop.shape[1:]) - 1
     return crop, local.flip(-1)[None]
+
+
+def _span(grid: Grid) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
+    """Lowest and highest index along each axis. One axis after the other: a tenth of the time of all at once."""
+    return grid.amin(0).amin(0).amin(0), grid.amax(0).amax(0).amax(0)
+
+
+def _inside(grid: Grid, shape: Shape) -> Tensor:
+    """Whether each place lies in a volume of `shape`, (D, H, W); a single True where all do."""
+    low, high = _span(grid)
+    end = torch.tensor(shape) - 0.5
+    if (low >= -0.5).all() and (high <= end).all():
+        return torch.tensor(True)
+    within = ((grid >= -0.5) & (grid <= end)).unbind(-1)
+    return within[0] & within[1] & within[2]
 
 
 def _knots(count: int, step: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Look at one case, file by file: its findings, and what there is to compare with the other cases."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +49,12 @@ class Look:
 
 
 def look_at(
-    case: Case, dataset: Dataset, nan_policy: NanPolicy, resample_labels: bool = False, missing: str = "error"
+    case: Case,
+    dataset: Dataset,
+    nan_policy: NanPolicy,
+    resample_labels: bool = False,
+    missing: str = "error",
+    read: Callable[[Path], Volume] = read_file,
 ) -> Look:
     """Read one case. Damaged files are findings, never exceptions."""
     seen = Look(case)
@@ -65,7 +70,7 @@ def look_at(
             seen.findings.append(Finding(str(path), "warning" if allowed else "error", found, remedy))
             continue
         try:
-            volume = read_file(path)
+            volume = read(path)
             if first is not None:
                 require_same_grid(first, volume)
             first = first or volume

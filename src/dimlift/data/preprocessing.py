@@ -4,7 +4,7 @@ Everything that was decided by looking at the training cases is a field of `Prep
 that prediction repeats it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -139,9 +139,9 @@ class Preprocessing:
             mask = read_mask(case.label, _first(volumes), self.resample_labels)
         return self._prepare(case.name, volumes, mask if mask is not None else case.label)  # type: ignore[arg-type]
 
-    def read_image(self, paths: Sequence[Path]) -> Sample:
+    def read_image(self, paths: Sequence[Path], read: Callable[[Path], Volume] = read_file) -> Sample:
         """Read the images of one case, one file per channel or one file with all channels on its last axis."""
-        return self._prepare(stem_of(paths[0]), self._open(paths), None)
+        return self._prepare(stem_of(paths[0]), self._open(paths, read), None)
 
     def geometry(self, shape: Shape, affine: NDArray[np.float64], header: Any = None, path: Path = Path()) -> Geometry:
         """How a file of this grid is turned and resampled."""
@@ -211,14 +211,14 @@ class Preprocessing:
         except (KeyError, TypeError) as fault:
             raise DataError(f"no stored preprocessing of this version: {fault}; train again") from fault
 
-    def _open(self, paths: Sequence[Path]) -> list[Volume | None]:
+    def _open(self, paths: Sequence[Path], read: Callable[[Path], Volume] = read_file) -> list[Volume | None]:
         """One volume per channel, on one grid; None for a channel that is missing and may be."""
         volumes: list[Volume | None] = []
         for path in paths:
             if self.missing == "allow" and len(paths) > 1 and not path.exists():
                 volumes.append(None)
                 continue
-            volume = read_file(path)
+            volume = read(path)
             parts = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
             volumes += [Volume(part, volume.affine, volume.path, volume.header) for part in parts]
         if len(volumes) != len(self.channels):

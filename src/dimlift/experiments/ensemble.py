@@ -1,12 +1,14 @@
 """Several trained runs give one answer: the mean of their probabilities, or of their numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dimlift.data.sample import Geometry
+from dimlift.data.volume import Volume
 from dimlift.errors import RunError
 from dimlift.experiments.scoring import softmax
 from dimlift.experiments.trained import Trained
@@ -26,17 +28,24 @@ def require_alike(members: Sequence[Trained], folders: Sequence[Path]) -> None:
                 raise RunError(f"{folders[0]} and {folder} differ in {what} ({mine} and {theirs}); average runs alike")
 
 
-def averaged(members: Sequence[Trained], images: Sequence[Path]) -> NDArray[Any]:
-    """The answer of all members together, in the form one `Trained.answer` has.
+def averaged(
+    members: Sequence[Trained], images: Sequence[Path], read: Callable[[Path], Volume]
+) -> tuple[NDArray[Any], Geometry]:
+    """The answer of all members together, in the form one `Trained.answer` has, and the way back to the file.
 
-    Every member reads the files by its own preprocessing: what was fitted to its fold stays with it.
+    Every member prepares the files by its own preprocessing: what was fitted to its fold stays with it.
+
+    Args:
+        read: reads a file; it is asked once for each.
 
     Raises:
         RunError: if members see a volume on different grids.
     """
-    kind, total = members[0].task.kind, None
+    kind, total, geometry = members[0].task.kind, None, None
+    volumes = {path: read(path) for path in images if path.exists()}
     for member in members:
-        sample = member.preprocessing.read_image(images)
+        sample = member.preprocessing.read_image(images, volumes.__getitem__)
+        geometry = geometry or sample.geometry
         if kind == "segmentation":
             part = member.probabilities(sample)
         else:
@@ -49,5 +58,7 @@ def averaged(members: Sequence[Trained], images: Sequence[Path]) -> NDArray[Any]
         total = part if total is None else total + part
     mean = np.asarray(total) / len(members)
     if kind == "segmentation":
-        return mean.argmax(axis=0).astype(np.uint8 if len(mean) <= 256 else np.int16)
-    return mean if kind == "regression" else np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+        mean = mean.argmax(axis=0).astype(np.uint8 if len(mean) <= 256 else np.int16)
+    elif kind == "classification":
+        mean = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+    return mean, cast(Geometry, geometry)

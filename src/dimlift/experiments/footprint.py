@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from dimlift.data.read_once import ROOM
 from dimlift.data.resampling import SPLINE_REACH
 from dimlift.data.sample import Geometry, Sample
 from dimlift.data.slabs import SLAB
@@ -62,7 +63,7 @@ def footprints(trained: Trained, cases: dict[str, list[Grid]]) -> list[Footprint
     }
     largest = max(plans.values(), key=lambda plan: math.prod(plan.shape))
     asking = _trial(trained, largest)
-    held = resident_bytes()
+    held = resident_bytes() + (ROOM if len(cases) > 1 else 0)  # others wait to be read
     found = [_footprint(trained, name, cases[name], plan, held, asking) for name, plan in plans.items()]
     return sorted(found, key=lambda each: each.peak, reverse=True)
 

@@ -1,6 +1,7 @@
 """Use a trained run on files: one answer for each input, on exactly the grid of its file."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 from dimlift.data.cases import Case, Dataset
 from dimlift.data.check import check_dataset
 from dimlift.data.findings import raise_on_errors
-from dimlift.data.formats import read_grid
+from dimlift.data.formats import read_file, read_grid
 from dimlift.data.inputs import find_inputs
 from dimlift.data.outputs import OUTPUTS, kind_of, own_kind, pick_output, require_kind
+from dimlift.data.read_once import ROOM, ReadOnce
+from dimlift.data.volume import Volume
 from dimlift.errors import RunError
 from dimlift.experiments.ensemble import averaged, require_alike
 from dimlift.experiments.footprint import footprints, require_memory
@@ -75,15 +78,18 @@ def predict(
         progress(Event("predict", message=str(needed[0])))
     elif max_memory is not None:
         raise RunError(f"max_memory is for segmentation; {trained.task.kind} reads a volume in one piece, leave it out")
-    check_inputs(trained, cases, progress)
+    files = ReadOnce(math.inf if len(cases) == 1 else ROOM)
+    check_inputs(trained, cases, progress, files.look)
     written: list[Path] = []
     answers: dict[str, dict[str, Any]] = {}
     for number, (name, images) in enumerate((case.name, case.images) for case in cases):
-        sample = trained.preprocessing.read_image(images)
-        answer = trained.answer(sample) if len(members) == 1 else averaged(members, images)
-        weighed = trained.slice_weights(sample) if len(members) == 1 else None
-        geometry = sample.geometry
-        del sample  # the image has done its part, and writing needs memory too
+        weighed = None
+        if len(members) > 1:
+            answer, geometry = averaged(members, images, files.take)
+        else:
+            sample = trained.preprocessing.read_image(images, files.take)
+            answer, geometry, weighed = trained.answer(sample), sample.geometry, trained.slice_weights(sample)
+            del sample  # the image has done its part, and writing needs memory too
         if trained.task.kind == "segmentation":
             place, own = places[name]
             written.append(trained.preprocessing.write(place, answer, geometry, own))
@@ -104,8 +110,10 @@ def predict(
     return written
 
 
-def check_inputs(trained: Trained, cases: Sequence[Case], progress: Progress = silent) -> None:
-    """Read every input once, whole, before the first is predicted.
+def check_inputs(
+    trained: Trained, cases: Sequence[Case], progress: Progress = silent, read: Callable[[Path], Volume] = read_file
+) -> None:
+    """Read every input, whole, before the first is predicted.
 
     Raises:
         DataError: listing every input that cannot be used, and why.
@@ -118,7 +126,9 @@ def check_inputs(trained: Trained, cases: Sequence[Case], progress: Progress = s
     def heard(done: int, total: int) -> None:
         progress(Event("check", share=done / total))
 
-    findings = check_dataset(wanted, preprocessing.nan_policy, heard, workers=1, missing=preprocessing.missing)
+    findings = check_dataset(
+        wanted, preprocessing.nan_policy, heard, workers=1, missing=preprocessing.missing, read=read
+    )
     raise_on_errors(findings)
     for finding in findings:
         progress(Event("check", share=1.0, message=f"warning: {finding}"))

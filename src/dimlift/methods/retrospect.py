@@ -6,7 +6,7 @@
 
 over pictures x beside the volumes of a step; t is the frozen 2D network, s the student's body between t's own
 tokenizer and head (`PicturePath`). The published program takes the teacher's first class as a hard label instead
-(`hard`).
+(`hard`); the equation above is from memory of the text, and its temperature T is ours.
 """
 
 from collections.abc import Iterable
