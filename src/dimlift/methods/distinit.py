@@ -6,7 +6,8 @@
     L = sum over teachers k of CE(softmax(t_k(slice)), softmax(s_k(volume)))
 
 with one linear head s_k on the student for each teacher. The heads are one layer here, whose answers are split. Only
-the abstract is known to us in its own words, and no code was published: the equation is ours, from memory of the method.
+the abstract is known to us in its own words, and no code was published: the equation is ours, from memory of the
+method.
 """
 
 from collections.abc import Sequence
