@@ -15,7 +15,9 @@ from dimlift.experiments.config_file import parse
 from dimlift.experiments.domains.clouds import open_data, score_cases
 from dimlift.experiments.pretraining.config import PretrainConfig
 from dimlift.experiments.pretraining.run import pretrain
+from dimlift.experiments.progress import silent
 from dimlift.experiments.tables import POINT_METHODS
+from dimlift.experiments.team import Team
 from dimlift.experiments.train import train
 from dimlift.experiments.trained import Trained
 from dimlift.experiments.trained_points import TrainedPoints
@@ -154,7 +156,11 @@ def test_points_are_told_apart_after_some_steps(radius, data, tmp_path):
     config = parse(raw(data, **changes), TrainConfig)
     material = read_material(config, open_data(config))
     trained, *_ = train_cell(config, material, places(tmp_path))
-    found = {score.metric: score.value for score in score_cases(trained, material.test, None) if score.class_ == "all"}
+    found = {
+        score.metric: score.value
+        for score in score_cases(trained, material.test, None, "", silent, Team())
+        if score.class_ == "all"
+    }
     assert found["mean_iou"] > 0.8
 
 

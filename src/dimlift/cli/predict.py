@@ -1,4 +1,4 @@
-"""`dimlift predict`: segmentations of new images, on the images' own grids."""
+"""`dimlift predict`: segmentations of new images on their own grids, labels of new points in their own order."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +10,11 @@ from dimlift.cli.console import out
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of `dimlift train`, or a weights folder.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, DICOM series, or folders of them.")],
-    output: Annotated[Path, typer.Argument(help="A file for one image, a folder for several.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, DICOM series, clouds, or folders of them.")],
+    output: Annotated[Path, typer.Argument(help="A file for one image or cloud, a folder for several.")],
     kind: Annotated[
         str | None,
-        typer.Option("--format", help="nifti, nrrd, mha, dicom-seg or rtstruct; else the input's own (DICOM: SEG)."),
+        typer.Option("--format", help="nifti, nrrd, mha, dicom-seg or rtstruct, of clouds ply or npz; else the input's own."),
     ] = None,
     also: Annotated[
         list[Path] | None, typer.Option("--also", help="Another run (repeat it): probabilities are averaged.")
@@ -23,7 +23,7 @@ def predict(
         str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if it takes more, as in 3GiB.")
     ] = None,
 ) -> None:
-    """Segment images; every output has exactly the shape and affine of its image.
+    """Segment images; every output has exactly the shape and affine of its image, or the points of its cloud.
 
     Examples:
 
@@ -34,6 +34,8 @@ def predict(
         dimlift predict fold0 imagesTs predictions --also fold1 --also fold2
 
         dimlift predict run series_folder contours --format rtstruct
+
+        dimlift predict run scan.ply labelled.ply
     """
     from dimlift.cli.bars import Bars
     from dimlift.experiments.memory import bytes_of

@@ -1,6 +1,7 @@
 """A trained network with all that is needed to use it: what a weights folder holds."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,18 +118,10 @@ class Trained:
                 f"{folder} holds a network of points, volumes are wanted here; it is for `dimlift predict` with clouds "
                 "and for `start` of an arm of points"
             )
-        try:
+        with understood(folder):
             arm = pick("method", METHODS, card["arm"]["method"]).model_validate(card["arm"])
-            fields = dict(card["built_for"])
-            for name in ("spacing", "patch_size", "class_weights"):
-                fields[name] = None if fields.get(name) is None else tuple(fields[name])
-            task = Task(**fields)
+            task = task_of(card)
             preprocessing = Preprocessing.from_json(card["preprocessing"])
-        except (KeyError, TypeError, ValidationError) as fault:
-            raise DataError(
-                f"{folder / 'model.json'} does not say how to build its network ({fault}); "
-                "give a folder that `dimlift train` or `dimlift compare` wrote"
-            ) from fault
         method = arm.build(task, fresh=False)
         fit_weights(method, state, folder)
         return cls(arm, task, preprocessing, method.eval(), card["overlap"], card["precision"] == "bf16")
@@ -168,6 +161,26 @@ class Trained:
 
         with TemporaryDirectory() as scratch:
             return push(self.save(Path(scratch) / "weights"), repository, **options)
+
+
+@contextmanager
+def understood(folder: Path) -> Iterator[None]:
+    """Inside the block the card of a weights folder is read. Raises: DataError, if it lacks what is asked of it."""
+    try:
+        yield
+    except (KeyError, TypeError, ValidationError) as fault:
+        raise DataError(
+            f"{folder / 'model.json'} does not say how to build its network ({fault}); "
+            "give a folder that `dimlift train` or `dimlift compare` wrote"
+        ) from fault
+
+
+def task_of(card: Mapping[str, Any]) -> Task:
+    """What the network of a weights folder was built for."""
+    fields = dict(card["built_for"])
+    for name in ("spacing", "patch_size", "class_weights"):
+        fields[name] = None if fields.get(name) is None else tuple(fields[name])
+    return Task(**fields)
 
 
 def fit_weights(method: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from torch import nn
 
 from dimlift.data.cloud_cover import cover
 from dimlift.data.cloud_preprocessing import CloudPreprocessing, CloudSample
-from dimlift.errors import DataError
 from dimlift.experiments.arms.arm import Arm, Task
 from dimlift.experiments.tables import POINT_METHODS, pick
-from dimlift.experiments.trained import fit_weights, lifted_facts
+from dimlift.experiments.trained import fit_weights, lifted_facts, task_of, understood
 from dimlift.records.weights import read_weights, write_weights
 
 DRAWS_AT_ONCE = 8
@@ -86,19 +84,10 @@ class TrainedPoints:
             WeightsError: if they do not fit the network the card describes.
         """
         state, card = read_weights(folder)
-        try:
+        with understood(folder):
             arm = pick("method of points", POINT_METHODS, card["arm"]["method"]).model_validate(card["arm"])
-            fields = dict(card["built_for"])
-            fields["patch_size"] = tuple(fields["patch_size"])
-            weights = fields.get("class_weights")
-            fields["class_weights"] = None if weights is None else tuple(weights)
-            task = Task(**fields)
+            task = task_of(card)
             preprocessing = CloudPreprocessing.from_json(card["preprocessing"])
-        except (KeyError, TypeError, ValidationError) as fault:
-            raise DataError(
-                f"{folder / 'model.json'} does not say how to build its network ({fault}); "
-                "give a folder that `dimlift train` or `dimlift compare` wrote"
-            ) from fault
         method = arm.build(task, fresh=False)
         fit_weights(method, state, folder)
         return cls(arm, task, preprocessing, method.eval(), card["precision"] == "bf16")

@@ -21,7 +21,7 @@ from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm, Task
 from dimlift.experiments.arms.points import COORDINATES
 from dimlift.experiments.domains.domain import Draws, Material
-from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.progress import Event, Progress
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.team import Team
 from dimlift.experiments.trained_points import TrainedPoints
@@ -41,12 +41,7 @@ def find_faults(dataset: Dataset, config: Any, heard: Callable[[int, int], None]
     return check_cases(dataset, partial(look_at_cloud, dataset=dataset), heard, content="points")
 
 
-def read_material(
-    config: Any,
-    dataset: Dataset,
-    progress: Progress = silent,
-    together: Team = Team(),  # noqa: B008 - it never changes
-) -> Material:
+def read_material(config: Any, dataset: Dataset, progress: Progress, together: Team) -> Material:
     """Split, decide preprocessing on the training clouds, and read them.
 
     Raises:
@@ -108,8 +103,8 @@ def draws(
     material: Material,
     method: nn.Module,
     cache: Path,
-    progress: Progress = silent,
-    together: Team = Team(),  # noqa: B008 - it never changes
+    progress: Progress,
+    together: Team,
 ) -> Draws:
     """Points drawn from the training clouds; nothing is computed first."""
     samples, wanted, training = material.samples, config.clouds, config.loop
@@ -143,9 +138,9 @@ def score_cases(
     trained: TrainedPoints,
     cases: Sequence[Case],
     predictions: Path | None,
-    arm: str = "",
-    progress: Progress = silent,
-    together: Team = Team(),  # noqa: B008 - it never changes
+    arm: str,
+    progress: Progress,
+    together: Team,
 ) -> list[Score]:
     """Scores of every cloud.
 

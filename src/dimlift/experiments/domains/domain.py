@@ -91,8 +91,8 @@ class Domain(Protocol):
         trained: Any,
         cases: Sequence[Case],
         predictions: Path | None,
-        arm: str = "",
-        progress: Progress = ...,
-        together: Team = ...,
+        arm: str,
+        progress: Progress,
+        together: Team,
     ) -> list[Score]:
         """Scores of every case; predictions are written where a folder is given."""

@@ -21,7 +21,7 @@ from dimlift.data.splits import require_classes
 from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.arms.arm import Arm, Task
 from dimlift.experiments.domains.domain import Draws, Material
-from dimlift.experiments.progress import Event, Progress, silent
+from dimlift.experiments.progress import Event, Progress
 from dimlift.experiments.scoring import score_cases
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.start import file_digest
@@ -52,12 +52,7 @@ def find_faults(dataset: Dataset, config: Any, heard: Callable[[int, int], None]
     )
 
 
-def read_material(
-    config: Any,
-    dataset: Dataset,
-    progress: Progress = silent,
-    together: Team = Team(),  # noqa: B008 - it never changes
-) -> Material:
+def read_material(config: Any, dataset: Dataset, progress: Progress, together: Team) -> Material:
     """Split, decide preprocessing on the training cases, and read them.
 
     Raises:
@@ -133,8 +128,8 @@ def draws(
     material: Material,
     method: nn.Module,
     cache: Path,
-    progress: Progress = silent,
-    together: Team = Team(),  # noqa: B008 - it never changes
+    progress: Progress,
+    together: Team,
 ) -> Draws:
     """Patches, with the features that go with them.
 
