@@ -10,11 +10,13 @@ from dimlift.cli.console import out
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of `dimlift train`, or a weights folder.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, DICOM series, clouds, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, DICOM series, clouds, or folders.")],
     output: Annotated[Path, typer.Argument(help="A file for one image or cloud, a folder for several.")],
     kind: Annotated[
         str | None,
-        typer.Option("--format", help="nifti, nrrd, mha, dicom-seg or rtstruct, of clouds ply or npz; else the input's own."),
+        typer.Option(
+            "--format", help="nifti, nrrd, mha, dicom-seg, rtstruct; of clouds ply, npz; else the input's own."
+        ),
     ] = None,
     also: Annotated[
         list[Path] | None, typer.Option("--also", help="Another run (repeat it): probabilities are averaged.")
