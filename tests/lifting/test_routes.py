@@ -10,6 +10,7 @@ from dimlift.lifting.fold import Fold, folded_as
 from dimlift.lifting.talk import depth_profile, full_kernels
 from dimlift.lifting.talk.full_kernels import Slide
 from dimlift.lifting.talk.mixing import tap_after_tap
+from dimlift.lifting.talk.products import product
 from dimlift.lifting.talk.winograd import convolve_in_pairs
 from lifting.families import FAMILIES, build
 
@@ -104,6 +105,32 @@ def test_second_derivatives_go_through_pairs():
 
     assert torch.autograd.gradcheck(pairs, (x, kernel))
     assert torch.autograd.gradgradcheck(pairs, (x, kernel))
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns", "expanded"])
+def test_products_of_few_rows_are_linear_layers_and_so_are_their_derivatives(layout):
+    rows = {"rows": torch.randn(2, 3, 9), "columns": torch.randn(9, 3, 2).permute(2, 1, 0)}
+    rows["expanded"] = torch.randn(1, 1, 9).expand(2, 3, 9)
+    matrix, push = torch.randn(5, 9), torch.randn(2, 3, 5)
+
+    def derivatives(route):
+        x, m, g = (t.detach().requires_grad_() for t in (rows[layout], matrix, push))
+        answer = route(x, m)
+        first = torch.autograd.grad(answer, (x, m), g, create_graph=True)
+        second = torch.autograd.grad(sum(f.square().sum() for f in first), (x, m, g))
+        return answer, *first, *second
+
+    for found, plain in zip(derivatives(product), derivatives(F.linear), strict=True):
+        torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_products_under_autocast_answer_in_its_precision_and_frozen_sides_get_no_gradient():
+    rows, matrix = torch.randn(4, 6, requires_grad=True), torch.randn(3, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert product(rows, matrix).dtype == torch.bfloat16
+    product(rows, matrix).sum().backward()
+    assert rows.grad is not None
+    assert matrix.grad is None
 
 
 @pytest.mark.parametrize("frozen", ["network", "volume"])

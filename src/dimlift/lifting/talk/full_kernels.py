@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dimlift.lifting.fold import by_depth, current_fold
 from dimlift.lifting.talk.mixing import moved_sum, reach, shifted, tubelets_of
+from dimlift.lifting.talk.products import product
 from dimlift.lifting.talk.winograd import convolve_in_pairs
 
 
@@ -94,7 +95,7 @@ def convolve_by_products(x: Slices, kernel: Kernel, slide: Slide) -> Answers:
     (up, left), (down, right), (high, wide) = slide.padding, slide.stride, kernel.shape[-2:]
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, left, left, up, up))
     windows = padded.unfold(1, high, down).unfold(2, wide, right).permute(0, 1, 2, 4, 5, 3).flatten(3)
-    answers = F.linear(windows, kernel.permute(2, 0, 3, 4, 1).flatten(2).flatten(0, 1))
+    answers = product(windows, kernel.permute(2, 0, 3, 4, 1).flatten(2).flatten(0, 1))
     return moved_sum(answers.chunk(kernel.shape[2], -1)).permute(0, 3, 1, 2)
 
 

@@ -39,8 +39,12 @@ class _Pairs(torch.autograd.Function):
         ctx.save_for_backward(volumes, kernel)
         ctx.arguments = (*slide[:3], False, (0, 0), slide[3])  # not transposed, no output padding
         pairs = zip(_tiles(volumes), _kernels(kernel), strict=True)
-        a, b, c, d = (torch.ops.aten.convolution(v, g, None, *ctx.arguments).permute(0, 2, 3, 1) for v, g in pairs)
-        return _side_by_side((a + b).add_(c), (b - c).sub_(d), volumes)
+        found = [torch.ops.aten.convolution(v, g, None, *ctx.arguments) for v, g in pairs]
+        a, b, c, d = (_in_pairs(f, volumes) for f in found)
+        answers = a.new_empty(*a.shape[:2], 2, *a.shape[2:])
+        torch.add(a, b, out=answers[:, :, 0]).add_(c)
+        torch.sub(b, c, out=answers[:, :, 1]).sub_(d)
+        return answers.flatten(1, 2)
 
     @staticmethod
     def backward(ctx: Any, grad: Volumes) -> tuple[Tensor | None, ...]:
@@ -61,10 +65,9 @@ def _images(x: Volumes) -> Float[Tensor, "n c h w"]:
     return x.flatten(0, 2).permute(0, 3, 1, 2)
 
 
-def _side_by_side(first: Tensor, second: Tensor, like: Volumes) -> Volumes:
-    batch, depth, extra = like.shape[:3]
-    pairs = [half.unflatten(0, (batch, depth // 2, extra)) for half in (first, second)]
-    return torch.stack(pairs, 2).flatten(1, 2)
+def _in_pairs(images: Float[Tensor, "n c h w"], like: Volumes) -> Volumes:
+    """Images, one for every pair of slices, as volumes of half the depth."""
+    return images.permute(0, 2, 3, 1).unflatten(0, (like.shape[0], like.shape[1] // 2, like.shape[2]))
 
 
 def _tiles(x: Volumes) -> Tiles:
@@ -76,8 +79,7 @@ def _tiles(x: Volumes) -> Tiles:
 
 def _from_tiles(grads: Tiles, like: Volumes) -> Volumes:
     """The transpose of `_tiles`."""
-    shape = (like.shape[0], like.shape[1] // 2, *like.shape[2:])
-    a, b, c, d = (g.permute(0, 2, 3, 1).reshape(shape) for g in grads)
+    a, b, c, d = (_in_pairs(g, like) for g in grads)
     here = (b - c).add_(d)
     here[:, 1:].sub_(d[:, :-1])
     here[:, :1].add_(a[:, :1])
