@@ -45,7 +45,7 @@ def test_a_plan_survives_json():
         DepthPlan(profile=lambda k: torch.full((k,), 1 / k)).to_json()
 
 
-@pytest.mark.parametrize("spacing", [(0, 1, 1), (1, 1), (1, float("nan"), 1), (-1, 1, 1)])
+@pytest.mark.parametrize("spacing", [(0, 1, 1), (1, 1), (1, float("nan"), 1), (-1, 1, 1), ("5", 1, 1), (1, 1, 1, 1)])
 def test_a_spacing_is_three_positive_numbers(spacing):
     with pytest.raises(PlanError, match="three positive numbers"):
         DepthPlan.from_spacing(spacing)
@@ -107,6 +107,28 @@ def test_a_plan_that_does_not_fit_the_network_says_so_and_leaves_it_alone():
         dimlift.lift(nn.Linear(3, 3))
     with pytest.raises(PlanError, match="open a network by its name"):
         dimlift.lift(network, pretrained=True)
+    with pytest.raises(CannotLift, match="lifted already; give lift the 2D network"):
+        dimlift.lift(dimlift.lift("timm:test_resnet", certify=False))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"in_channels": 0}, "in_channels takes whole numbers from 1 upwards, got 0"),
+        ({"stages": 0, "features_only": True}, "stages takes whole numbers from 1 upwards, got 0"),
+        ({"stages": 9, "features_only": True}, r"maps \[0, 1, 2, 3, 4, 5, 6, 7, 8\] of test_resnet.*ask for fewer"),
+        ({"image_size": (64, 0)}, r"image_size takes whole numbers from 1 upwards, got \(64, 0\)"),
+        ({"image_size": 64.5}, "image_size takes whole numbers"),
+    ],
+)
+def test_sizes_that_are_none_are_refused_by_name(options, message):
+    with pytest.raises(PlanError, match=message):
+        dimlift.lift("timm:test_resnet", **options)
+
+
+def test_maps_that_a_network_of_torchvision_has_not_are_refused():
+    with pytest.raises(PlanError, match=r"resnet18 has \d maps, got out_indices=\[0, 7\]"):
+        dimlift.lift("torchvision:resnet18", features_only=True, out_indices=(0, 7))
 
 
 def test_a_convolution_nobody_described_is_named_with_the_way_out():

@@ -266,9 +266,10 @@ def _certify(
     )
     for claim in claims:
         if not claim.holds:
+            found = "could not be tried" if claim.error is None else f"is {claim.error:.1e}"
             raise CannotLift(
                 f"{lifted.source or type(lifted.network).__name__}: the law of {claim.law} should hold under this "
-                f"plan, but its error is {claim.error} (allowed {claim.tolerance}); {_blame(lifted, trial, claims)}. "
+                f"plan, but its error {found} (allowed {claim.tolerance:.0e}); {_blame(lifted, trial, claims)}. "
                 "certify=False lifts it all the same"
             )
     return certificate

@@ -13,7 +13,7 @@ from dimlift.errors import PlanError, ShapeError
 from dimlift.lifting.certificate import Certificate
 from dimlift.lifting.checkpointing import keep_fold_through_checkpoints
 from dimlift.lifting.fold import Fold, fold, folded_as, unfold
-from dimlift.lifting.plan import DepthPlan
+from dimlift.lifting.plan import DepthPlan, positive
 from dimlift.lifting.sources.source import SourceInfo
 from dimlift.lifting.talk.heads import SliceHead
 from dimlift.lifting.talk.spanning import Spanning
@@ -152,7 +152,7 @@ class Lifted(nn.Module):
         Raises:
             PlanError: if the factor is no whole number from 1.
         """
-        if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
+        if not positive(factor):
             raise PlanError(f"enlarge is a whole number from 1 upwards, got {factor!r}; 1 shows slices as they are")
         self.enlarge = factor
         self.strides = tuple((z, max(1, round(y / factor)), max(1, round(x / factor))) for z, y, x in self.strides)

@@ -12,7 +12,7 @@ from dimlift.errors import CannotLift, PlanError
 from dimlift.lifting.build import build, plan_fits
 from dimlift.lifting.intake import Normalisation, image_channels, image_readers, share_colours
 from dimlift.lifting.lifted import Lifted
-from dimlift.lifting.plan import DepthPlan
+from dimlift.lifting.plan import DepthPlan, positive
 from dimlift.lifting.sizes import resize
 from dimlift.lifting.sources import SourceInfo, open_network
 from dimlift.lifting.sources.answering import as_images_to_tensors, is_of_transformers
@@ -68,10 +68,17 @@ def lift(
         UnknownName: if the source has no such network.
         WeightsError: if weights do not fit, or are not on this machine and must not be fetched.
     """
+    for what, given in {"in_channels": in_channels, "stages": stages, "image_size": image_size}.items():
+        numbers = given if isinstance(given, tuple | list) else (given,)
+        if given is not None and not all(positive(number) for number in numbers):
+            raise PlanError(
+                f"{what} takes whole numbers from 1 upwards, got {given!r}; leave it out to keep the network's"
+            )
     if stages is not None:
         if not isinstance(network, str | Path) or not features_only:
             raise PlanError(
-                "stages= cuts a network opened by name with features_only=True; give timm out_indices= else"
+                "stages= cuts a network opened by name with features_only=True; of a module of yours, leave the last "
+                "maps out yourself"
             )
         options["out_indices"] = tuple(range(stages))
     info: SourceInfo
@@ -95,8 +102,12 @@ def lift(
                 "pretrained, weights, features_only and further options open a network by its name; "
                 "give them to whoever made this module"
             )
-        if not isinstance(network, nn.Module) or isinstance(network, Lifted):
-            raise CannotLift(f"lift takes a 2D nn.Module or its name, got {type(network).__name__}")
+        if isinstance(network, Lifted):
+            raise CannotLift("this network is lifted already; give lift the 2D network, with the plan you want now")
+        if not isinstance(network, nn.Module):
+            raise CannotLift(
+                f"lift takes a 2D nn.Module or the name of one ('timm:resnet18'), got {type(network).__name__}"
+            )
         flat, info = copy.deepcopy(network), _described(network)
         info = info if licence is None else replace(info, licence=licence)
         if theirs:

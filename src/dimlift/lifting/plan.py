@@ -69,15 +69,16 @@ class DepthPlan:
         if not self.axes or len(set(self.axes)) < len(self.axes):
             raise PlanError(f"axes must name each axis once and at least 'depth', got {self.axes}")
         if self.axes != ("depth",) and self.factorised:
-            raise PlanError(f"a factorised kernel has its profile along depth only, got axes {self.axes}")
-        if any(not _positive(factor) for factor in self.reduce):
+            raise PlanError(
+                f"a factorised kernel has its profile along depth only, got axes {self.axes}; use axes=('depth',), or "
+                "factorised=False"
+            )
+        if any(not positive(factor) for factor in self.reduce):
             raise PlanError(f"reduce must hold whole numbers from 1 upwards, got {self.reduce}")
         if isinstance(self.attention, str):
             if self.attention not in ("slice", "joint", "planecycle"):
-                raise UnknownName(
-                    "attention", self.attention, ("slice", "joint", "planecycle", "or a number of slices")
-                )
-        elif not _positive(self.attention):
+                raise UnknownName("attention", self.attention, ("slice", "joint", "planecycle", "a number of slices"))
+        elif not positive(self.attention):
             raise PlanError(
                 f"attention must be 'slice', 'joint', 'planecycle' or a number of slices from 1, got {self.attention!r}"
             )
@@ -97,7 +98,7 @@ class DepthPlan:
                 f"stride='stem' wants the slices of a tubelet as the kernel, got {self.kernel!r}; give a number"
             )
         for size in sizes:
-            if not _positive(size):
+            if not positive(size):
                 raise PlanError(f"a depth kernel is a whole number from 1 upwards, got {size!r}")
             if not self.is_inflation:
                 shares_of(self.profile, size)
@@ -167,5 +168,6 @@ class DepthPlan:
         return cls(**values)
 
 
-def _positive(number: object) -> bool:
+def positive(number: object) -> bool:
+    """Whether this is a whole number from 1 upwards."""
     return isinstance(number, int) and not isinstance(number, bool) and number >= 1

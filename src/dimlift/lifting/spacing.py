@@ -27,8 +27,12 @@ def depth_by_stage(
     Raises:
         PlanError: for a spacing that is not three positive, finite numbers.
     """
-    if len(spacing) != 3 or any(not math.isfinite(s) or s <= 0 for s in spacing):
-        raise PlanError(f"spacing must be three positive numbers (z, y, x) in millimetres, got {spacing}")
+    given = [s for s in spacing if isinstance(s, int | float) and math.isfinite(s) and s > 0]
+    if len(given) != 3 or len(spacing) != 3:
+        raise PlanError(
+            f"spacing must be three positive numbers (z, y, x) in millimetres, got {spacing}; take it from the header "
+            "of a volume"
+        )
     between, in_plane = spacing[0], min(spacing[1:])
     kernels, reductions = [], []
     for stride in strides:

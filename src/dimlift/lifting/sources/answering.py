@@ -177,7 +177,9 @@ def _describe(network: Any) -> None:
         hook.remove()
     network.handed_out = _last_of_each([m.shape for m in maps]) if chosen is None else chosen
     if any(not -len(maps) <= index < len(maps) for index in network.handed_out):
-        raise PlanError(f"{type(network).__name__} has {len(maps)} maps, got out_indices={network.handed_out}")
+        raise PlanError(
+            f"{type(network).__name__} has {len(maps)} maps, got out_indices={network.handed_out}; 0 is the first"
+        )
     stages = [(ends.get(id(maps[index])), maps[index]) for index in network.handed_out]
     if all(name for name, _ in stages):
         network.feature_info = [

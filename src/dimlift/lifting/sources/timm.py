@@ -75,11 +75,13 @@ def open_timm(
             raise
         del options["img_size"]
         network = timm.create_model(name, pretrained=pretrained, features_only=features_only, **options)
-    except (RuntimeError, AssertionError, AttributeError) as fault:
+    except (RuntimeError, AssertionError, AttributeError, IndexError) as fault:
         if not features_only:
             raise
+        asked = options.get("out_indices")
         raise PlanError(
-            f"timm cannot give the maps of {name}: {fault}; lift it with features_only=False, or choose another"
+            f"timm cannot give the maps {'' if asked is None else f'{list(asked)} '}of {name}: {fault}; "
+            + ("choose another, or lift it with features_only=False" if asked is None else "ask for fewer, from 0 on")
         ) from fault
     return network, _stated(network, name, info, tensors)
 

@@ -87,6 +87,8 @@ def open_torchvision(
             f"torchvision's {name} does not run from one end to the other as a chain, so its maps are not known; lift "
             f"it with features_only=False, or lift timm's network of that kind"
         )
+    if out_indices is not None and not set(out_indices) <= set(range(-len(stages), len(stages))):
+        raise PlanError(f"{name} has {len(stages)} maps, got out_indices={list(out_indices)}; 0 is the first")
     chosen = stages if out_indices is None else [stages[index] for index in out_indices]
     return Maps(network, units, chosen, channels_last=name.startswith("swin")), info
 
