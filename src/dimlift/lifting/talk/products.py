@@ -1,6 +1,6 @@
 """A matrix product of few rows: on a CPU in float32 by oneDNN, which torch has but asks only for other precisions.
 
-For the 4 to 32 rows that are left of a small map it takes a half to a quarter of the time of torch's own product,
+For the 4 to 32 rows that are left of a small map it takes a half of the time of torch's own product or less,
 forward and backward.
 """
 
