@@ -95,7 +95,7 @@ def test_a_method_trains_and_answers_the_same_after_reading_it_back(method, task
         Trained.load(tmp_path / "weights")
 
 
-@pytest.mark.parametrize("method", SMALL)
+@pytest.mark.parametrize("method", ["point_unet", "point_hierarchy", "point_vit"])
 def test_painted_points_go_into_any_network(method, data, tmp_path):
     """What `dimlift paint` writes: features, colours, and the labels the cloud had."""
     from dimlift.data.clouds import read_cloud
@@ -118,7 +118,7 @@ def test_painted_points_go_into_any_network(method, data, tmp_path):
     assert not np.allclose(trained.probabilities(sample), trained.probabilities(other))
 
 
-@pytest.mark.parametrize("training", [{"workers": 1}, {"precision": "bf16"}, {"ema": 0.9}, {"validate_every": 0.5}])
+@pytest.mark.parametrize("training", [{"workers": 1}, {"precision": "bf16"}, {"validate_every": 0.5}])
 def test_the_loop_serves_clouds_as_it_serves_volumes(training, data, tmp_path):
     common = raw(data)["training"]
     plain, other = (

@@ -7,7 +7,15 @@ import torch
 from dimlift.data.cloud_sets import CloudSet
 from dimlift.errors import DataError
 from dimlift.experiments.arms.arm import Task
-from dimlift.experiments.probe_points import PROTOCOLS, _svm, build, embed_clouds, probe_points, resampled_interval
+from dimlift.experiments.probe_points import (
+    PROTOCOLS,
+    Probing,
+    _svm,
+    build,
+    embed_clouds,
+    probe_points,
+    resampled_interval,
+)
 from dimlift.experiments.tables import POINT_NETWORKS
 from dimlift.records.weights import write_weights
 
@@ -97,3 +105,10 @@ def test_what_cannot_be_probed_is_refused(weights, tmp_path):
     write_weights(tmp_path, {"a": torch.zeros(1)}, {"student": {"method": "unet"}})
     with pytest.raises(DataError, match="no network of points"):
         probe_points(tmp_path, shapes())
+
+
+def test_an_interval_of_accuracies_stays_among_accuracies():
+    found = Probing("svm", (0.9, 1.0, 0.95), (0.0, 0.1, 0.0), share=1.0)
+    assert found.interval()[1] == 1.0
+    assert found.control_mean()[1][0] == 0.0
+    assert found.gain()[1][1] > 1.0  # differences may go on

@@ -59,11 +59,11 @@ class Probing:
 
     def interval(self) -> tuple[float, float] | None:
         """95 %, of the mean accuracy; None for one repeat."""
-        return resampled_interval(self.values, self.share)
+        return _possible(resampled_interval(self.values, self.share))
 
     def control_mean(self) -> tuple[float, tuple[float, float] | None]:
         """Mean accuracy of random weights, and its interval."""
-        return float(np.mean(self.control)), resampled_interval(self.control, self.share)
+        return float(np.mean(self.control)), _possible(resampled_interval(self.control, self.share))
 
     def gain(self) -> tuple[float, tuple[float, float] | None]:
         """Mean difference from random weights, and its interval."""
@@ -85,6 +85,11 @@ def resampled_interval(values: Sequence[float], share: float) -> tuple[float, fl
     spread = float(np.std(values, ddof=1)) * math.sqrt(1 / count + share)
     reach = float(t.ppf(0.975, count - 1)) * spread
     return float(np.mean(values)) - reach, float(np.mean(values)) + reach
+
+
+def _possible(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The part of an interval of accuracies that an accuracy can have."""
+    return None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1]))
 
 
 def probe_points(
