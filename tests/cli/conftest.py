@@ -1,9 +1,9 @@
-"""A tiny data set on disk."""
+"""A tiny data set on disk, and a run on one."""
 
 import json
 
 import pytest
-from command_line import head, write_image
+from command_line import QUICK, ask, head, write_image
 
 
 @pytest.fixture
@@ -22,3 +22,16 @@ def dataset(tmp_path):
         return root
 
     return write
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """The folder of a run of two steps, its data set beside it; only to be read."""
+    root = tmp_path_factory.mktemp("trained")
+    for case in range(5):
+        image, label = head(case)
+        write_image(root / "data" / "images" / f"case{case}.nii.gz", image)
+        write_image(root / "data" / "labels" / f"case{case}.nii.gz", label)
+    answer = ask("train", root / "data", *QUICK, "--out", root / "run")
+    assert answer.code == 0, answer.out + answer.err
+    return root / "run"

@@ -7,23 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import QUICK, ask, head, refused, write_image
+from command_line import ask, head, refused, write_image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from experiments.hub_server import serving
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("shared")
-    for case in range(5):
-        image, label = head(case)
-        write_image(root / "data" / "images" / f"case{case}.nii.gz", image)
-        write_image(root / "data" / "labels" / f"case{case}.nii.gz", label)
-    answer = ask("train", root / "data", *QUICK, "--out", root / "run")
-    assert answer.code == 0, answer.err
-    return root / "run"
 
 
 @pytest.fixture

@@ -182,17 +182,6 @@ def test_reporting_on_a_folder_that_holds_no_study(tmp_path):
 class TestWithARun:
     """Faults that show only once something was trained."""
 
-    @pytest.fixture(scope="class")
-    def run(self, tmp_path_factory):
-        root = tmp_path_factory.mktemp("trained")
-        for case in range(5):
-            image, label = head(case)
-            write_image(root / "data" / "images" / f"case{case}.nii.gz", image)
-            write_image(root / "data" / "labels" / f"case{case}.nii.gz", label)
-        answer = ask("train", root / "data", *QUICK, "--out", root / "run")
-        assert answer.code == 0, answer.out + answer.err
-        return root / "run"
-
     def test_an_output_folder_that_holds_another_run(self, run):
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
         told = refused("train", run.parent / "data", *QUICK, "seed=1", "--out", run)
