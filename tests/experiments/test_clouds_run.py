@@ -10,9 +10,11 @@ import torch
 from dimlift.data.cloud_writing import write_labelled
 from dimlift.errors import ConfigError, DataError, WeightsError
 from dimlift.experiments.cells import Places, read_material, train_cell
+from dimlift.experiments.compare import planned
 from dimlift.experiments.config import StudyConfig, TrainConfig
 from dimlift.experiments.config_file import parse
 from dimlift.experiments.domains.clouds import open_data, score_cases
+from dimlift.experiments.machines.task import tasks_of, work
 from dimlift.experiments.pretraining.config import PretrainConfig
 from dimlift.experiments.pretraining.run import pretrain
 from dimlift.experiments.progress import silent
@@ -22,6 +24,7 @@ from dimlift.experiments.train import train
 from dimlift.experiments.trained import Trained
 from dimlift.experiments.trained_points import TrainedPoints
 from dimlift.models.point_unet import point_unet
+from dimlift.records.record import Record
 from dimlift.records.weights import write_weights
 
 SMALL = {
@@ -231,6 +234,22 @@ def test_a_study_of_clouds_gets_a_plain_rival_of_points(data):
         changed = parse({**content, "clouds": {**content["clouds"], key: value}, "arms": {"lifted": arm}}, StudyConfig)
         cells.add(changed.run("lifted", fraction=1.0, fold=0, seed=0).cell("m"))
     assert len(cells) == 5
+
+
+@pytest.mark.parametrize("kind", ["folder", "one file"])
+def test_a_cell_of_clouds_travels_to_another_process(kind, data, tmp_path):
+    content = raw(data, "classification", budget={"steps": 1})
+    if kind == "one file":
+        points = np.random.default_rng(0).normal(size=(6, 60, 3)).astype(np.float32)
+        np.savez(tmp_path / "set.npz", points=points, labels=np.arange(6) % 2, classes=["chair", "lamp"])
+        content["clouds"] = {**content["clouds"], "path": str(tmp_path / "set.npz")}
+    arm = content.pop("arm")
+    study = parse({**content, "arms": {"plain": arm}, "seeds": [0]}, StudyConfig)
+    (task,) = tasks_of(planned(study), open_data(study), tmp_path)
+    assert work(task.to_json()) == ""
+    record = Record.load(tmp_path / "records" / f"{task.cell}.json")
+    assert record.status == "finished"
+    assert {score.metric for score in record.scores} == {"accuracy", "macro_f1", "auroc"}
 
 
 def test_class_weights_are_for_the_classes_there_are(data):
