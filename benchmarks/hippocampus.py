@@ -4,6 +4,7 @@
     python benchmarks/hippocampus.py --budget seconds:120 --arms unet,borrowed --seeds 0,1,2,3,4
     python benchmarks/hippocampus.py --study benchmarks/fine_features.yaml --budget seconds:120
     python benchmarks/hippocampus.py --study benchmarks/transseg.yaml --budget seconds:120
+    python benchmarks/hippocampus.py --study benchmarks/attention_modes.yaml --budget steps:60 --seeds 0,1
 
 It may run for hours on one core and can be stopped at any time: started again with the same budget it goes on. Its
 table goes into docs/results.md, between the markers of its budget. `key.sub=value` pairs at the end override the

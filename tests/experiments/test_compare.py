@@ -36,6 +36,18 @@ def test_the_plan_tells_the_report_what_it_needs(study):
     assert {score.case for record in load_records(study / "records") for score in record.scores} == set(plan.cases)
 
 
+def test_where_the_weights_of_an_arm_come_from_reaches_the_report(study, data):
+    origin = {"weights": "teacher.pth", "licence": "mit"}
+    for record in load_records(study / "records"):
+        card = study / "weights" / record.cell / "model.json"
+        if record.arm == "small":
+            card.write_text(json.dumps(json.loads(card.read_text()) | {"provenance": origin}))
+    compare(study_config(data), study)
+    arms = Study.load(study).arms
+    assert arms["small"].provenance == origin
+    assert arms["wide"].provenance is None
+
+
 def test_finished_cells_are_not_run_again_and_failed_ones_are(study, data, monkeypatch):
     ran = []
     from dimlift.experiments import cells

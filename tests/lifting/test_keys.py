@@ -205,6 +205,7 @@ def test_positions_resized_on_reading_are_in_the_certificate(tmp_path, features_
     assert f"resized {key}: {before} to {after}" in str(lifted.certificate)
     assert lifted.provenance["resized"] == {key: (before, after)}
     assert lifted.provenance["prefix"] == "teacher."
+    assert ("head (2)" in lifted.provenance["dropped"]) == features_only
     assert lifted.provenance["filled"] == lifted.provenance["tensors"]
     assert [name for name in lifted.weights_report.new if "depth" in name]
     assert all(p.shape != after for p in lifted.depth_parameters())  # resized is not new to depth

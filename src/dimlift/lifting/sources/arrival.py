@@ -78,7 +78,9 @@ def load_weights(network: nn.Module, path: Path, whole: Iterable[str] = (), adap
             arrived[own] = _as_wide(tensor, wanted[own])
             if key in found.resized:
                 resized[own] = (found.resized[key], tuple(wanted[own].shape))
-        elif key not in names:
+        elif key in names:
+            outside.append(key)  # of the whole network, beyond the part that hands out maps
+        else:
             left[key] = tensor
     tops = {key.split(".")[0] for key in wanted}
     idle = {key: _is_idle(key, tensor, tops) for key, tensor in left.items()}
