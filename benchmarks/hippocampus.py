@@ -113,29 +113,34 @@ def write_block(marker: str, content: str) -> None:
 
 
 def table(summary: Summary, records: list[Record], budget: str) -> str:
-    """Markdown: one row for each arm."""
+    """Markdown: one row for each arm; a column that says nothing of any arm is left out."""
     kind, _, amount = budget.partition(":")
+    columns = [name.replace("Dice", summary.measure.title) for name in COLUMNS]
+    rows = [_line(row, [r for r in records if r.arm == row.arm]) for row in summary.rows if row.finished]
+    told = [place for place in range(len(columns)) if any(row[place] for row in rows)]
     lines = [
         f"## {summary.title}, {amount} {kind}",
         "",
         summary.sentence,
         "",
-        f"| {' | '.join(COLUMNS).replace('Dice', summary.measure.title)} |",
-        "|" + " --- |" * len(COLUMNS),
+        f"| {' | '.join(columns[place] for place in told)} |",
+        "|" + " --- |" * len(told),
     ]
-    lines += [_line(row, [r for r in records if r.arm == row.arm]) for row in summary.rows if row.finished]
+    lines += [f"| {' | '.join(row[place] for place in told)} |" for row in rows]
+    drawn = len({tuple(sorted(r.extra.get("training_cases", ()))) for r in records}) > 1
     today = datetime.date.today().isoformat()
     seeds = sorted({record.seed for record in records})
     lines += [
         "",
         f"Measured {today} with torch {records[0].versions.get('torch', '?')}, Python {platform.python_version()}, "
-        f"one thread, seeds {', '.join(map(str, seeds))}; each seed draws its own training volumes. "
+        f"one thread, seeds {', '.join(map(str, seeds))}"
+        f"{'; each seed draws its own training volumes' if drawn else ', the same training volumes for all'}. "
         "Intervals come from the two-way (case x seed) model; features s is a part of training s.",
     ]
     return "\n".join(lines)
 
 
-def _line(row: Row, records: list[Record]) -> str:
+def _line(row: Row, records: list[Record]) -> list[str]:
     difference = "reference"
     if row.comparison is not None:
         found = row.comparison.estimate
@@ -143,14 +148,15 @@ def _line(row: Row, records: list[Record]) -> str:
         difference = f"{found.mean:+.4f}{interval} {row.comparison.verdict}"
     elif not row.is_reference:
         difference = ""
-    classes = ", ".join(f"{c.name} {c.mean:.3f}" for c in row.classes if c.mean is not None)
+    several = len(row.classes) > 1
+    classes = ", ".join(f"{c.name} {c.mean:.3f}" for c in row.classes if several and c.mean is not None)
     hd95 = row.others.get("hd95_mm")
     features = sum(float(r.extra.get("feature_seconds", 0)) for r in records) / max(len(records), 1)
-    return (
-        f"| {row.title} | {row.finished} | {row.mean or 0:.4f} | {classes} | {difference} "
-        f"| {'' if hd95 is None else f'{hd95:.2f}'} | {row.steps or 0:.0f} | {row.seconds or 0:.0f} | {features:.1f} "
-        f"| {(row.peak_bytes or 0) / 1e6:.0f} |"
-    )
+    return [
+        row.title, f"{row.finished}", f"{row.mean or 0:.4f}", classes, difference,
+        "" if hd95 is None else f"{hd95:.2f}", f"{row.steps or 0:.0f}", f"{row.seconds or 0:.0f}", f"{features:.1f}",
+        f"{(row.peak_bytes or 0) / 1e6:.0f}",
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -87,6 +87,16 @@ def test_missing_photographs_are_named_before_anything_is_read(data, tmp_path):
         train_config(data, arm={"method": "retrospect"})
 
 
+def test_the_papers_preset_gives_way_to_what_is_said(data, photos):
+    given = {"method": "simple3d_retrospect", "preset": "paper", "photos": str(photos), "cell": [4, 4, 4]}
+    found = train_config(data, task="classification", arm=given).arm
+    assert (found.stem, found.cell, found.retention, found.images_per_step) == ("group", (4, 4, 4), 0.1, 64)
+    assert found.network.startswith("timm:deit_base")
+    given = {"method": "retrospect", "preset": "paper", "photos": str(photos), "images_per_step": 8}
+    assert (found := train_config(data, arm=given).arm).images_per_step == 8
+    assert (found.retention, found.temperature, found.hard) == (0.1, 1.0, False)
+
+
 def test_a_network_without_classes_is_refused(photos, data):
     section = train_config(data, arm=arm(photos, network="smp:Unet/resnet18", pretrained=False)).arm
     with pytest.raises(ConfigError, match="classifies pictures"):

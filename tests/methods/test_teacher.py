@@ -42,6 +42,23 @@ def test_vectors_are_what_the_head_reads(teacher):
     assert torch.allclose(head(teacher.vectors(pictures)), teacher.logits(pictures), atol=1e-6)
 
 
+def test_a_network_of_transformers_is_asked_like_one_of_timm(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    size = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    config = transformers.ViTConfig(image_size=32, patch_size=16, **size)
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    teacher, pictures = open_teacher(f"transformers:{tmp_path}", features_only=True), torch.rand(2, 3, 32, 32)
+    assert teacher.maps(pictures).shape == (2, 24, 2, 2)
+    assert torch.allclose(teacher.vectors(pictures), teacher.maps(pictures).mean((2, 3)))
+    assert not teacher.maps(pictures).requires_grad
+    (tmp_path / "whole").mkdir()
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "whole")
+    whole = open_teacher(f"transformers:{tmp_path / 'whole'}")
+    assert whole.logits(pictures).shape == (2, 2)
+    with pytest.raises(CannotLift, match="features_only=True"):
+        whole.maps(pictures)
+
+
 def test_a_network_of_maps_has_no_answers():
     teacher = open_teacher("packaged:efficientnet_lite0", features_only=True)
     with pytest.raises(CannotLift, match="head"):

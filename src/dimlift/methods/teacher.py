@@ -18,7 +18,7 @@ class Teacher:
     """Never trained, never woken, in no optimiser and no checkpoint (`Frozen`).
 
     Attributes:
-        frozen: a whole timm network, its head included.
+        frozen: a whole timm network, its head included; or any that hands out maps.
         mean, deviation: what pictures with values from 0 to 1 are normalised with.
         name: where it comes from, for records.
         licence: of the weights, where known.
@@ -49,15 +49,30 @@ class Teacher:
 
     @torch.no_grad()
     def vectors(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
-        """One vector for each picture: what the head would read."""
-        features = self._tokens(pictures)
-        return cast(Any, self.frozen.network).forward_head(features, pre_logits=True)
+        """One vector for each picture: what the head would read, or the mean of the last map."""
+        network = cast(Any, self.frozen.network)
+        if not hasattr(network, "forward_head"):
+            return self.maps(pictures).mean(dim=(2, 3))
+        return network.forward_head(self._tokens(pictures), pre_logits=True)
 
     @torch.no_grad()
     def maps(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
-        """The last map: patch tokens of a transformer on their grid (normed, without class and register tokens)."""
-        self.frozen.network.eval()
+        """The last map: patch tokens of a transformer on their grid, without class and register tokens.
+
+        Of a timm network they are normed, as its head reads them.
+
+        Raises:
+            CannotLift: if the network gives no maps.
+        """
         network = cast(Any, self.frozen.network)
+        if not hasattr(network, "forward_intermediates"):
+            handed_out = self.frozen(self.normalised(pictures))
+            if isinstance(handed_out, Tensor):
+                raise CannotLift(
+                    f"{self.name or type(network).__name__} answers without maps; open it with features_only=True"
+                )
+            return handed_out[-1]
+        network.eval()
         found = network.forward_intermediates(
             self.normalised(pictures), indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
         )

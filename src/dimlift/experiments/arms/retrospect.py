@@ -3,16 +3,16 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Task, volume_method
 from dimlift.experiments.arms.lifted import FromTwoDimensions, LiftedArm
-from dimlift.experiments.arms.simple3d import Simple3DArm
+from dimlift.experiments.arms.simple3d import PAPER, Simple3DArm
 from dimlift.experiments.progress import Progress, silent
-from dimlift.experiments.sections import PositiveFloat
+from dimlift.experiments.sections import PositiveFloat, Published
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,8 +22,14 @@ if TYPE_CHECKING:
     from dimlift.data.sample import Sample
 
 
-class Remembering(FromTwoDimensions):
+REMINDED: dict[str, Any] = {"retention": 0.1, "temperature": 1.0, "images_per_step": 64}
+"""Beside batches of 64 volumes; the authors' program also has `hard: true`, which its paper has not."""
+
+
+class Remembering(Published, FromTwoDimensions):
     """What an arm around a 2D network needs to be reminded of photographs in every step."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": REMINDED}
 
     photos: str = Field(description="Folder of photographs, searched to its depth; any will do, labels are not read.")
     retention: float = Field(
@@ -118,6 +124,8 @@ class RetrospectArm(Remembering, LiftedArm):
 
 class RetrospectSimple3DArm(Remembering, Simple3DArm):
     """Simple3D-Former whole: voxel tokens, and photographs beside them."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER | REMINDED}
 
     method: Literal["simple3d_retrospect"] = Field(  # type: ignore[assignment]
         default="simple3d_retrospect", description="`simple3d` that keeps its network's answers to photographs."

@@ -1,19 +1,31 @@
 """Simple3D-Former: a 2D vision transformer on tokens of voxels."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.lifted import FromTwoDimensions
+from dimlift.experiments.sections import Published
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Simple3DArm(FromTwoDimensions):
+PAPER: dict[str, Any] = {
+    "network": "timm:deit_base_patch16_224.fb_in1k",
+    "stem": "group",
+    "cell": [6, 6, 6],
+    "rate": 1e-3,
+}
+"""ModelNet40 as published: volumes of 30 x 30 x 30 voxels; the training loop: batches of 64, 100 epochs."""
+
+
+class Simple3DArm(Published, FromTwoDimensions):
     """Simple3D-Former: a 2D vision transformer on voxel tokens, one answer for a volume."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
 
     method: Literal["simple3d"] = Field(default="simple3d", description="2D vision transformer on voxel tokens.")
     network: str = Field(
