@@ -8,8 +8,10 @@ from typing import Any
 import nibabel
 import numpy as np
 from PIL import Image
+from safetensors.torch import save_file
 
 from dimlift.data.simulated_shapes import simulate_shapes
+from dimlift.lifting.sources import open_network
 from dimlift.records.record import write_json
 
 DEIT = {"network": "timm:deit_tiny_patch16_224", "pretrained": False}
@@ -40,7 +42,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "simple3d": {"task": "classification", "arm": {"method": "simple3d", **DEIT, "cell": [8, 8, 8]}},
     "simple3d_retrospect": {
         "task": "classification",
-        "arm": {"method": "simple3d_retrospect", **DEIT, "cell": [8, 8, 8], "photos": "PHOTOS", "held_out": 2},
+        "arm": {
+            "method": "simple3d_retrospect",
+            "network": DEIT["network"],
+            "weights": "WEIGHTS",
+            "cell": [8, 8, 8],
+            "photos": "PHOTOS",
+            "held_out": 2,
+        },
     },
     "tubevit": {
         "task": "classification",
@@ -85,7 +94,10 @@ def configuration(name: str, material: Material, steps: int) -> dict[str, Any]:
     raw: dict[str, Any] = {**method, "budget": {"steps": steps}}
     raw["training"] = {"batch_size": 2, "threads": 1, "device": "cpu", "checkpoint_every": 3600.0}
     if "arm" in method:
-        arm = {key: str(home / "photos") if value == "PHOTOS" else value for key, value in method["arm"].items()}
+        places = {"PHOTOS": home / "photos", "WEIGHTS": home / "weights.safetensors"}
+        arm = {key: str(places[value]) if str(value) in places else value for key, value in method["arm"].items()}
+        if "weights" in arm:
+            save_file(open_network(DEIT["network"], pretrained=False)[0].state_dict(), arm["weights"])
         classifying = method.get("task") == "classification"
         raw |= {"arm": arm, "dataset": {"path": str(home / "table.csv" if classifying else home)}, "fold": None}
     elif "stages" in method:
