@@ -25,7 +25,7 @@ from dimlift.experiments.probe_points import probe_points, resampled_interval
 from dimlift.experiments.tables import POINT_NETWORKS
 from dimlift.records.weights import read_card, write_weights
 
-STEPS, BATCH, POINTS, SEEDS, REPEATS = 40, 8, 256, (0, 1, 2), 5
+STEPS, FINE_TUNE_STEPS, BATCH, POINTS, SEEDS, REPEATS = 300, 40, 8, 256, (0, 1, 2), 5
 STUDENT = {
     "method": "point_hierarchy", "patches": [64, 32, 16], "neighbours": [16, 8, 4], "widths": [48, 96, 192],
     "depths": [1, 1, 3], "heads": 6,
@@ -95,7 +95,7 @@ def measure(data: Path, out: Path, limit: float) -> dict[str, dict[str, list[lis
                 # every route of a seed is asked on the same draws
                 answer = probe_points(
                     weights, sets[name], protocol, repeats=REPEATS if protocol == "svm" else 1,
-                    points=POINTS, steps=STEPS, control=False, seed=seed,
+                    points=POINTS, steps=FINE_TUNE_STEPS, control=False, seed=seed,
                 )  # fmt: skip
                 file.parent.mkdir(parents=True, exist_ok=True)
                 cost = read_card(weights).get("seconds", 0.0)
