@@ -60,7 +60,8 @@ def main() -> None:
         if "lifted_segmia" in chosen:
             for seed in study.seeds:
                 pseudo_labels(study, seed, count, options)
-        study = study.model_copy(update={"arms": {name: study.arms[name] for name in study.arms if ready(study, name)}})
+        found = {name: study.arms[name] for name in study.arms if ready(study, name)}
+        study = study.model_copy(update={"arms": found, "title": f"{study.title}, {count} labelled volumes"})
         arms = [name for name in chosen if name in study.arms]
         run_study(
             study, options.out / f"{count}-labelled" / f"{kind}-{amount}", arms, options.budget, f"routes {count}"

@@ -16,6 +16,8 @@ from dimlift.cli.console import FAULT, out
 from dimlift.experiments.progress import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dimlift.data.cases import Dataset
     from dimlift.data.findings import Finding
 
@@ -57,20 +59,22 @@ def check(
     from dimlift.data.cloud_cases import look_at_cloud, open_cloud_dataset
     from dimlift.data.dataset import open_dataset
 
+    opened: Dataset
+    look: Callable[[Callable[[int, int], None]], list[Finding]]
+    if clouds:
+        opened = open_cloud_dataset(dataset, task)  # type: ignore[arg-type]  # it checks the name itself
+        look = partial(check_cases, opened, partial(look_at_cloud, dataset=opened), content="points")
+    else:
+        opened = open_dataset(dataset, layout, task)  # type: ignore[arg-type]  # it checks the name itself
+        look = partial(
+            check_dataset,
+            opened,
+            nan_policy,  # type: ignore[arg-type]
+            resample_labels=resample_labels,
+            missing=missing,  # type: ignore[arg-type]
+        )
     with Bars() as bars:
-        heard = partial(_tell, bars)
-        if clouds:
-            opened = open_cloud_dataset(dataset, task)  # type: ignore[arg-type]  # it checks the name itself
-            findings = check_cases(opened, partial(look_at_cloud, dataset=opened), heard, content="points")
-        else:
-            opened = open_dataset(dataset, layout, task)  # type: ignore[arg-type]  # it checks the name itself
-            findings = check_dataset(
-                opened,
-                nan_policy,  # type: ignore[arg-type]
-                heard,
-                resample_labels=resample_labels,
-                missing=missing,  # type: ignore[arg-type]
-            )
+        findings = look(partial(_tell, bars))
     errors = sum(found.level == "error" for found in findings)
     if as_json:
         rows = [{"file": f.file, "level": f.level, "finding": f.finding, "remedy": f.remedy} for f in findings]
