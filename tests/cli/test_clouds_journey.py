@@ -7,7 +7,7 @@ import pytest
 from command_line import ask, refused
 
 from dimlift.data.cloud_writing import write_labelled
-from dimlift.data.clouds import read_cloud
+from dimlift.data.clouds import READERS, read_cloud
 
 ARM = "{method: point_unet, share: 0.25, voxel: 0.2}"
 TOKENS = "{method: point_transformer, patches: 8, neighbours: 8, width: 24, depth: 1, heads: 2}"
@@ -60,6 +60,13 @@ def test_labels_come_back_in_the_order_of_the_points(run, scans, tmp_path):
             assert (found.labels == truth.labels).mean() > 0.95
     assert ask("predict", run, scans, tmp_path / "all", "--also", run).code == 0
     assert sorted(file.name for file in (tmp_path / "all").iterdir()) == [f"scan{n}.ply" for n in range(5)]
+
+
+def test_a_cloud_is_read_once_however_many_runs_are_averaged(run, scans, tmp_path, monkeypatch):
+    reads, read = [], READERS[".ply"]
+    monkeypatch.setitem(READERS, ".ply", lambda path: reads.append(path.name) or read(path))
+    assert ask("predict", run, scans, tmp_path / "out", "--also", run).code == 0
+    assert sorted(reads) == [f"scan{n}.ply" for n in range(5)]
 
 
 def test_a_study_of_points_ends_in_a_page(scans, tmp_path):

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from dimlift.data.dataset import open_dataset
 from dimlift.data.patches import PatchSampler
 from dimlift.data.sample import IGNORED
+from dimlift.data.splits import balanced_weights
 from dimlift.errors import DataError, RunError
-from dimlift.experiments.domains.volumes import auto_patch, balanced_weights
+from dimlift.experiments.domains.volumes import auto_patch
 from dimlift.experiments.split import split_cases
 from dimlift.experiments.train import train
 from dimlift.records.record import Record

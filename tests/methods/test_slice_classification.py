@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from dimlift.batches import VolumeBatch
+from dimlift.data.splits import balanced_weights
 from dimlift.errors import CannotLift, ConfigError
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.config import TrainConfig
 from dimlift.experiments.config_file import parse
-from dimlift.experiments.domains.volumes import balanced_weights
 from dimlift.experiments.predict import predict
 from dimlift.experiments.tables import METHODS
 from dimlift.experiments.train import train

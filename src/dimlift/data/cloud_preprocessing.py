@@ -108,9 +108,9 @@ class CloudPreprocessing:
             raise DataError(f"{case.images[0]} has no labels of its points; add them, or take the cloud out")
         return self._sample(cloud, case.name, self.indices(cloud.labels))
 
-    def read_file(self, file: Path) -> CloudSample:
-        """A cloud nobody labelled."""
-        return self._sample(read_place(file), file.name, None)
+    def unlabelled(self, cloud: Cloud) -> CloudSample:
+        """A cloud nobody labelled, or whose labels do not matter."""
+        return self._sample(cloud, cloud.path.name, None)
 
     def indices(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Class indices of the labels of a file."""

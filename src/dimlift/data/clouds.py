@@ -35,6 +35,12 @@ class Cloud:
     extra: dict[str, NDArray[Any]] = field(default_factory=dict)
     path: Path = Path()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its columns."""
+        columns = (self.points, self.colours, self.labels, *self.extra.values())
+        return sum(column.nbytes for column in columns if column is not None)
+
 
 def read_cloud(path: Path | str) -> Cloud:
     """The points of a file; its suffix says how to read it.

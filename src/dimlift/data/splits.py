@@ -1,7 +1,7 @@
 """Who is trained on and who is tested: patients never on both sides, the same seed always the same split."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedGroupKFold
@@ -76,6 +76,10 @@ class Labelled(Protocol):
     """A case, in memory or packed on disk."""
 
     @property
+    def label(self) -> Any:
+        """Index of its class, or of the class of every voxel or point."""
+
+    @property
     def values(self) -> tuple[int | float, ...]:
         """Every label that occurs."""
 
@@ -98,6 +102,12 @@ def require_classes(samples: Sequence[Labelled], classes: dict[str, int]) -> Non
             f"{len(samples)} training cases; add a training case that shows it, use another seed or more folds, "
             "or take it out of the labels"
         )
+
+
+def balanced_weights(samples: Sequence[Labelled], classes: int) -> tuple[float, ...]:
+    """Weights that make every class count alike: all / (classes * those of the class), counted in cases or voxels."""
+    counts = [sum(int(np.sum(np.asarray(sample.label) == index)) for sample in samples) for index in range(classes)]
+    return tuple(sum(counts) / (classes * max(count, 1)) for count in counts)
 
 
 def _by_group(cases: Sequence[Case], test: set[str]) -> Split:

@@ -1,7 +1,6 @@
 """A trained network over a whole volume: windows with Gaussian blending, features sampled for each window."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,7 @@ def segment(
     def ask(row: Row, top: int, lefts: Sequence[int]) -> Tensor:
         parts = [padded[:, row.read, top : top + window[1], left : left + window[2]] for left in lefts]
         patches = torch.stack(parts).to(device, memory_format=torch.channels_last_3d)
-        with _precision(device, bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             if coarse is None:
                 logits = method(patches)
             else:
@@ -101,7 +100,7 @@ def classify(
     method.eval()
     device = next(method.parameters()).device
     margins = [max(0, wanted - found) for wanted, found in zip(smallest, image.shape[1:], strict=True)]
-    with _precision(device, bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         return method(_padded(image, margins)[None].to(device))[0].float().cpu()
 
 
@@ -125,7 +124,3 @@ def _inside(tile: Tile, margins: Sequence[int], size: Sequence[int]) -> Iterator
     if all(place.start < place.stop for place in places):
         left = margins[2] // 2
         yield Tile(places[0], places[1], tile.logits[:, cuts[0], cuts[1], left : left + size[2]])
-
-
-def _precision(device: torch.device, bfloat16: bool) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()

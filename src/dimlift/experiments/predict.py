@@ -78,7 +78,7 @@ def predict(
         progress(Event("predict", message=str(needed[0])))
     elif max_memory is not None:
         raise RunError(f"max_memory is for segmentation; {trained.task.kind} reads a volume in one piece, leave it out")
-    files = ReadOnce(math.inf if len(cases) == 1 else ROOM)
+    files = ReadOnce(read_file, lambda volume: volume.array.nbytes, math.inf if len(cases) == 1 else ROOM)
     check_inputs(trained, cases, progress, files.look)
     written: list[Path] = []
     answers: dict[str, dict[str, Any]] = {}

@@ -10,6 +10,7 @@ from dimlift.data.cloud_cases import case_name
 from dimlift.data.cloud_writing import LABELLED, write_labelled
 from dimlift.data.clouds import READERS, read_cloud
 from dimlift.data.findings import Finding
+from dimlift.data.read_once import ReadOnce
 from dimlift.errors import DataError, RunError, UnknownName
 from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.experiments.trained_points import TrainedPoints
@@ -46,18 +47,21 @@ def predict_points(
     clouds = find_clouds(inputs)
     segmenting = first.task.kind == "segmentation"
     places = _places(clouds, output, kind) if segmenting else {}
+    files = ReadOnce(read_cloud, lambda cloud: cloud.nbytes)
     for number, file in enumerate(clouds.values()):
+        looked_at = files.look(file)
         for member in members:
-            member.preprocessing.read_file(file)
+            member.preprocessing.unlabelled(looked_at)
         progress(Event("check", share=(number + 1) / len(clouds)))
     written: list[Path] = []
     answers: dict[str, dict[str, Any]] = {}
     labels = list(first.preprocessing.labels)
     for number, (name, file) in enumerate(clouds.items()):
-        chances = np.mean([m.probabilities(m.preprocessing.read_file(file)) for m in members], axis=0)
+        cloud = files.take(file)
+        chances = np.mean([m.probabilities(m.preprocessing.unlabelled(cloud)) for m in members], axis=0)
         if segmenting:
             found = first.preprocessing.file_labels(chances.argmax(axis=1))
-            written.append(write_labelled(places[name], read_cloud(file).points, found))
+            written.append(write_labelled(places[name], cloud.points, found))
         else:
             shares = {label: float(chance) for label, chance in zip(labels, chances, strict=True)}
             answers[name] = {"class": labels[int(chances.argmax())], "probabilities": shares}

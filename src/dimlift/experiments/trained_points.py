@@ -1,7 +1,6 @@
 """A trained network of points with all that is needed to use it: what a weights folder of one holds."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ class TrainedPoints:
             points = np.stack([sample.points[rows] - centre for rows, centre in some])
             shown = None if sample.features is None else np.stack([sample.features[rows] for rows, _ in some])
             features = None if shown is None else torch.from_numpy(shown).to(device)
-            with torch.autocast(device.type, torch.bfloat16) if self.bfloat16 else nullcontext():
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
                 logits = self.method(torch.from_numpy(points).to(device), features)
             chances = logits.float().softmax(dim=-1).cpu().numpy()
             if not segmenting:

@@ -16,7 +16,7 @@ from dimlift.data.cloud_preprocessing import CloudPreprocessing
 from dimlift.data.cloud_sampler import CloudSampler, as_it_is
 from dimlift.data.cloud_sets import CloudSet, points_digest
 from dimlift.data.findings import Finding
-from dimlift.data.splits import require_classes
+from dimlift.data.splits import balanced_weights, require_classes
 from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm, Task
 from dimlift.experiments.arms.points import COORDINATES
@@ -61,8 +61,7 @@ def read_material(config: Any, dataset: Dataset, progress: Progress, together: T
     require_classes(samples, classes)
     weights = config.training.class_weights
     if weights == "balanced":
-        counts = [sum(int(np.sum(np.asarray(s.label) == index)) for s in samples) for index in classes.values()]
-        weights = tuple(sum(counts) / (len(counts) * count) for count in counts)
+        weights = balanced_weights(samples, len(classes))
     elif weights is not None and len(weights) != len(classes):
         raise ConfigError(
             f"training.class_weights holds {len(weights)} numbers for {len(classes)} classes; give one for each, in "

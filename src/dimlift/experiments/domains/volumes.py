@@ -17,7 +17,7 @@ from dimlift.data.packed_samples import PackedSample, packed
 from dimlift.data.patches import PatchSampler
 from dimlift.data.preprocessing import Preprocessing
 from dimlift.data.sample import Sample
-from dimlift.data.splits import require_classes
+from dimlift.data.splits import balanced_weights, require_classes
 from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.arms.arm import Arm, Task
 from dimlift.experiments.domains.domain import Draws, Material
@@ -167,12 +167,6 @@ def draws(
         lambda step: sampler.cases(step, training.batch_size),
         spent,
     )
-
-
-def balanced_weights(samples: Sequence[Sample | PackedSample], classes: int) -> tuple[float, ...]:
-    """Weights that make every class count alike: all / (classes * those of the class), counted in cases or voxels."""
-    counts = [sum(int(np.sum(np.asarray(sample.label) == index)) for sample in samples) for index in range(classes)]
-    return tuple(sum(counts) / (classes * max(count, 1)) for count in counts)
 
 
 def auto_patch(shapes: Sequence[Sequence[int]], whole: bool = False) -> tuple[int, int, int]:
