@@ -73,10 +73,10 @@ def processes(folder: Path) -> None:
     config = {
         "dataset": {"path": str(data)},
         "arm": {"method": "unet", "widths": [16, 32, 64], "residual_units": 0},
-        "budget": {"steps": 20},
+        "budget": {"steps": 200},
         "training": {"patch_size": [48, 48, 48], "batch_size": 4, "threads": 1, "device": "cpu"},
     }
-    (folder / "train.json").write_text(json.dumps(config))  # JSON is YAML
+    (folder / "train.yaml").write_text(json.dumps(config))  # JSON is YAML
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     programs = Path(sys.executable).parent
     seconds: dict[int, list[float]] = {1: [], 2: []}
@@ -84,12 +84,12 @@ def processes(folder: Path) -> None:
         for count in seconds:
             out = folder / f"run-{turn}-{count}"
             start = [programs / "torchrun", "--nproc-per-node", str(count), "--no-python", programs / "dimlift"]
-            asked = [*start, "train", folder / "train.json", "--out", out]
+            asked = [*start, "train", folder / "train.yaml", "--out", out]
             subprocess.run(list(map(str, asked)), check=True, env=environment, capture_output=True)
             (record,) = (out / "records").glob("*.json")
             seconds[count].append(json.loads(record.read_text())["seconds"])
     one, two = (float(np.median(found)) for found in seconds.values())
-    print(f"20 steps of 4 patches of 48 cubed: 1 process {one:.1f} s, 2 processes {two:.1f} s, {one / two:.2f} times")
+    print(f"200 steps of 4 patches of 48 cubed: 1 process {one:.1f} s, 2 processes {two:.1f} s, {one / two:.2f} times")
 
 
 if __name__ == "__main__":
