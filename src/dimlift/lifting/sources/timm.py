@@ -83,7 +83,15 @@ def open_timm(
             f"timm cannot give the maps {'' if asked is None else f'{list(asked)} '}of {name}: {fault}; "
             + ("choose another, or lift it with features_only=False" if asked is None else "ask for fewer, from 0 on")
         ) from fault
+    _cut_behind_the_last_map(network)
     return network, _stated(network, name, info, tensors)
+
+
+def _cut_behind_the_last_map(network: nn.Module) -> None:
+    """timm's EfficientNets and MobileNets compute all their blocks, whichever maps are asked for."""
+    stages = getattr(network, "_stage_out_idx", None)
+    if stages and isinstance(blocks := getattr(network, "blocks", None), nn.Sequential):
+        network.blocks = blocks[: max(stages)]
 
 
 def _stated(network: nn.Module, name: str, read: SourceInfo, tensors: dict[str, Tensor]) -> SourceInfo:

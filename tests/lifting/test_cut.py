@@ -1,0 +1,21 @@
+"""Layers behind the last map that is asked for are gone, not computed in vain; the maps stay what they were."""
+
+import pytest
+import torch
+
+import dimlift
+
+
+@pytest.mark.parametrize("name", ["timm:tf_efficientnet_lite0", "timm:mobilenetv3_small_050", "timm:resnet10t"])
+def test_layers_behind_the_last_map_are_cut_off(name):
+    torch.manual_seed(0)
+    whole = dimlift.lift(name, features_only=True, certify=False).eval()
+    cut = dimlift.lift(name, features_only=True, stages=3, certify=False).eval()
+    kept = set(cut.state_dict())
+    assert kept < set(whole.state_dict())
+    cut.load_state_dict({key: value for key, value in whole.state_dict().items() if key in kept})
+    volume = torch.randn(1, 3, 4, 64, 64)
+    maps = cut(volume)
+    assert len(maps) == 3 and all(map(torch.equal, maps, whole(volume)))
+    sum(found.abs().sum() for found in cut.train()(volume)).backward()
+    assert all(parameter.grad is not None for parameter in cut.parameters())
