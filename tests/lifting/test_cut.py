@@ -16,6 +16,7 @@ def test_layers_behind_the_last_map_are_cut_off(name):
     cut.load_state_dict({key: value for key, value in whole.state_dict().items() if key in kept})
     volume = torch.randn(1, 3, 4, 64, 64)
     maps = cut(volume)
-    assert len(maps) == 3 and all(map(torch.equal, maps, whole(volume)))
+    assert len(maps) == 3
+    assert all(map(torch.equal, maps, whole(volume)))
     sum(found.abs().sum() for found in cut.train()(volume)).backward()
     assert all(parameter.grad is not None for parameter in cut.parameters())
