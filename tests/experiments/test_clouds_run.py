@@ -205,6 +205,19 @@ def test_a_sparse_network_starts_from_what_frames_taught_it(method, data, tmp_pa
         torch.testing.assert_close(trained.method.teacher.state_dict()[name], taught[name])
 
 
+def test_a_sparse_network_starts_from_the_encoder_alone_if_asked(data, tmp_path):
+    torch.manual_seed(7)
+    taught = point_unet(3, None, 18, 0.25).state_dict()
+    write_weights(tmp_path / "weights", taught, {"task": "pretraining", "method": "ppkt"})
+    arm = {"method": "point_unet", **SMALL["point_unet"], "start": str(tmp_path / "weights"), "rate": 1e-12}
+    config = parse(raw(data, arm={**arm, "start_with": "encoder"}, budget={"steps": 1}), TrainConfig)
+    trained, fit, _ = train_cell(config, read_material(config, open_data(config)), places(tmp_path))
+    state = trained.method.model.state_dict()
+    torch.testing.assert_close(state["network.stages.3.1.second.weight"], taught["network.stages.3.1.second.weight"])
+    assert not torch.allclose(state["network.stages.4.0.first.weight"], taught["network.stages.4.0.first.weight"])
+    assert any("new: network.stages.4" in note or "network.grow.0" in note for note in fit.notes)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

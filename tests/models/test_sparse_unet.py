@@ -5,7 +5,7 @@ import torch
 
 from dimlift.errors import ShapeError
 from dimlift.geometry.voxels import voxelise
-from dimlift.models.sparse_unet import pyramid, sr_unet18, sr_unet34
+from dimlift.models.sparse_unet import LEVELS, is_of_encoder, pyramid, sr_unet18, sr_unet34
 
 
 def cloud(seed, count=200):
@@ -56,3 +56,15 @@ def test_the_published_sizes():
     count = {build.__name__: sum(p.numel() for p in build(3, 20).parameters()) for build in (sr_unet18, sr_unet34)}
     assert 14e6 < count["sr_unet18"] < 16e6
     assert 36e6 < count["sr_unet34"] < 39e6
+
+
+def test_the_encoder_is_what_the_coarsest_features_depend_on():
+    torch.manual_seed(0)
+    coordinates = torch.unique(torch.cat([torch.zeros(40, 1, dtype=torch.int64), torch.randint(16, (40, 3))], 1), dim=0)
+    network, coarsest = sr_unet18(3, 2, 0.1).eval(), []
+    network.stages[LEVELS - 1][-1].register_forward_hook(lambda module, inputs, answer: coarsest.append(answer))
+    network(torch.randn(len(coordinates), 3), pyramid(coordinates))
+    coarsest[0].sum().backward()
+    assert {n for n, p in network.named_parameters() if p.grad is not None} == {
+        n for n, _ in network.named_parameters() if is_of_encoder(n)
+    }

@@ -148,7 +148,7 @@ def train_cell(
     notes = list(getattr(method, "notes", ()))
     if config.arm.start is not None:
         require_unseen(Path(config.arm.start), material.test, domain.digests)
-        notes.append(start_from(method, Path(config.arm.start)))
+        notes.append(start_from(method, Path(config.arm.start), config.arm.takes))
     trained = domain.joined(config, material, method, places.cache)
     drawn = domain.draws(config, material, method, places.cache, progress, together)
     result = fit(

@@ -24,11 +24,12 @@ def learning_network(method: nn.Module) -> nn.Module:
     return cast(nn.Module, network)
 
 
-def start_from(method: nn.Module, folder: Path) -> str:
+def start_from(method: nn.Module, folder: Path, taken: Callable[[str], bool] = lambda name: True) -> str:
     """Fill the network of a method from a weights folder, as far as names and shapes agree.
 
     Args:
         folder: written by `dimlift pretrain` or `dimlift train`.
+        taken: whether a weight may arrive, by its name in the network (`Arm.takes`).
 
     Returns:
         one sentence for the record: how many weights arrived, and which are new.
@@ -42,7 +43,11 @@ def start_from(method: nn.Module, folder: Path) -> str:
         state = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     network = learning_network(method)
     wanted = network.state_dict()
-    fitting = {name: value for name, value in state.items() if name in wanted and value.shape == wanted[name].shape}
+    fitting = {
+        name: value
+        for name, value in state.items()
+        if name in wanted and value.shape == wanted[name].shape and taken(name)
+    }
     body = [name for name in fitting if name.startswith("encoder.")] if hasattr(network, "encoder") else list(fitting)
     if not any(wanted[name].ndim > 1 for name in body):
         raise WeightsError(

@@ -151,6 +151,14 @@ def sr_unet34(in_channels: int, out_channels: int | None, share: float = 1.0) ->
     return SparseUNet(in_channels, out_channels, widths, (2, 3, 4, 6, 2, 2, 2, 2), max(8, round(32 * share)))
 
 
+def is_of_encoder(weight: str) -> bool:
+    """Whether a weight of `SparseUNet` belongs to the way down, by its name."""
+    part, _, rest = weight.partition(".")
+    return part in ("stem", "stem_norm", "shrink", "shrink_norm") or (
+        part == "stages" and int(rest.partition(".")[0]) < LEVELS
+    )
+
+
 def _stage(inputs: int, outputs: int, count: int) -> nn.ModuleList:
     return nn.ModuleList(SparseBlock(inputs if i == 0 else outputs, outputs) for i in range(count))
 

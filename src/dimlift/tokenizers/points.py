@@ -6,7 +6,7 @@
 
 from typing import NamedTuple
 
-import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -48,8 +48,14 @@ class PatchEmbedding(nn.Module):
     def forward(self, patches: Float[Tensor, "batch patches points channels"]) -> Float[Tensor, "batch patches width"]:
         """One token for each patch."""
         values = self.each(patches)
-        whole = values.amax(2, keepdim=True).expand_as(values)
-        return self.both(torch.cat([whole, values], dim=-1)).amax(2)
+        whole = values.amax(2, keepdim=True)
+        first, *rest = self.both
+        # [whole, value] times a matrix: the part of `whole` is the same for all points of a patch, and taken once
+        of_whole, of_each = first.weight.split(values.shape[-1], dim=1)
+        found = F.linear(whole, of_whole, first.bias) + F.linear(values, of_each)
+        for layer in rest:
+            found = layer(found)
+        return found.amax(2)
 
 
 def position_network(width: int, hidden: int = 128) -> nn.Module:

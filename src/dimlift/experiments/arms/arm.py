@@ -196,6 +196,10 @@ class Arm(Section):
         """Memory the companions of a volume take while they are computed; 0 for methods without."""
         return 0
 
+    def takes(self, weight: str) -> bool:
+        """Whether a weight of `start` is taken, by its name in the network; the rest is drawn anew."""
+        return True
+
     def without_names(self) -> dict[str, Any]:
         """What decides the result: titles and descriptions may change without training again."""
         unset = set() if self.repeat else {"repeat"}

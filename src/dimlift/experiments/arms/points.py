@@ -126,6 +126,16 @@ class SparseArm(PointArm):
         default=0.05, description="Edge of a voxel, in the unit of the points (`clouds.frame`); 0.025 m in PPKT."
     )
 
+    start_with: Literal["network", "encoder"] = Field(
+        default="network", description="What is taken of `start`: the whole U-Net, or its encoder without the decoder."
+    )
+
+    def takes(self, weight: str) -> bool:
+        """All, or what leads down to the coarsest level."""
+        from dimlift.models.sparse_unet import is_of_encoder
+
+        return self.start_with == "network" or is_of_encoder(weight.removeprefix("network."))
+
     def network(self, task: Task) -> "nn.Module":
         """The U-Net with a head for points, or for clouds."""
         from dimlift.models.cloud_unet import cloud_unet
