@@ -4,7 +4,7 @@
 - Pang et al., Point-MAE, 2022, https://arxiv.org/abs/2203.06604
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -49,13 +49,11 @@ class PatchEmbedding(nn.Module):
         """One token for each patch."""
         values = self.each(patches)
         whole = values.amax(2, keepdim=True)
-        first, *rest = self.both
+        first: Any = self.both[0]
         # [whole, value] times a matrix: the part of `whole` is the same for all points of a patch, and taken once
         of_whole, of_each = first.weight.split(values.shape[-1], dim=1)
         found = F.linear(whole, of_whole, first.bias) + F.linear(values, of_each)
-        for layer in rest:
-            found = layer(found)
-        return found.amax(2)
+        return self.both[1:](found).amax(2)
 
 
 def position_network(width: int, hidden: int = 128) -> nn.Module:
