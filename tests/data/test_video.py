@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dimlift.data.check import check_dataset
 from dimlift.data.dataset import open_dataset
 from dimlift.data.formats import read_file, read_grid
 from dimlift.data.preprocessing import Preprocessing
@@ -52,6 +53,16 @@ def test_what_cannot_be_decoded_is_named(tmp_path):
         read_file(tmp_path / "cut.mkv")
     with pytest.raises(DataError, match="no such file"):
         read_grid(tmp_path / "absent.mp4")
+
+
+def test_one_damaged_video_speaks_for_no_other(tmp_path):
+    for number in range(4):
+        write_video(tmp_path / ("run", "walk")[number % 2] / f"{number}.mp4", frames=8 + number)
+    (tmp_path / "run" / "0.mp4").write_bytes(b"no video")
+    dataset = open_dataset(tmp_path)
+    assert dataset.channels == ("image1", "image2", "image3")
+    errors = [finding for finding in check_dataset(dataset) if finding.level == "error"]
+    assert [finding.file for finding in errors] == [str(tmp_path / "run" / "0.mp4")]
 
 
 def test_a_video_that_would_fill_the_memory_is_not_decoded(tmp_path, monkeypatch):

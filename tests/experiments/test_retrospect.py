@@ -87,6 +87,11 @@ def test_missing_photographs_are_named_before_anything_is_read(data, tmp_path):
         train_config(data, arm={"method": "retrospect"})
 
 
+def test_more_held_out_photographs_than_there_are_are_refused_by_key_and_folder(data, photos, tmp_path):
+    with pytest.raises(DataError, match=rf"64 pictures .*held_out.* there are 8 .*{photos}.*held_out to 7"):
+        train(train_config(data, arm=arm(photos, held_out=64)), tmp_path / "run")
+
+
 def test_the_papers_preset_gives_way_to_what_is_said(data, photos):
     given = {"method": "simple3d_retrospect", "preset": "paper", "photos": str(photos), "cell": [4, 4, 4]}
     found = train_config(data, task="classification", arm=given).arm

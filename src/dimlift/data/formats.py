@@ -59,17 +59,19 @@ def read_grid(path: str | Path) -> Grid:
     return _format_of(path).read_grid(path)
 
 
-def channel_names(path: Path) -> tuple[str, ...]:
-    """Names for the channels of a file whose dataset gives none: "image", or "image1", "image2", ... on a fourth axis.
+def channel_names(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Names for the channels of a dataset that gives none: "image", or "image1", "image2", ... on a fourth axis.
 
-    A file whose header cannot be read counts as one channel; `check` names it.
+    The first file whose header can be read decides; the others `check` names. Where none can, there is one channel.
     """
-    try:
-        shape = read_grid(path).shape
-    except DataError:
-        return ("image",)
-    count = shape[3] if len(shape) == 4 else 1
-    return ("image",) if count == 1 else tuple(f"image{index}" for index in range(1, count + 1))
+    for path in paths:
+        try:
+            shape = read_grid(path).shape
+        except DataError:
+            continue
+        count = shape[3] if len(shape) == 4 else 1
+        return ("image",) if count == 1 else tuple(f"image{index}" for index in range(1, count + 1))
+    return ("image",)
 
 
 def _format_of(path: str | Path) -> Format:

@@ -44,7 +44,10 @@ def find_pictures(folder: Path | str) -> Pictures:
         raise DataError(f"there is no folder of pictures {folder}; give a folder with {', '.join(SUFFIXES)} files")
     paths = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES))
     if not paths:
-        raise DataError(f"{folder} holds no picture; put some there ({', '.join(SUFFIXES)}), one folder for each class")
+        raise DataError(
+            f"{folder} holds no picture; put some there ({', '.join(SUFFIXES)}), in a folder for each class where "
+            "classes are to be learnt"
+        )
     homes = [path.relative_to(folder).parts[:-1] for path in paths]
     if not all(homes):
         return Pictures(paths)
@@ -60,7 +63,11 @@ def split_pictures(pictures: Pictures, held_out: int, seed: int = 0) -> tuple[Pi
     """
     count = len(pictures.paths)
     if not 0 <= held_out < count:
-        raise DataError(f"{held_out} of {count} pictures are to be held out; hold out at most {count - 1}")
+        where = pictures.paths[0].parent
+        raise DataError(
+            f"{held_out} pictures are to be held out (held_out), and there are {count} (the first lies in {where}); "
+            f"add pictures, or set held_out to {count - 1} or less"
+        )
     order = np.random.default_rng(seed).permutation(count).tolist()
     return _chosen(pictures, sorted(order[held_out:])), _chosen(pictures, sorted(order[:held_out]))
 

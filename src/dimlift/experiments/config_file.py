@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from dimlift.errors import ConfigError, UnknownName
@@ -105,7 +106,8 @@ def _lines(errors: list[ErrorDetails], raw: Mapping[str, Any], model: type[BaseM
             case "extra_forbidden":
                 lines.append(_unknown_key(path, raw, model))
             case "missing":
-                lines.append(f"key '{name}' is missing")
+                meant = _meaning(path, raw, model)
+                lines.append(f"key '{name}' is missing" + (f": {meant}" if meant else ""))
             case "union_tag_not_found":
                 lines.append(f"key '{name}.method' is missing; choose one of: {', '.join(_tags(model, name))}")
             case "union_tag_invalid":
@@ -145,8 +147,19 @@ def _unknown_key(path: list[str], raw: Mapping[str, Any], model: type[BaseModel]
     return f"unknown key '{name}'; the keys there are: {', '.join(known)}"
 
 
+def _meaning(path: list[str], raw: Any, model: type[BaseModel]) -> str:
+    """What a key stands for."""
+    described = _fields(path[:-1], raw, model)[path[-1]].description or ""
+    return described[:1].lower() + described[1:].rstrip(".")
+
+
 def _keys(path: list[str], raw: Any, model: type[BaseModel]) -> list[str]:
     """The keys a section may hold."""
+    return list(_fields(path, raw, model))
+
+
+def _fields(path: list[str], raw: Any, model: type[BaseModel]) -> Mapping[str, FieldInfo]:
+    """The keys a section may hold, and what is said of each."""
     annotation: Any = model
     here: Any = raw
     for part in path:
@@ -156,7 +169,7 @@ def _keys(path: list[str], raw: Any, model: type[BaseModel]) -> list[str]:
         else:
             annotation = get_args(annotation)[-1]  # dict[str, X], tuple[X, ...]
         annotation = _section(annotation, here)
-    return list(annotation.model_fields)
+    return annotation.model_fields
 
 
 def _section(annotation: Any, here: Any) -> Any:

@@ -33,7 +33,7 @@ def read(path: Path, task: Task) -> Dataset:
         for name, file in by_name(volumes_in(folder)).items():
             case = f"{folder.name}_{name}"
             cases.append(Case(case, (file,), labels[folder.name], group=case))
-    channels = channel_names(cases[0].images[0])
+    channels = channel_names(case.images[0] for case in cases)
     return Dataset(path.resolve().name, path, tuple(cases), channels, labels, "classification")
 
 

@@ -24,7 +24,7 @@ def read(path: Path, task: Task) -> Dataset:
         Case(name, (file,), masks.get(name, path / "labels" / file.name), group=name) for name, file in images.items()
     )
     unmatched = tuple(masks[name] for name in masks if name not in images)
-    channels = channel_names(next(iter(images.values()))) if images else ("image",)
+    channels = channel_names(images.values())
     ignore = None
     if (path / FILE).is_file():
         description = read_description(path)

@@ -60,7 +60,7 @@ def read(path: Path, task: Task) -> Dataset:
     if masks:
         files_with_labels = [case.label for case in cases if isinstance(case.label, Path)]
         labels = {str(value): value for value in label_values(files_with_labels)}
-    channels = tuple(images) if len(images) > 1 else channel_names(cases[0].images[0])
+    channels = tuple(images) if len(images) > 1 else channel_names(case.images[0] for case in cases)
     return Dataset(path.stem, root, tuple(cases), channels, labels, task)
 
 

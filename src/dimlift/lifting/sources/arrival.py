@@ -215,7 +215,10 @@ def _way_out(arrived: dict[str, Tensor], missing: list[str], left: list[str], sh
     if missing and not left and not shapes and all(key.split(".")[0] in HEADS for key in missing):
         return "the file has no such head: lift it with features_only=True, or with num_classes=0"
     if shapes and not missing and not left and all(text.split(".")[0] in HEADS for text in shapes):
-        return "its head is for other classes: lift it with features_only=True, or with num_classes= as in the file"
+        return (
+            "its head is for other classes: lift it with features_only=True, or with num_classes= as in the file; a "
+            "teacher needs a file with all its published classes"
+        )
     return "open the network it was saved from"
 
 
