@@ -9,6 +9,7 @@ import torch
 from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.config_file import parse
 from dimlift.experiments.pretraining.config import PretrainConfig
+from dimlift.experiments.pretraining.ppkt import PPKTPretraining
 from dimlift.experiments.pretraining.run import pretrain
 from dimlift.records.weights import read_weights
 
@@ -68,3 +69,17 @@ def test_frames_that_are_not_there_are_not_learnt_from(room, tmp_path):
     config = parse(raw(room, frames={"path": str(room), "first": 9}), PretrainConfig)
     with pytest.raises(DataError, match="3 frames, none from frame 9"):
         pretrain(config, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("preset", "wanted"),
+    [
+        ("paper", {"dimensions": 128, "temperature": 0.04, "voxel": 0.025, "depth": 34, "objective": "pixels"}),
+        ("slidr_port", {"dimensions": 64, "temperature": 0.07, "objective": "pixels"}),
+        ("slidr", {"dimensions": 64, "temperature": 0.07, "objective": "superpixels", "superpixels": 150}),
+    ],
+)
+def test_presets_of_pixels_are_the_papers_and_keys_win(preset, wanted):
+    section = PPKTPretraining.model_validate({"method": "ppkt", "preset": preset})
+    assert {key: getattr(section, key) for key in wanted} == wanted
+    assert PPKTPretraining.model_validate({"method": "ppkt", "preset": preset, "dimensions": 7}).dimensions == 7

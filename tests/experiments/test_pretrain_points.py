@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dimlift.errors import ConfigError
+from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.config_file import parse
 from dimlift.experiments.pretraining.config import PretrainConfig
@@ -88,3 +88,61 @@ def test_what_does_not_go_together_is_named(clouds):
         parse(raw(clouds, student={"method": "unet"}), PretrainConfig)
     with pytest.raises(ConfigError, match="point_vit"):
         parse(raw(clouds, student={"method": "point_vit2"}), PretrainConfig)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three sound clouds, one with a coordinate that is NaN."""
+    at = tmp_path / "clouds"
+    at.mkdir()
+    for number in range(4):
+        points = np.random.default_rng(number).normal(size=(40, 3))
+        points[7, 1] = np.nan if number == 2 else 0
+        np.save(at / f"{number}.npy", points)
+    return at
+
+
+def test_a_cloud_smaller_than_its_patches_is_named(folder, tmp_path):
+    np.save(folder / "2.npy", np.random.default_rng(0).normal(size=(5, 3)))
+    with pytest.raises(DataError, match=r"of 8 points or more .* 2\.npy \(5\); take them out, or lower its patches"):
+        pretrain(parse(raw(folder), PretrainConfig), tmp_path / "run")
+
+
+def test_a_bad_cloud_is_left_out_only_when_asked_and_counted(folder, tmp_path):
+    config = parse(raw(folder), PretrainConfig)
+    with pytest.raises(DataError, match=r"2\.npy: 1 of 40 points"):
+        pretrain(config, tmp_path / "run")
+    record = pretrain(config.skipping_bad(), tmp_path / "run")
+    assert (record.extra["clouds"], record.extra["bad_clouds"]) == (3, 1)
+    assert "2.npy" in record.extra["left_out"][0]
+
+
+def test_there_is_nothing_to_skip_among_volumes():
+    given = {"pretraining": {"method": "medical_transformer"}, "student": {"method": "medical_transformer"}}
+    config = parse({**given, "volumes": {"path": "x"}, "budget": {"steps": 1}}, PretrainConfig)
+    with pytest.raises(ConfigError, match="--skip-bad"):
+        config.skipping_bad()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"method": "point_mae"}, {"masked": 0.6, "blocks": 4}),
+        ({"method": "point_mae", "preset": "point_m2ae"}, {"masked": 0.8, "blocks": 1}),
+        ({"method": "i2p_mae", "preset": "paper"}, {"masked": 0.8, "blocks": 1, "saliency_temperature": 1.0}),
+        ({"method": "i2p_mae", "preset": "paper", "masked": 0.5}, {"masked": 0.5, "view_size": 224}),
+        ({"method": "joint_mae"}, {"masked": 0.75}),
+    ],
+)
+def test_presets_are_the_papers_and_keys_win(given, wanted, clouds):
+    found = parse({**raw(clouds), "pretraining": given, "student": HIERARCHY}, PretrainConfig).pretraining
+    assert {key: getattr(found, key) for key in wanted} == wanted
+
+
+def test_the_students_sizes_are_the_papers_if_none_are_given():
+    mae, m2ae = (
+        POINT_NETWORKS[name].model_validate({"method": name}) for name in ("point_transformer", "point_hierarchy")
+    )
+    assert (mae.patches, mae.neighbours, mae.width, mae.depth, mae.heads) == (64, 32, 384, 12, 6)
+    assert (m2ae.patches, m2ae.neighbours, m2ae.widths) == ((512, 256, 64), (16, 8, 8), (96, 192, 384))
+    assert (m2ae.depths, m2ae.heads) == ((5, 5, 5), 6)

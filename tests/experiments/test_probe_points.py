@@ -15,6 +15,7 @@ from dimlift.experiments.probe_points import (
     embed_clouds,
     probe_points,
     resampled_interval,
+    share_interval,
 )
 from dimlift.experiments.tables import POINT_NETWORKS
 from dimlift.records.weights import write_weights
@@ -63,6 +64,34 @@ def test_shapes_are_told_apart_and_shuffled_labels_are_not(weights):
     )
     assert told > 0.8
     assert shuffled < 0.6
+
+
+def test_a_published_test_set_is_tested_on_once_and_learnt_from_never(weights):
+    whole = shapes(12)
+    learnt, asked = (whole.some([i for i in range(36) if (i % 12 < 8) == first]) for first in (True, False))
+    wrong = CloudSet(asked.clouds, asked.names, asked.classes, tuple((label + 1) % 3 for label in asked.labels))
+    found, worse = (
+        probe_points(weights, learnt, "svm", test=each, points=64, control=False) for each in (asked, wrong)
+    )
+    assert (len(found.values), found.tested, found.clouds) == (1, 12, 36)
+    assert found.mean > 0.6
+    assert worse.mean < 0.4  # what test clouds are called changes their score, and no answer
+    low, high = found.interval()
+    assert low < found.mean <= high
+    with pytest.raises(DataError, match="few_shot draws"):
+        probe_points(weights, learnt, "few_shot", test=asked, points=64)
+
+
+def test_the_published_penalty_is_the_data_sets(weights):
+    values = [probe_points(weights, shapes(), "svm_published", repeats=1, points=64, penalty=c, control=False).mean
+              for c in (1e-9, 10.0)]  # fmt: skip
+    assert values[1] > values[0]
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    low, high = share_interval(0.9, 100)
+    assert (low, high) == (pytest.approx(0.8256, abs=1e-4), pytest.approx(0.9448, abs=1e-4))
+    assert share_interval(1.0, 20)[1] == pytest.approx(1.0)
 
 
 def test_random_weights_are_drawn_by_the_seed_and_the_folders_are_read(weights):

@@ -17,7 +17,8 @@ def pretrain(
         "pretrained"
     ),
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out RGB-D frames that cannot be read; the record counts them.")
+        bool,
+        typer.Option("--skip-bad", help="Leave out RGB-D frames and clouds that cannot be read; the record counts."),
     ] = False,
 ) -> None:
     """Teach a network without labels. `train` and `compare` start from the result: `arm.start=OUT/weights`.
@@ -35,8 +36,9 @@ def pretrain(
     from dimlift.experiments.pretraining.config import PretrainConfig
     from dimlift.experiments.pretraining.run import pretrain as run_pretraining
 
-    skipping = ["frames.skip_bad=true"] if skip_bad else []
-    config = load_config(source, [f"pretraining.method={method}", *skipping, *(overrides or [])], PretrainConfig)
+    config = load_config(source, [f"pretraining.method={method}", *(overrides or [])], PretrainConfig)
+    if skip_bad:
+        config = config.skipping_bad()
     with Bars() as bars:
         record = run_pretraining(config, to, progress=bars)
     out.print(f"{record.steps} steps in {record.seconds:.0f} s; start an arm from {to / 'weights'}", soft_wrap=True)

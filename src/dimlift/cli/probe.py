@@ -1,7 +1,7 @@
 """`dimlift probe`: how much of an answer lies in embeddings, or in a network of points."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ def probe(
     clouds: Annotated[
         Path | None, typer.Option(help="Labelled clouds, for a weights folder of points: a folder, a CSV or an .npz.")
     ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Clouds to test on, once, all of --clouds being learnt from.")
+    ] = None,
+    penalty: Annotated[float, typer.Option(help="C of svm_published; 0.018 on ScanObjectNN.", min=1e-9)] = 0.0093,
     protocol: Annotated[str, typer.Option(help="Clouds: svm, svm_published, few_shot or fine_tune.")] = "svm",
     repeats: Annotated[int, typer.Option(help="Clouds: draws of training and test clouds.", min=1)] = 10,
     points: Annotated[int, typer.Option(help="Clouds: points of each.", min=8)] = 1024,
@@ -37,7 +41,8 @@ def probe(
         dimlift probe pretrained/weights --clouds shapes --protocol few_shot
     """
     if clouds is not None:
-        _probe_clouds(embeddings, clouds, protocol, repeats, points, ways, shots, steps, seed)
+        options = {"repeats": repeats, "points": points, "ways": ways, "shots": shots, "steps": steps, "seed": seed}
+        _probe_clouds(embeddings, clouds, protocol, test=test, penalty=penalty, **options)
         return
     from dimlift.errors import UnknownName
     from dimlift.experiments.probe import probe as run_probe
@@ -58,17 +63,7 @@ def probe(
     )
 
 
-def _probe_clouds(
-    weights: Path,
-    clouds: Path,
-    protocol: str,
-    repeats: int,
-    points: int,
-    ways: int,
-    shots: int,
-    steps: int,
-    seed: int,
-) -> None:
+def _probe_clouds(weights: Path, clouds: Path, protocol: str, **options: Any) -> None:
     """Print what a network of points knows, beside the same network with random weights."""
     from dimlift.cli.bars import Bars
     from dimlift.errors import UnknownName
@@ -77,17 +72,15 @@ def _probe_clouds(
     if protocol not in PROTOCOLS:
         raise UnknownName("protocol", protocol, PROTOCOLS)
     with Bars() as bars:
-        found = probe_points(
-            weights, clouds, protocol, repeats=repeats, points=points, ways=ways, shots=shots, steps=steps, seed=seed,
-            progress=bars,
-        )  # fmt: skip
+        found = probe_points(weights, clouds, protocol, **options, progress=bars)
     interval, (gain, reach) = found.interval(), found.gain()
     spread = "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
     gained = "" if reach is None else f" ({reach[0]:+.3f} to {reach[1]:+.3f})"
     out.print(f"{protocol}: accuracy {found.mean:.3f}{spread}; beside random weights {gain:+.3f}{gained}", markup=False)
+    drawn = f"{found.clouds} clouds, {len(found.values)} draws of training and test clouds"
+    about = "of the mean, corrected for clouds that draws share"
+    if found.tested:
+        drawn = f"{found.clouds - found.tested} clouds learnt from, {found.tested} tested, once"
+        about = "over test clouds"
     seen = f"; {found.seen} of them were pretrained on, without labels" if found.seen else ""
-    out.print(
-        f"{found.clouds} clouds, {repeats} draws of training and test clouds{seen}; in brackets the 95 % interval of "
-        "the mean, corrected for clouds that draws share",
-        soft_wrap=True,
-    )
+    out.print(f"{drawn}{seen}; in brackets the 95 % interval {about}", soft_wrap=True)

@@ -1,14 +1,15 @@
 """A set of clouds as a data set of cases: one class for each cloud, or one for each of its points."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dimlift.data.cases import Case, Dataset, Task
-from dimlift.data.cloud_places import Place, classes_of, find_places, is_member, read_place
+from dimlift.data.cloud_arrays import is_member
+from dimlift.data.cloud_places import Place, classes_of, find_places, read_place
 from dimlift.data.cloud_sets import points_digest
 from dimlift.data.findings import Finding, finding_of
 from dimlift.data.layouts.description import FILE, read_description
@@ -16,6 +17,8 @@ from dimlift.data.looks import Look
 from dimlift.errors import DataError, UnknownName
 
 TASKS = ("segmentation", "classification")
+OTHERS = -1
+"""`Dataset.ignore` where every value that is not named is ignored; negative labels are anyway."""
 
 
 def open_cloud_dataset(path: Path | str, task: Task, skip_bad: bool = False) -> Dataset:
@@ -24,7 +27,8 @@ def open_cloud_dataset(path: Path | str, task: Task, skip_bad: bool = False) -> 
     Args:
         path: see `find_places`. Labels of points are a column of each cloud (`label` in .ply and .pcd, `labels` in
             .npz, the classification in .las); a dataset.json {"labels": {name: value}} in the folder, or beside the
-            table, names them, "ignore" being the value of points nobody labelled. Without it every value that occurs
+            table, names them, "ignore" being the value of points nobody labelled, or "others" for every value it does
+            not name. Without it every value that occurs
             is a class of its own, and negative ones are ignored.
         task: "classification" or "segmentation".
         skip_bad: leave out clouds that cannot be read; `Dataset.left_out` says which, and why.
@@ -36,12 +40,7 @@ def open_cloud_dataset(path: Path | str, task: Task, skip_bad: bool = False) -> 
     if task not in TASKS:
         raise UnknownName("task on clouds", task, TASKS)
     path = Path(path)
-    places = find_places(path)
-    left_out: list[str] = []
-    if skip_bad:
-        places = list(_sound(places, left_out))
-        if not places:
-            raise DataError(f"{path} has no sound cloud: {left_out[0]}")
+    places, left_out = sound_places(path, skip_bad)
     segmenting = task == "segmentation"
     labels, ignore = _labels_of_points(path, places) if segmenting else (_labels_of_clouds(path, places), None)
     cases = tuple(
@@ -54,6 +53,31 @@ def open_cloud_dataset(path: Path | str, task: Task, skip_bad: bool = False) -> 
         known = [(case.name, points_digest(read_place(case.images[0]).points), _answer(case)) for case in cases]
         return dataset.known_as(points_digest(np.frombuffer(json.dumps([known, labels, task]).encode(), np.uint8)))
     return dataset
+
+
+def sound_places(path: Path | str, skip_bad: bool) -> tuple[list[Place], list[str]]:
+    """The clouds of a set, and one sentence for each that was left out.
+
+    Args:
+        skip_bad: leave out those that cannot be read; else none is looked at.
+
+    Raises:
+        DataError: if there is none, or none that can be read.
+    """
+    places = find_places(path)
+    if not skip_bad:
+        return places, []
+    good: list[Place] = []
+    left_out: list[str] = []
+    for place in places:
+        try:
+            read_place(place.file)
+            good.append(place)
+        except DataError as fault:
+            left_out.append(str(fault))
+    if not good:
+        raise DataError(f"{path} has no sound cloud: {left_out[0]}")
+    return good, left_out
 
 
 def case_name(name: str) -> str:
@@ -79,22 +103,12 @@ def look_at_cloud(case: Case, dataset: Dataset) -> Look:
         return seen
     found = set(np.unique(cloud.labels).tolist())
     unlisted = {value for value in found - set(dataset.labels.values()) if value >= 0 and value != dataset.ignore}
-    if unlisted:
+    if unlisted and dataset.ignore != OTHERS:
         told = ", ".join(map(str, sorted(unlisted)[:5]))
-        remedy = f'name them among the "labels" of {FILE}, or as its "ignore"'
+        remedy = f'name them among the "labels" of {FILE}, or let "ignore": "others" leave them out'
         seen.findings.append(Finding(str(case.images[0]), "error", f"has points of the classes {told}", remedy))
     seen.values.update(found & set(dataset.labels.values()))
     return seen
-
-
-def _sound(places: Sequence[Place], left_out: list[str]) -> Iterator[Place]:
-    for place in places:
-        try:
-            read_place(place.file)
-        except DataError as fault:
-            left_out.append(str(fault))
-        else:
-            yield place
 
 
 def _labels_of_clouds(path: Path, places: Sequence[Place]) -> dict[str, int]:
@@ -129,6 +143,8 @@ def _labels_of_points(path: Path, places: Sequence[Place]) -> tuple[dict[str, in
 
 def _named(folder: Path) -> tuple[dict[str, int], int | None]:
     raw: Any = read_description(folder).get("labels")
+    if isinstance(raw, dict) and raw.get("ignore") == "others":
+        raw = {**raw, "ignore": OTHERS}
     sound = isinstance(raw, dict) and all(type(value) is int for value in raw.values())
     if not sound or len(set(raw.values())) < len(raw) or len(raw) - ("ignore" in raw) < 2:
         remedy = 'write, for example, "labels": {"floor": 0, "wall": 1, "ignore": 255}'

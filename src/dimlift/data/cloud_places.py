@@ -1,17 +1,16 @@
-"""Where the clouds of a set lie and what is said of each: a folder, a CSV table, or one NumPy file of all."""
+"""Where the clouds of a set lie and what is said of each: a folder, a CSV table, a list, or one file of all."""
 
 import csv
-import itertools
-from functools import lru_cache
+import re
 from pathlib import Path
-from typing import Any, NamedTuple
-from zipfile import BadZipFile
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dimlift.data.clouds import READERS, Cloud, read_cloud
-from dimlift.errors import DamagedFile, DataError
+from dimlift.data.cloud_arrays import SUFFIXES, is_member, read_arrays
+from dimlift.data.cloud_lists import listed
+from dimlift.data.clouds import LABELS_BESIDE, READERS, Cloud, read_cloud
+from dimlift.errors import DataError
 
 
 class Place(NamedTuple):
@@ -34,27 +33,29 @@ def find_places(path: Path | str) -> list[Place]:
     """The clouds of a set; none is read, unless all lie in one file.
 
     Args:
-        path: a folder (a folder in it for each class labels them), a CSV with the columns `cloud` and, if there are
-            labels, `label`, and `group`; or an .npz with `points` (clouds, points, 3), or (points, 3) and `offsets`
-            (clouds + 1), and with labels `labels` and `classes`.
+        path: a folder (a folder in it for each class labels them); a CSV with the columns `cloud` and, if there are
+            labels, `label`, and `group`; an .npz with `points` (clouds, points, 3), or (points, 3) and `offsets`
+            (clouds + 1), and with labels `labels` and `classes`; an .h5 with `data` (clouds, points, 3) and `label`;
+            or a list of a benchmark (`cloud_lists`).
 
     Raises:
         DataError: if there is no cloud, or some have no label.
-        DamagedFile: if an .npz is cut short or not what its name says.
+        DamagedFile: if a file of many is cut short or not what its name says.
     """
     path = Path(path)
     if path.is_dir():
         return _in_folder(path)
     if not path.is_file():
-        raise DataError(f"there is nothing at {path}; give a folder of clouds, a CSV, or an .npz of many clouds")
+        raise DataError(f"there is nothing at {path}; give a folder of clouds, a CSV, a list, or an .npz or .h5")
     if path.suffix.lower() == ".csv":
         return _in_table(path)
-    if path.suffix.lower() == ".npz":
-        table = _arrays_of(path)
-        kinds = [None] * len(table.clouds) if table.kinds is None else [table.classes[kind] for kind in table.kinds]
-        names = [f"{path.stem}/{number}" for number in range(len(table.clouds))]
-        return [Place(path / str(n), name, kinds[n], name) for n, name in enumerate(names)]
-    raise DataError(f"{path} is one file, a set of clouds is wanted: a folder, a .csv or an .npz of many clouds")
+    if path.suffix.lower() in SUFFIXES:
+        return _in_arrays(path)
+    if path.suffix.lower() == ".txt":
+        return [place for file, kind in listed(path) for place in _named(path, file, kind)]
+    raise DataError(
+        f"{path} is one file, a set of clouds is wanted: a folder, a .csv, a list, or an .npz or .h5 of many"
+    )
 
 
 def read_place(file: Path) -> Cloud:
@@ -65,32 +66,52 @@ def read_place(file: Path) -> Cloud:
     """
     if not is_member(file):
         return read_cloud(file)
-    table, number = _arrays_of(file.parent), int(file.name)
+    table, number = read_arrays(file.parent), int(file.name)
     if not np.isfinite(table.clouds[number]).all():
         raise DataError(f"{file.parent}: cloud {number} has a coordinate that is NaN or infinite; take the point out")
     labels = None if table.labels is None else table.labels[number].astype(np.int64)
     return Cloud(table.clouds[number].astype(np.float64), labels=labels, path=file)
 
 
-def is_member(file: Path) -> bool:
-    """Whether a path names a cloud of a file of many."""
-    return file.parent.suffix.lower() == ".npz" and file.parent.is_file()
-
-
 def classes_of(path: Path) -> tuple[str, ...]:
-    """Names of the classes an .npz of many clouds brings; none for anything else."""
-    return _arrays_of(path).classes if path.suffix.lower() == ".npz" and path.is_file() else ()
+    """Names of the classes a file of many clouds brings; none for anything else."""
+    return read_arrays(path).classes if path.suffix.lower() in SUFFIXES and path.is_file() else ()
+
+
+def _in_arrays(path: Path) -> list[Place]:
+    table = read_arrays(path)
+    kinds = [None] * len(table.clouds) if table.kinds is None else [table.classes[kind] for kind in table.kinds]
+    names = [f"{path.stem}/{number}" for number in range(len(table.clouds))]
+    return [Place(path / str(n), name, kinds[n], name) for n, name in enumerate(names)]
+
+
+def _named(path: Path, file: Path, kind: str | None) -> list[Place]:
+    """A cloud of a list, or all clouds of a file it names."""
+    if file.suffix.lower() in SUFFIXES:
+        return _in_arrays(file)
+    name = str(file.relative_to(path.parent)) if file.is_relative_to(path.parent) else file.name
+    return [Place(file, name, kind, _group_of(name))]
+
+
+def _group_of(name: str) -> str:
+    """Scans of one room are numbered behind its name, scene0000_00 and scene0000_01, and belong together (ScanNet)."""
+    room = re.search(r"(scene\d{4})_\d{2}", name)
+    return name if room is None else room.group(1)
 
 
 def _in_folder(folder: Path) -> list[Place]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in READERS)
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in READERS and not file.name.lower().endswith(LABELS_BESIDE)
+    )
     if not files:
         raise DataError(f"{folder} holds no cloud; put {', '.join(READERS)} files there, one folder for each class")
     homes = [file.relative_to(folder).parts[:-1] for file in files]
     names = [str(file.relative_to(folder)) for file in files]
     labelled = all(homes)
     return [
-        Place(file, name, home[0] if labelled else None, name)
+        Place(file, name, home[0] if labelled else None, _group_of(name))
         for file, name, home in zip(files, names, homes, strict=True)
     ]
 
@@ -108,55 +129,3 @@ def _in_table(path: Path) -> list[Place]:
         Place(path.parent / row["cloud"], row["cloud"], label or None, (row.get("group") or "").strip() or row["cloud"])
         for row, label in zip(rows, labels, strict=True)
     ]
-
-
-class _Arrays(NamedTuple):
-    """An .npz of many clouds: their points, one class each (`kinds`) or one a point (`labels`)."""
-
-    clouds: tuple[NDArray[Any], ...]
-    classes: tuple[str, ...]
-    kinds: tuple[int, ...] | None
-    labels: tuple[NDArray[Any], ...] | None
-
-
-def _arrays_of(path: Path) -> _Arrays:
-    changed = path.stat()
-    return _arrays(path, changed.st_mtime_ns, changed.st_size)
-
-
-@lru_cache(maxsize=2)
-def _arrays(path: Path, changed: int, size: int) -> _Arrays:
-    """Read once, not once for each cloud in it."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            table = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, BadZipFile) as fault:
-        raise DamagedFile(f"{path} cannot be read as an .npz of clouds ({fault}); copy it again") from fault
-    points, offsets = table.get("points"), table.get("offsets")
-    if points is None or points.shape[-1:] != (3,) or points.ndim != (3 if offsets is None else 2):
-        found = "no 'points'" if points is None else f"points {points.shape}"
-        raise DataError(
-            f"{path} holds {found}; wanted: points (clouds, points, 3), or (points, 3) with offsets (clouds + 1)"
-        )
-    if offsets is not None and (
-        offsets.ndim != 1 or offsets[0] != 0 or offsets[-1] != len(points) or (np.diff(offsets) < 1).any()
-    ):
-        raise DamagedFile(f"{path}: offsets must rise from 0 to the {len(points)} points; write it again")
-    clouds, labels = _cut(points, offsets), table.get("labels")
-    if labels is None:
-        return _Arrays(clouds, (), None, None)
-    of_points = labels.shape == points.shape[:-1]
-    if not (of_points or labels.shape == (len(clouds),)) or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{path}: labels {labels.shape} {labels.dtype} for {len(clouds)} clouds; give one integer each")
-    classes = tuple(map(str, table.get("classes", np.arange(int(labels.max()) + 1))))
-    if (labels.min() < 0 and not of_points) or labels.max() >= len(classes):
-        raise DataError(f"{path}: labels {labels.min()} to {labels.max()} for {len(classes)} classes; correct one")
-    if of_points:
-        return _Arrays(clouds, classes, None, _cut(labels, offsets))
-    return _Arrays(clouds, classes, tuple(labels.tolist()), None)
-
-
-def _cut(array: NDArray[Any], offsets: NDArray[Any] | None) -> tuple[NDArray[Any], ...]:
-    if offsets is None:
-        return tuple(array)
-    return tuple(array[a:b] for a, b in itertools.pairwise(offsets.tolist()))

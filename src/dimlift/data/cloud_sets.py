@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.data.cloud_places import Place, classes_of, find_places, read_place
+from dimlift.errors import DataError
 
 Points = NDArray[np.float32]
 
@@ -51,6 +52,26 @@ class CloudSet:
             chosen(self.clouds), chosen(self.names), self.classes, chosen(self.labels), chosen(self.point_labels),
             chosen(self.features),
         )  # fmt: skip
+
+
+def joined(learnt: CloudSet, asked: CloudSet) -> CloudSet:
+    """The clouds of one set and then those of another, in the classes of the first.
+
+    Raises:
+        DataError: if the second shows a class the first has not, or the two share a cloud.
+    """
+    unknown = sorted({asked.classes[label] for label in asked.labels} - set(learnt.classes))
+    if unknown or not asked.labels:
+        told = f"show {', '.join(unknown[:5])}, which no other cloud does" if unknown else "have no labels"
+        raise DataError(f"the test clouds {told}; give both sets the same classes")
+    known = dict(zip(learnt.digests(), learnt.names, strict=True))
+    twice = [f"{name} is {known[d]}" for name, d in zip(asked.names, asked.digests(), strict=True) if d in known]
+    if twice:
+        raise DataError(
+            f"{len(twice)} test clouds are also learnt from: {', '.join(twice[:5])}; take them out of one of the sets"
+        )
+    labels = (learnt.classes.index(asked.classes[label]) for label in asked.labels)
+    return CloudSet(learnt.clouds + asked.clouds, learnt.names + asked.names, learnt.classes, (*learnt.labels, *labels))
 
 
 def points_digest(points: NDArray[Any]) -> str:

@@ -3,7 +3,7 @@
 import math
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from dimlift.errors import DamagedFile, DataError, UnknownName
 
+LABELS_BESIDE = ".labels.ply"
+"""End of the name of a file that labels the points of another (ScanNet)."""
 SMALL_ENOUGH, RATIO = 64 << 20, 200
 """What a compressed file may unpack to: these many bytes, and these many for each of its own."""
 
@@ -79,7 +81,17 @@ def _read_ply(path: Path) -> Cloud:
         vertices = plyfile.PlyData.read(str(path))["vertex"].data
     except plyfile.PlyParseError as fault:
         raise DamagedFile(f"{path} is not a whole PLY file ({fault}); copy or export it again") from fault
-    return _from_columns({name: np.asarray(vertices[name]) for name in vertices.dtype.names}, path)
+    cloud = _from_columns({name: np.asarray(vertices[name]) for name in vertices.dtype.names}, path)
+    beside = path.with_name(path.stem + LABELS_BESIDE)
+    return _labelled(cloud, beside) if beside.is_file() else cloud
+
+
+def _labelled(cloud: Cloud, beside: Path) -> Cloud:
+    """A cloud with the labels of a second file: the colours there stand for classes, and are not read."""
+    other = read_cloud(beside)
+    if other.labels is None or other.points.shape != cloud.points.shape or (other.points != cloud.points).any():
+        raise DataError(f"{beside} does not label the points of {cloud.path}; take the two from one export")
+    return replace(cloud, labels=other.labels)
 
 
 def _read_numpy(path: Path) -> Cloud:

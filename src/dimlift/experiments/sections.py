@@ -59,6 +59,9 @@ class CloudsSection(Section):
         default="none", description="Turn clouds in training: not, about the axis that points up, or any way."
     )
     upright: Literal["x", "y", "z"] = Field(default="y", description="Axis that points up.")
+    skip_bad: bool = Field(
+        default=False, description="Leave out clouds that cannot be read, and count them in the record."
+    )
 
 
 class LabelledCloudsSection(CloudsSection):
@@ -78,9 +81,6 @@ class LabelledCloudsSection(CloudsSection):
         default=(),
         description="Columns shown beside the coordinates: `colours`, `intensity`, `nx`, `features` of `dimlift "
         "paint`, or whatever the files call them.",
-    )
-    skip_bad: bool = Field(
-        default=False, description="Leave out clouds that cannot be read, and count them in the record."
     )
 
 

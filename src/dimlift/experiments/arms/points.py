@@ -1,11 +1,12 @@
 """Networks that read clouds: an answer for every cloud, or for every point of it."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from dimlift.errors import ConfigError
+from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.arms.arm import Arm, Task
 from dimlift.experiments.sections import PositiveFloat, Share
 
@@ -26,6 +27,28 @@ class PointArm(Arm):
 
 class PointEncoderArm(PointArm):
     """A network that makes tokens of a cloud, which can learn without labels; `task.classes` 0 builds it headless."""
+
+    @property
+    @abstractmethod
+    def least(self) -> int:
+        """Points a cloud must have to be cut into patches."""
+
+    def require_points(self, sizes: Mapping[str, int]) -> None:
+        """Refuse clouds too small to be cut: drawing some of their points twice would make patches of copies.
+
+        Args:
+            sizes: points of each cloud, by its name.
+
+        Raises:
+            DataError: naming them.
+        """
+        small = [f"{name} ({count})" for name, count in sizes.items() if count < self.least]
+        if small:
+            more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+            raise DataError(
+                f"{self.method} cuts a cloud of {self.least} points or more into patches, these have fewer: "
+                f"{', '.join(small[:5])}{more}; take them out, or lower its patches and neighbours"
+            )
 
     def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
         """A classifier of clouds, or of points."""
@@ -60,6 +83,11 @@ class PointTransformerArm(PointEncoderArm):
     depth: Count = Field(default=12, description="Blocks.")
     heads: Count = Field(default=6, description="Heads of the attention.")
 
+    @property
+    def least(self) -> int:
+        """A point for each patch, and for each place in one."""
+        return max(self.patches, self.neighbours)
+
     def encoder(self, fresh: bool, extra: int = 0) -> "nn.Module":
         """One level."""
         from dimlift.models.point_hierarchy import PointHierarchy
@@ -81,6 +109,11 @@ class PointHierarchyArm(PointEncoderArm):
     )
     heads: Count = Field(default=6, description="Heads of the attention.")
 
+    @property
+    def least(self) -> int:
+        """A point for each of the finest patches, and for each place in one."""
+        return max(self.patches[0], self.neighbours[0])
+
     def encoder(self, fresh: bool, extra: int = 0) -> "nn.Module":
         """As many levels as there are numbers."""
         from dimlift.models.point_hierarchy import PointHierarchy
@@ -100,6 +133,11 @@ class PointViTArm(PointEncoderArm):
     blocks: Count | None = Field(default=None, description="How many of its blocks, the first ones; not set: all.")
     neighbours: Count = Field(default=16, description="Points that are merged into one.")
     shrink: Count = Field(default=4, description="Points to each that is left after a step of merging.")
+
+    @property
+    def least(self) -> int:
+        """A point for each that is merged into one, in both steps."""
+        return self.neighbours * self.shrink
 
     def encoder(self, fresh: bool, extra: int = 0) -> "nn.Module":
         """The 2D network's blocks behind two steps of merging."""

@@ -19,7 +19,7 @@ from dimlift.data.findings import Finding
 from dimlift.data.splits import balanced_weights, require_classes
 from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm, Task
-from dimlift.experiments.arms.points import COORDINATES
+from dimlift.experiments.arms.points import COORDINATES, PointEncoderArm
 from dimlift.experiments.domains.domain import Draws, Material
 from dimlift.experiments.progress import Event, Progress
 from dimlift.experiments.split import split_cases
@@ -108,6 +108,8 @@ def draws(
     """Points drawn from the training clouds; nothing is computed first."""
     samples, wanted, training = material.samples, config.clouds, config.loop
     segmenting = material.task.kind == "segmentation"
+    if isinstance(config.arm, PointEncoderArm) and wanted.radius is None:
+        config.arm.require_points({sample.name: len(sample.points) for sample in samples})
     labels = tuple(sample.label for sample in samples)
     clouds = CloudSet(
         tuple(sample.points for sample in samples),

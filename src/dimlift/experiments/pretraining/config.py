@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
 
+from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm
 from dimlift.experiments.arms.points import PointEncoderArm
 from dimlift.experiments.pretraining.pretraining import Pretraining
@@ -120,6 +121,23 @@ class PretrainConfig(Section):
             )
         return self
 
+    def skipping_bad(self) -> "PretrainConfig":
+        """The same, but frames and clouds that cannot be read are left out.
+
+        Raises:
+            ConfigError: if there are neither.
+        """
+        kinds = {"frames": self.frames, "clouds": self.clouds}
+        skipping = {
+            name: part.model_copy(update={"skip_bad": True}) for name, part in kinds.items() if part is not None
+        }
+        if not skipping:
+            raise ConfigError(
+                f"--skip-bad leaves out RGB-D frames and clouds, {self.pretraining.method} learns from neither; repair "
+                "the files, or take them out"
+            )
+        return self.model_copy(update=skipping)
+
     def identity(self, manifest: str) -> str:
         """sha256 of everything that decides the result.
 
@@ -131,7 +149,7 @@ class PretrainConfig(Section):
             exclude={
                 **dict.fromkeys(("volumes", "pictures", "student"), True),
                 "frames": {"path", "skip_bad"},
-                "clouds": {"path"},
+                "clouds": {"path", "skip_bad"},
             },
         )
         for undecisive in ("checkpoint_every", "threads"):

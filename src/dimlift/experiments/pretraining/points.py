@@ -11,7 +11,7 @@ from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.points import COORDINATES
 from dimlift.experiments.pretraining.pretraining import Pool, Pretraining
 from dimlift.experiments.progress import Progress, silent
-from dimlift.experiments.sections import PositiveFloat
+from dimlift.experiments.sections import PositiveFloat, Published, WithPresets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,9 +42,19 @@ class PointPretraining(Pretraining):
         return 0.0, lambda step: sampler.batch(step, pool.training.batch_size)
 
 
-class PointMAEPretraining(PointPretraining):
+class PointMAEPretraining(WithPresets, PointPretraining):
     """Foresee the points of masked patches: Point-MAE, and with several levels Point-M2AE."""
 
+    published: ClassVar[dict[str, dict[str, Any]]] = {
+        "point_mae": {"masked": 0.6, "blocks": 4},
+        "point_m2ae": {"masked": 0.8, "blocks": 1},
+    }
+
+    preset: Literal["none", "point_mae", "point_m2ae"] = Field(
+        default="none",
+        description="What was published, wherever a key is not given: `point_mae` for a student of one level, "
+        "`point_m2ae` for `point_hierarchy`.",
+    )
     method: Literal["point_mae"] = Field(default="point_mae", description="Foresee the points of masked patches.")
     masked: Masked = Field(default=0.6, description="Share of the coarsest patches that is hidden; Point-M2AE has 0.8.")
     blocks: Blocks = Field(default=4, description="Blocks of the decoder at each level; Point-M2AE has 1.")
@@ -98,8 +108,19 @@ class TaughtPretraining(PointPretraining):
         return open_teacher(self.network, pretrained=self.pretrained, weights=self.weights, **options)
 
 
-class I2PMAEPretraining(TaughtPretraining):
+class I2PMAEPretraining(Published, TaughtPretraining):
     """Foresee masked points and, of what is seen, a frozen 2D network's features: I2P-MAE."""
+
+    published: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {
+            "network": "timm:vit_base_patch16_clip_224.openai",
+            "view_size": 224,
+            "masked": 0.8,
+            "blocks": 1,
+            "saliency_temperature": 1.0,
+            "weight": 1.0,
+        }
+    }
 
     method: Literal["i2p_mae"] = Field(default="i2p_mae", description="Masked points guided by a 2D network.")
     masked: Masked = Field(default=0.8, description="Share of the coarsest patches that is hidden.")
@@ -118,7 +139,7 @@ class I2PMAEPretraining(TaughtPretraining):
 
         teacher = self.teacher()
         channels: Any = teacher.frozen.network.num_features
-        options = self.model_dump(exclude={"method", "network", "weights", "pretrained"})
+        options = self.model_dump(exclude={"method", "preset", "network", "weights", "pretrained"})
         return I2PMAE(student, teacher, channels, **options)
 
 

@@ -1,14 +1,14 @@
 """A sparse 3D network learns from RGB-D frames what a frozen 2D network sees in their pictures."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from dimlift.errors import ConfigError
 from dimlift.experiments.pretraining.pretraining import Pool, Pretraining
 from dimlift.experiments.progress import Progress, silent
-from dimlift.experiments.sections import PositiveFloat
+from dimlift.experiments.sections import PositiveFloat, WithPresets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,9 +75,34 @@ class FramePretraining(Pretraining):
         return 0.0, lambda step: sampler.batch(step, pool.training.batch_size)
 
 
-class PPKTPretraining(FramePretraining):
+PAPER: dict[str, Any] = {
+    "network": "timm:resnet50",
+    "depth": 34,
+    "share": 1.0,
+    "voxel": 0.025,
+    "dimensions": 128,
+    "temperature": 0.04,
+    "rotate": True,
+    "mirror": True,
+}
+PORT: dict[str, Any] = {**PAPER, "dimensions": 64, "temperature": 0.07}
+"""What SLidR's authors made of it: for lidar, in voxels of theirs, taught by MoCo's ResNet-50."""
+
+
+class PPKTPretraining(WithPresets, FramePretraining):
     """Every point must find the pixel that shows it, among all pixels of the batch."""
 
+    published: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": PAPER,
+        "slidr_port": PORT,
+        "slidr": {**PORT, "objective": "superpixels", "superpixels": 150},
+    }
+
+    preset: Literal["none", "paper", "slidr_port", "slidr"] = Field(
+        default="none",
+        description="What was published, wherever a key is not given: `paper`, `slidr_port` (the port of it that "
+        "SLidR's authors compare with) or `slidr` (their superpixels).",
+    )
     method: Literal["ppkt"] = Field(default="ppkt", description="Contrast of points and pixels.")
     objective: Literal["pixels", "superpixels", "pixel_distillation", "frame_distillation", "frame_contrast"] = Field(
         default="pixels",

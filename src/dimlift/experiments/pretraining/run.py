@@ -10,10 +10,10 @@ import torch
 
 from dimlift.data.cases import Case
 from dimlift.data.check import check_dataset
-from dimlift.data.cloud_cases import open_cloud_dataset
-from dimlift.data.cloud_places import find_places
+from dimlift.data.cloud_cases import open_cloud_dataset, sound_places
+from dimlift.data.cloud_places import classes_of
 from dimlift.data.cloud_sampler import CloudSampler
-from dimlift.data.cloud_sets import CloudSet, open_clouds, read_clouds
+from dimlift.data.cloud_sets import CloudSet, read_clouds
 from dimlift.data.dataset import open_dataset
 from dimlift.data.findings import raise_on_errors
 from dimlift.data.pictures import Pictures, find_pictures, split_pictures
@@ -23,6 +23,7 @@ from dimlift.data.rgbd_layouts import FrameFiles, find_frames
 from dimlift.data.sample import Sample
 from dimlift.errors import DataError
 from dimlift.experiments.arms.arm import Task
+from dimlift.experiments.arms.points import PointEncoderArm
 from dimlift.experiments.cell_record import versions
 from dimlift.experiments.cells import asked, computing_threads
 from dimlift.experiments.domains.volumes import auto_patch
@@ -58,7 +59,7 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
     shown = [file_digest(path) for path in pictures.paths] if pictures is not None else []
     frames, bad_frames = find_pool_frames(config)
     walked = [file_digest(path) for frame in frames for path in (frame.colour, frame.depth)]
-    clouds = find_pool_clouds(config)
+    clouds, bad_clouds = find_pool_clouds(config)
     seen += clouds.digests() if clouds else []
     identity = config.identity(hashlib.sha256(repr((seen, shown, walked)).encode()).hexdigest())
     finished = out / "records" / f"{identity}.json"
@@ -140,7 +141,7 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
                 "volumes": len(cases),
                 "pictures": len(shown),
                 **frame_facts(frames, bad_frames),
-                "clouds": len(clouds or ()),
+                **cloud_facts(clouds, bad_clouds),
                 "notes": result.notes,
                 **asked(method),
             },
@@ -180,23 +181,28 @@ def find_pool_pictures(config: PretrainConfig) -> Pictures | None:
     return split_pictures(find_pictures(config.pictures.path), config.pictures.held_out)[0]
 
 
-def find_pool_clouds(config: PretrainConfig) -> CloudSet | None:
-    """The clouds to learn from, without the test cases of the split.
+def find_pool_clouds(config: PretrainConfig) -> tuple[CloudSet | None, list[str]]:
+    """The clouds to learn from, without the test cases of the split, and one sentence for each that was left out.
 
     Raises:
-        DataError: if there are none, or a file is not sound.
+        DataError: if there are none, one is too small for the student, or a file is not sound.
     """
-    if config.clouds is None:
-        return None
-    if config.split is None:
-        return open_clouds(config.clouds.path)
-    dataset = open_cloud_dataset(config.clouds.path, config.task)
-    held_out = {case.group for case in held_out_cases(dataset, config.split, config.fold)}
-    places = find_places(config.clouds.path)
-    kept = [place for place, case in zip(places, dataset.cases, strict=True) if case.group not in held_out]
-    if not kept:
-        raise DataError(f"{config.clouds.path} has no cloud left to learn from; lower split.test_cases")
-    return read_clouds(kept, list(dataset.labels))
+    wanted = config.clouds
+    if wanted is None:
+        return None, []
+    places, left_out = sound_places(wanted.path, wanted.skip_bad)
+    classes = classes_of(Path(wanted.path))
+    if config.split is not None:
+        dataset = open_cloud_dataset(wanted.path, config.task, wanted.skip_bad)
+        held_out = {case.group for case in held_out_cases(dataset, config.split, config.fold)}
+        places = [place for place, case in zip(places, dataset.cases, strict=True) if case.group not in held_out]
+        classes = tuple(dataset.labels)
+    if not places:
+        raise DataError(f"{wanted.path} has no cloud left to learn from; lower split.test_cases")
+    clouds = read_clouds(places, classes)
+    if isinstance(config.student, PointEncoderArm):
+        config.student.require_points(dict(zip(clouds.names, map(len, clouds.clouds), strict=True)))
+    return clouds, left_out
 
 
 def find_pool_frames(config: PretrainConfig) -> tuple[list[FrameFiles], list[str]]:
@@ -223,6 +229,12 @@ def frame_facts(frames: Sequence[FrameFiles], bad: Sequence[str]) -> dict[str, A
         return {}
     rig = frames[0].rig
     return {"frames": len(frames), "bad_frames": len(bad), "left_out": list(bad), "registration": rig.registration}
+
+
+def cloud_facts(clouds: CloudSet | None, bad: Sequence[str]) -> dict[str, Any]:
+    """What the record says of the clouds."""
+    counted = {"clouds": len(clouds or ())}
+    return {**counted, "bad_clouds": len(bad), "left_out": list(bad)} if bad else counted
 
 
 def read_pool(
