@@ -122,16 +122,25 @@ def test_a_teacher_that_finds_nothing_stops_the_round_by_name(data, pool, tmp_pa
 def test_a_pool_that_holds_a_labelled_volume_is_refused(data, pool, tmp_path):
     mixed = tmp_path / "mixed"
     shutil.copytree(pool, mixed)
-    shutil.copy(data / "images" / "case_3.nii.gz", mixed / "images" / "renamed.nii.gz")
+    original = nib.load(data / "images" / "case_3.nii.gz")
+    nib.save(original, mixed / "images" / "renamed.nii")  # unpacked: not a byte of the file is the same
     with pytest.raises(DataError, match="renamed"):
         run_stages(config(data, mixed), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_study_that_tests_on_what_was_seen_refuses_the_weights(staged, data, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(data, again)
+    for packed in (again / "images").glob("*.nii.gz"):
+        nib.save(nib.load(packed), again / "images" / f"renamed_{packed.name.removesuffix('.gz')}")
+        packed.unlink()
+        mask = again / "labels" / packed.name
+        mask.rename(mask.with_name(f"renamed_{packed.name}"))
     arm = {**UNET, "start": str(staged[0] / "weights")}
-    with pytest.raises(DataError, match="pretrained on"):
-        train(train_config(data, arm=arm, budget={"steps": 1}), tmp_path / "run")
+    for folder in (data, again):
+        with pytest.raises(DataError, match="pretrained on"):
+            train(train_config(folder, arm=arm, budget={"steps": 1}), tmp_path / f"run-{folder.name}")
 
 
 def test_each_cell_of_a_study_starts_from_its_own_weights(data):

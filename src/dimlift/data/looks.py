@@ -1,6 +1,5 @@
 """Look at one case, file by file: its findings, and what there is to compare with the other cases."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from dimlift.data.cases import Case, Dataset
 from dimlift.data.findings import Finding, finding_of
+from dimlift.data.fingerprints import fingerprint
 from dimlift.data.formats import read_file
 from dimlift.data.masks import fit_mask
 from dimlift.data.orientation import canonical_spacing
@@ -79,7 +79,7 @@ def look_at(
             continue
         channels += 1 if volume.array.ndim == 3 else volume.array.shape[3]
         seen.findings += [*volume.remarks, *_intensities(volume, nan_policy)]
-        seen.fingerprints.append((path, _fingerprint(volume)))
+        seen.fingerprints.append((path, fingerprint(volume)))
         seen.levels.append(_levels(volume.array))
         if patient := getattr(volume.header, "patient", ""):
             seen.patients.add(patient)
@@ -145,11 +145,3 @@ def _levels(array: NDArray[np.generic]) -> tuple[float, float, float]:
     some = some[np.isfinite(some)]
     low, middle, high = (float(level) for level in np.percentile(some, (1, 50, 99))) if some.size else (0.0, 0.0, 0.0)
     return low, middle, high
-
-
-def _fingerprint(volume: Volume) -> str:
-    """The same for the same voxels, however they are packed."""
-    digest = hashlib.blake2b(repr(volume.array.shape).encode(), digest_size=16)
-    for plane in volume.array.T if volume.array.ndim == 3 else volume.array.T.reshape(-1, *volume.array.T.shape[2:]):
-        digest.update(np.ascontiguousarray(plane, dtype=np.float32).data)
-    return digest.hexdigest()

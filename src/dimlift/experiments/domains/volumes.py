@@ -13,6 +13,7 @@ from dimlift.data.cases import Case, Dataset
 from dimlift.data.check import check_dataset
 from dimlift.data.dataset import open_dataset
 from dimlift.data.findings import Finding
+from dimlift.data.fingerprints import fingerprints
 from dimlift.data.packed_samples import PackedSample, packed
 from dimlift.data.patches import PatchSampler
 from dimlift.data.preprocessing import Preprocessing
@@ -24,7 +25,6 @@ from dimlift.experiments.domains.domain import Draws, Material
 from dimlift.experiments.progress import Event, Progress
 from dimlift.experiments.scoring import score_cases
 from dimlift.experiments.split import split_cases
-from dimlift.experiments.start import file_digest
 from dimlift.experiments.team import Team
 from dimlift.experiments.trained import Trained
 from dimlift.losses.segmentation import weigh_classes
@@ -112,8 +112,8 @@ def build(arm: Arm, task: Task) -> nn.Module:
 
 
 def digests(case: Case) -> list[str]:
-    """Of its image files."""
-    return [file_digest(image) for image in case.images]
+    """Of the voxels of its images."""
+    return fingerprints(case)
 
 
 def joined(config: Any, material: Material, method: nn.Module, cache: Path) -> Trained:

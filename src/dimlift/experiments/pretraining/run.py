@@ -16,6 +16,7 @@ from dimlift.data.cloud_sampler import CloudSampler
 from dimlift.data.cloud_sets import CloudSet, read_clouds
 from dimlift.data.dataset import open_dataset
 from dimlift.data.findings import raise_on_errors
+from dimlift.data.fingerprints import fingerprints
 from dimlift.data.pictures import Pictures, find_pictures, split_pictures
 from dimlift.data.preprocessing import Preprocessing
 from dimlift.data.rgbd import usable_frames
@@ -55,7 +56,7 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = silen
     out = Path(out)
     cases = find_cases(config, progress)
     pictures = find_pool_pictures(config)
-    seen = [file_digest(image) for case in cases for image in case.images]
+    seen = [found for case in cases for found in fingerprints(case)]
     shown = [file_digest(path) for path in pictures.paths] if pictures is not None else []
     frames, bad_frames = find_pool_frames(config)
     walked = [file_digest(path) for frame in frames for path in (frame.colour, frame.depth)]

@@ -9,6 +9,7 @@ from dimlift.data.cases import Case
 from dimlift.data.check import check_dataset
 from dimlift.data.dataset import open_dataset
 from dimlift.data.findings import raise_on_errors
+from dimlift.data.fingerprints import fingerprints
 from dimlift.errors import DataError
 from dimlift.experiments.folder import claimed
 from dimlift.experiments.progress import Event, Progress, silent
@@ -16,7 +17,7 @@ from dimlift.experiments.sections import DatasetSection
 from dimlift.experiments.staged.config import StagesConfig
 from dimlift.experiments.staged.rounds import Line, Row, over_folds, rounds
 from dimlift.experiments.staged.students import of_voxels, of_voxels_and_classes
-from dimlift.experiments.start import file_digest, learning_network
+from dimlift.experiments.start import learning_network
 from dimlift.experiments.train import train
 from dimlift.experiments.trained import Trained
 from dimlift.records.record import write_json
@@ -37,7 +38,7 @@ def run_stages(config: StagesConfig, out: Path | str, progress: Progress = silen
     """
     out = Path(out)
     labelled = open_dataset(config.labelled.path, config.labelled.layout)
-    seen = {file_digest(image) for case in labelled.cases for image in case.images}
+    seen = {found for case in labelled.cases for found in fingerprints(case)}
     known = frozenset(seen)
     pools = {
         stage: _pool(section, stage, known, seen, progress)
@@ -80,7 +81,7 @@ def run_stages(config: StagesConfig, out: Path | str, progress: Progress = silen
 
 
 def _pool(section: DatasetSection, stage: str, known: frozenset[str], seen: set[str], progress: Progress) -> list[Case]:
-    """Volumes to be pseudo-labelled; with their class for `multitask`. Adds the hashes of their images to `seen`.
+    """Volumes to be pseudo-labelled; with their class for `multitask`. Adds the fingerprints of their images to `seen`.
 
     Raises:
         DataError: if one of them is a labelled volume, has no class, or is not sound.
@@ -90,7 +91,7 @@ def _pool(section: DatasetSection, stage: str, known: frozenset[str], seen: set[
     cases = [*dataset.cases, *(dataset.test_cases if stage == "segmia" else ())]
     if stage == "segmia":
         cases = [replace(case, label=None) for case in cases]
-    digests = {case.name: {file_digest(image) for image in case.images if image.is_file()} for case in cases}
+    digests = {case.name: set(fingerprints(case)) for case in cases}
     shared = [name for name, own in digests.items() if own & known]
     if shared:
         names = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
