@@ -140,3 +140,53 @@ def test_a_hub_that_lets_nobody_in(hub, run):
 def test_weights_without_a_licence_stay_here(hub, run):
     assert "--licence" in refused("push", run, "me/blocks")
     assert hub.asked == []
+
+
+@pytest.fixture(scope="module")
+def points_run(tmp_path_factory):
+    """A run of one step on clouds that lie in a folder for each class."""
+    root, rng = tmp_path_factory.mktemp("points"), np.random.default_rng(0)
+    for number in range(6):
+        kind = root / "shapes" / ("ball", "rod")[number % 2]
+        kind.mkdir(parents=True, exist_ok=True)
+        np.save(kind / f"{number}.npy", rng.normal(size=(40, 3)))
+    quick = ("budget.steps=1", "split.folds=3", "clouds.points=32", "arm.share=0.1", "training.threads=1")
+    answer = ask("train", root / "shapes", *quick, "--out", root / "run")
+    assert answer.code == 0, answer.err
+    return root / "run"
+
+
+def test_a_run_of_points_goes_to_the_hub_and_comes_back(hub, points_run, tmp_path):
+    assert ask("push", points_run, *PUSH).code == 0
+    page = hub.newest("me/blocks")["README.md"].decode()
+    assert "classification of clouds of points" in page
+    assert "pipeline_tag" not in page  # the hub's are about pictures
+    assert ask("pull", "me/blocks", "--download", "--out", tmp_path / "weights").code == 0
+    np.save(tmp_path / "cloud.npy", np.random.default_rng(1).normal(size=(40, 3)))
+    answer = ask("predict", tmp_path / "weights", tmp_path / "cloud.npy", tmp_path / "found.json")
+    assert answer.code == 0, answer.err
+
+
+def test_a_run_of_points_is_not_exported(points_run, tmp_path):
+    told = refused("export", points_run, tmp_path / "model.onnx")
+    assert "holds a network of points" in told
+    assert "`dimlift predict`" in told
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_the_page_of_a_pretraining_says_how_to_start_from_it(tmp_path):
+    from dimlift.records.weights import write_weights
+
+    card = {
+        "task": "pretraining",
+        "method": "ppkt",
+        "channels": [],
+        "labels": {},
+        "spacing": None,
+        "orientation": "RAS",
+    }
+    folder = write_weights(tmp_path / "weights", {"network.stem.weight": torch.zeros(2, 2)}, card)
+    assert ask("push", folder, *PUSH, "--preview", tmp_path / "page.md").code == 0
+    page = (tmp_path / "page.md").read_text()
+    assert "arm.start=weights" in page
+    assert "dimlift predict" not in page

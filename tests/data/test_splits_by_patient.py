@@ -66,6 +66,11 @@ def test_splits_that_cannot_be(groups, k, message):
         folds(make_dataset(groups), k)
 
 
+def test_more_folds_than_cases_of_any_class():
+    with pytest.raises(DataError, match=r"the largest class has 3 cases for 4 folds.*at most 3 \(split.folds=3\)"):
+        folds(make_dataset(list(range(6)), task="classification"), 4)
+
+
 @settings(max_examples=50, deadline=None)
 @given(groups=st.lists(st.integers(0, 12), min_size=2, max_size=30), seed=st.integers(0, 99), data=st.data())
 def test_a_smaller_fraction_lies_inside_a_larger_one(groups, seed, data):

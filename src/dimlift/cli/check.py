@@ -30,7 +30,10 @@ _WIDE = 1000
 def check(
     dataset: Annotated[Path, typer.Argument(help="nnU-Net or Decathlon folder, images/ + labels/, a CSV, or clouds.")],
     layout: Annotated[str, typer.Option(help="How the files are laid out, if 'auto' gets it wrong.")] = "auto",
-    task: Annotated[str, typer.Option(help="segmentation, classification or regression.")] = "segmentation",
+    task: Annotated[
+        str | None,
+        typer.Option(help="segmentation, classification or regression; of clouds, if not given, what is labelled."),
+    ] = None,
     nan_policy: Annotated[str, typer.Option(help="NaN and infinite voxels: error, replace or mask.")] = "error",
     resample_labels: Annotated[
         bool, typer.Option("--resample-labels", help="Take masks on another grid than their image, resampled.")
@@ -39,7 +42,7 @@ def check(
         str, typer.Option("--missing-sequences", help="Files of some channels that a case lacks: error or allow.")
     ] = "error",
     clouds: Annotated[
-        bool, typer.Option("--clouds", help="Clouds of points: a folder, a CSV, or an .npz of many (docs/points.md).")
+        bool, typer.Option("--clouds", help="Clouds of points, should that not be seen by itself (docs/points.md).")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
@@ -53,19 +56,20 @@ def check(
 
         dimlift check cohort.csv --task classification --json
 
-        dimlift check scans --clouds
+        dimlift check scans
     """
     from dimlift.data.check import check_cases, check_dataset
-    from dimlift.data.cloud_cases import look_at_cloud, open_cloud_dataset
+    from dimlift.data.cloud_cases import labelled_task, look_at_cloud, open_cloud_dataset
+    from dimlift.data.cloud_places import holds_clouds
     from dimlift.data.dataset import open_dataset
 
     opened: Dataset
     look: Callable[[Callable[[int, int], None]], list[Finding]]
-    if clouds:
-        opened = open_cloud_dataset(dataset, task)  # type: ignore[arg-type]  # it checks the name itself
+    if clouds or holds_clouds(dataset):
+        opened = open_cloud_dataset(dataset, task or labelled_task(dataset))  # type: ignore[arg-type]  # it checks it
         look = partial(check_cases, opened, partial(look_at_cloud, dataset=opened), content="points")
     else:
-        opened = open_dataset(dataset, layout, task)  # type: ignore[arg-type]  # it checks the name itself
+        opened = open_dataset(dataset, layout, task or "segmentation")  # type: ignore[arg-type]  # it checks the name itself
         look = partial(
             check_dataset,
             opened,

@@ -22,12 +22,15 @@ def train(
     """Train one network and score it on cases it has not seen.
 
     Given a bare data set: a 3D U-Net with borrowed 2D features, ten minutes, a fifth of the groups held out as test.
+    Clouds of points are seen by themselves: a sparse U-Net, a class for each point or each cloud, as they are labelled.
 
     Examples:
 
         dimlift train Task04_Hippocampus budget.seconds=120 --out run
 
         dimlift train examples/train.yaml dataset.path=Task04_Hippocampus seed=1 --out run-1
+
+        dimlift train scans clouds.frame=file arm.voxel=0.05 'clouds.features=[colours]' --out run
 
         dimlift train Task04_Hippocampus --log csv --log tensorboard --out run-2
 

@@ -80,6 +80,16 @@ def sound_places(path: Path | str, skip_bad: bool) -> tuple[list[Place], list[st
     return good, left_out
 
 
+def labelled_task(path: Path | str) -> Task:
+    """What the labels of a set are about, by its first cloud: its points if they are of several classes, else clouds.
+
+    Raises:
+        DataError: if there is no cloud, or the first cannot be read.
+    """
+    labels = read_place(find_places(path)[0].file).labels
+    return "segmentation" if labels is not None and len(np.unique(labels[labels >= 0])) > 1 else "classification"
+
+
 def case_name(name: str) -> str:
     """A name predictions can be saved under: no folders, no suffix."""
     return str(Path(name).with_suffix("")).replace("/", "_").replace("\\", "_")

@@ -10,6 +10,7 @@ import numpy as np
 from dimlift.data.cloud_arrays import SUFFIXES, is_member, read_arrays
 from dimlift.data.cloud_lists import listed
 from dimlift.data.clouds import LABELS_BESIDE, READERS, Cloud, read_cloud
+from dimlift.data.formats import suffix_of
 from dimlift.errors import DataError
 
 
@@ -27,6 +28,24 @@ class Place(NamedTuple):
     name: str
     kind: str | None
     group: str
+
+
+def holds_clouds(path: Path) -> bool:
+    """Whether a set is one of clouds, by its names alone: a folder of them without one volume, at any depth; a table
+    with a column `cloud`; a list; one file of many. A .txt in a folder may be anything and says nothing.
+    """
+    if path.is_dir():
+        suffixes = set()
+        for file in path.rglob("*"):
+            suffixes.add(file.suffix.lower())
+            if suffix_of(file) or ".dcm" in suffixes:
+                return False
+        return not suffixes.isdisjoint(READERS.keys() - {".txt"})
+    if path.suffix.lower() == ".csv" and path.is_file():
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+            columns = next(csv.reader(stream), [])
+        return "cloud" in columns
+    return path.suffix.lower() in (*SUFFIXES, ".txt") and path.is_file()
 
 
 def find_places(path: Path | str) -> list[Place]:

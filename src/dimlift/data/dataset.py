@@ -5,6 +5,7 @@ from typing import Protocol, get_args
 
 from dimlift.data.archives import is_archive, unpacked
 from dimlift.data.cases import Case, Dataset, Task
+from dimlift.data.cloud_places import holds_clouds
 from dimlift.data.findings import Finding
 from dimlift.data.layouts import bids, classes, decathlon, folders, nnunet, table
 from dimlift.errors import UnknownName
@@ -55,6 +56,9 @@ def open_dataset(path: str | Path, layout: str = "auto", task: Task = "segmentat
     if path.is_dir() and not any(path.iterdir()):
         raise Finding(str(path), "error", "is an empty folder", f"put a dataset there, {wanted}").as_error()
     chosen = [LAYOUTS[layout]] if layout != "auto" else [known for known in LAYOUTS.values() if known.matches(path)]
+    if not chosen and holds_clouds(path):
+        remedy = "give them to `dimlift train`, `check` or `probe`, or as clouds.path in place of dataset.path"
+        raise Finding(str(path), "error", "holds clouds of points, and volumes are wanted", remedy).as_error()
     if not chosen:
         raise Finding(str(path), "error", "lies in no known layout", f"arrange it as {wanted}").as_error()
     dataset = chosen[0].read(path, task)

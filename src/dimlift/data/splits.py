@@ -1,5 +1,6 @@
 """Who is trained on and who is tested: patients never on both sides, the same seed always the same split."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ def folds(dataset: Dataset, k: int = 5, seed: int = 0) -> list[Split]:
         k pairs of training and test cases, each in the dataset's order.
 
     Raises:
-        DataError: if there is one case or patient only, or fewer patients than folds.
+        DataError: if there is one case or patient only, or there are fewer patients, or cases of any class, than folds.
     """
     cases = dataset.cases
     groups = sorted({case.group for case in cases})
@@ -115,6 +116,12 @@ def _by_group(cases: Sequence[Case], test: set[str]) -> Split:
 
 
 def _stratified(cases: Sequence[Case], k: int, seed: int) -> list[Split]:
+    most = max(Counter(case.label for case in cases).values())
+    if most < k:
+        raise DataError(
+            f"the largest class has {most} case{'s' if most != 1 else ''} for {k} folds that all hold it; "
+            f"{'add cases' if most < 2 else f'ask for at most {most} (split.folds={most})'}"
+        )
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     parts = splitter.split(np.zeros(len(cases)), [case.label for case in cases], [case.group for case in cases])
     return [_by_group(cases, {cases[index].group for index in test}) for _, test in parts]

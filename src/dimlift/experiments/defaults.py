@@ -4,10 +4,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from dimlift.data.cloud_cases import labelled_task
+from dimlift.data.cloud_places import holds_clouds
 from dimlift.experiments.config import TrainConfig
 from dimlift.experiments.config_file import load_config
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
+OF_CLOUDS = Path(__file__).with_name("defaults_clouds.yaml")
 SECONDS = 600
 """Budget where none is given; in steps or seconds, a given one takes its place."""
 
@@ -16,16 +19,21 @@ def train_config(source: Path | str, overrides: Sequence[str] = ()) -> TrainConf
     """The configuration of a run.
 
     Args:
-        source: a YAML configuration, or a data set (folder or CSV) to train on with `DEFAULTS`.
+        source: a YAML configuration, or a data set (a folder, a table, ...) to train on with `DEFAULTS`;
+            clouds of points (`holds_clouds`) with `OF_CLOUDS`.
         overrides: `key.sub=value` pairs that win over the file.
 
     Raises:
         ConfigError: naming the file, the key, what was found and what was wanted.
+        DataError: if the first cloud cannot be read.
     """
     if Path(source).suffix in (".yaml", ".yml"):
         return load_config(source, overrides, TrainConfig)
+    clouds = holds_clouds(Path(source))
     # JSON is YAML too, and its quotes keep a folder called "2024" a text
-    named = [f"dataset.path={json.dumps(str(source))}"]
+    named = [f"{'clouds' if clouds else 'dataset'}.path={json.dumps(str(source))}"]
+    if clouds and not any(pair.startswith("task=") for pair in overrides):
+        named.append(f"task={labelled_task(source)}")
     if not any(pair.startswith("budget.") for pair in overrides):
         named.append(f"budget.seconds={SECONDS}")
-    return load_config(DEFAULTS, [*named, *overrides], TrainConfig)
+    return load_config(OF_CLOUDS if clouds else DEFAULTS, [*named, *overrides], TrainConfig)

@@ -18,6 +18,7 @@ from dimlift.errors import CannotExport
 from dimlift.experiments.arms.arm import Arm
 from dimlift.experiments.predict import weights_folder
 from dimlift.experiments.trained import Trained
+from dimlift.experiments.trained_points import is_of_points
 from dimlift.records.weights import read_card
 from dimlift.records.whole import written_whole
 
@@ -64,10 +65,15 @@ def export_onnx(run: Path | str, path: Path | str) -> Exported:
         run: folder that `train` wrote, or any weights folder.
 
     Raises:
-        CannotExport: if its method reads more than the image, or as `write_onnx`.
+        CannotExport: if its method reads points, or more than the image, or as `write_onnx`.
         DataError, RunError, WeightsError: if there are no such weights.
     """
     folder = weights_folder(Path(run))
+    if is_of_points(read_card(folder)):
+        raise CannotExport(
+            f"{folder} holds a network of points, which looks for neighbours anew in every cloud, and ONNX has no "
+            "operator for that; use `dimlift predict`"
+        )
     trained = Trained.load(folder)
     if type(trained.arm).companions is not Arm.companions:
         raise CannotExport(

@@ -21,29 +21,28 @@ def model_page(card: Mapping[str, Any], record: Record | None, repository: str, 
         data: a sentence of the owner about the training data.
     """
     header = {"library_name": "dimlift", "license": licence.lower(), "tags": ["dimlift", "3d", str(card["task"])]}
-    if card["task"] in _PIPELINES:
+    of_points = "points" in card["channels"]
+    if card["task"] in _PIPELINES and not of_points:
         header["pipeline_tag"] = _PIPELINES[card["task"]]
     # JSON is YAML too, and quotes what has to be quoted
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in header.items())
-    of_points = "points" in card["channels"]
     read, example = (
         ("clouds of points", "scan.ply labels.ply") if of_points else ("volumes", "scan.nii.gz labels.nii.gz")
     )
+    made, use = f"A network for {card['task']} of {read}, trained", f"dimlift predict weights {example}"
+    if card["task"] == "pretraining":
+        made = f"A network pretrained by `{card.get('method')}`, for an arm with `start: weights` to begin with, made"
+        use = "dimlift train train.yaml arm.start=weights"
     parts = [
         f"---\n{front}\n---\n\n# {repository.rpartition('/')[2]}",
-        f"A network for {card['task']} of {read}, trained with [dimlift](https://github.com/dimlift/dimlift). "
-        "Research software, no medical device.",
-        _use(repository, example),
+        f"{made} with [dimlift](https://github.com/dimlift/dimlift). Research software, no medical device.",
+        f"```sh\ndimlift pull {repository} --download --out weights\n{use}\n```",
         "## Data\n\n" + "\n".join(f"- {line}" for line in _data(card, record, data)),
         "## Licence\n\n" + "\n".join(f"- {line}" for line in _terms(card, licence)),
         "## Certificate\n\n" + _certificate(card.get("certificate")),
         "## Scores\n\n" + _scores(record),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _use(repository: str, files: str) -> str:
-    return f"```sh\ndimlift pull {repository} --download --out weights\ndimlift predict weights {files}\n```"
 
 
 def _data(card: Mapping[str, Any], record: Record | None, data: str) -> list[str]:
