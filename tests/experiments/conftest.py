@@ -14,8 +14,10 @@ SHAPE = (14, 12, 10)
 """(i, j, k) of the files; k lies through the plane."""
 
 
-def write_case(folder: Path, name: str, seed: int, classes: int = 2, shape: tuple[int, ...] = SHAPE) -> None:
-    """A bright and a dark blob in noise, their label map beside it."""
+def write_case(
+    folder: Path, name: str, seed: int, classes: int = 2, shape: tuple[int, ...] = SHAPE, contrast: float = 1.0
+) -> None:
+    """A bright and a dark blob in noise, their label map beside it; all values times `contrast`."""
     rng = np.random.default_rng(seed)
     label = np.zeros(shape, np.uint8)
     image = rng.normal(0, 0.3, shape).astype(np.float32)
@@ -27,7 +29,7 @@ def write_case(folder: Path, name: str, seed: int, classes: int = 2, shape: tupl
         image[blob] += 3 * (-1) ** value
     affine = np.diag([-1.0, 1.0, 2.0, 1.0])
     affine[:3, 3] = [5.0, -7.0, 11.0]
-    for kind, array in (("images", image), ("labels", label)):
+    for kind, array in (("images", image * np.float32(contrast)), ("labels", label)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         nib.save(nib.Nifti1Image(array, affine), folder / kind / f"{name}.nii.gz")
 

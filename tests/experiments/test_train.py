@@ -54,6 +54,17 @@ def test_it_leaves_weights_record_predictions_and_configuration(run):
     assert (run / "config.yaml").is_file()
 
 
+def test_values_off_every_scale_are_remarked_on_and_recorded(tmp_path):
+    for number in range(6):
+        write_case(tmp_path / "data", f"case_{number}", number, contrast=0.01)
+    config, said = train_config(tmp_path / "data", preprocessing={"modality": "none"}), []
+    record = train(config, tmp_path / "run", progress=said.append)
+    (warning,) = [event.message for event in said if event.message.startswith("warning")]
+    (note,) = record.extra["notes"]
+    assert warning == f"warning: {note}"
+    assert "preprocessing.modality=mr" in note
+
+
 def test_the_same_seed_gives_the_same_weights_and_scores(run, data, tmp_path):
     first = Record.load(next((run / "records").iterdir()))
     second = train(train_config(data), tmp_path)

@@ -97,7 +97,7 @@ def run_cell(
                 "threads": torch.get_num_threads(),
                 "reproducibility": facts(config.budget, config.loop, config.seed, dataset.manifest_hash()),
                 **said,
-                "notes": [*result.notes, *said.get("notes", ())],
+                "notes": [*material.notes, *result.notes, *said.get("notes", ())],
                 **({"processes": together.size} if together.size > 1 else {}),
                 **({"pretraining": pretraining_cost(Path(config.arm.start))} if config.arm.start else {}),
             },

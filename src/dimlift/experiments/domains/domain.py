@@ -24,6 +24,7 @@ class Material:
         preprocessing: the way from a file to the network's input, decided on the training cases.
         samples: the training cases, preprocessed.
         facts: what the record says of the data.
+        notes: what a reader of the results should know of it.
     """
 
     train: list[Case]
@@ -32,6 +33,7 @@ class Material:
     samples: list[Any]
     task: Task
     facts: dict[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

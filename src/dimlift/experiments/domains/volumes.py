@@ -18,6 +18,7 @@ from dimlift.data.packed_samples import PackedSample, packed
 from dimlift.data.patches import PatchSampler
 from dimlift.data.preprocessing import Preprocessing
 from dimlift.data.sample import Sample
+from dimlift.data.scale import remarks_on_scale
 from dimlift.data.splits import balanced_weights, require_classes
 from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.arms.arm import Arm, Task
@@ -72,6 +73,9 @@ def read_material(config: Any, dataset: Dataset, progress: Progress, together: T
     for number, case in enumerate(train):
         samples.append(preprocessing.read(case) if folder is None else packed(preprocessing, case, Path(folder)))
         progress(Event("read", config.name, (number + 1) / len(train)))
+    notes = remarks_on_scale([sample.image for sample in samples])
+    for note in notes:
+        progress(Event("check", config.name, 1.0, message=f"warning: {note}"))
     segmenting = config.task == "segmentation"
     if config.task != "regression":
         require_classes(samples, preprocessing.class_indices if segmenting else preprocessing.labels)
@@ -100,7 +104,7 @@ def read_material(config: Any, dataset: Dataset, progress: Progress, together: T
         if config.training.class_weights == "balanced"
         else config.training.class_weights,
     )
-    return Material(train, test, preprocessing, samples, task, {"patch_size": list(task.patch_size)})
+    return Material(train, test, preprocessing, samples, task, {"patch_size": list(task.patch_size)}, notes)
 
 
 def build(arm: Arm, task: Task) -> nn.Module:
