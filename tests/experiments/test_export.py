@@ -12,6 +12,8 @@ from dimlift.errors import CannotExport
 from dimlift.experiments import export
 from dimlift.experiments.export import export_onnx, write_onnx
 from dimlift.experiments.train import train
+from dimlift.experiments.trained import Trained
+from dimlift.models.any_size import AnySize
 from dimlift.models.classifier import Classifier
 from dimlift.models.segmenter import Segmenter
 
@@ -55,7 +57,7 @@ def segmenter():
 def test_a_lifted_network_answers_the_same_with_any_batch_and_depth(build, size, tmp_path):
     network = build().eval()
     exported = write_onnx(network, torch.randn(2, 1, 4, size, size), tmp_path / "model.onnx")
-    assert exported.free == ("batch", "depth")
+    assert exported.free == {"batch": 1, "depth": 1}
     volume = torch.randn(1, 1, 7, size, size)
     with torch.no_grad():
         wanted = network(volume).numpy()
@@ -64,16 +66,40 @@ def test_a_lifted_network_answers_the_same_with_any_batch_and_depth(build, size,
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_a_run_is_exported_with_its_card_and_an_axis_that_cannot_be_free_is_fixed(data, tmp_path):
+def test_a_run_is_exported_with_its_card_and_a_depth_that_divides(data, tmp_path):
     """The U-Net's skips meet only where depth is a multiple of its strides: a traced one must not claim more."""
     train(train_config(data, budget={"steps": 1}), tmp_path / "run")
     exported = export_onnx(tmp_path / "run", tmp_path / "model.onnx")
-    assert exported.free == ("batch",)
+    network = Trained.load(tmp_path / "run/weights").method.eval()
+    (step,) = {module.multiple[0] for module in network.modules() if isinstance(module, AnySize)}
+    assert exported.free == {"batch": 1, "depth": step}
+    assert step > 1
     assert exported.shape == (2, 1, 8, 8, 8)
     session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
-    assert session.get_inputs()[0].shape == ["batch", 1, 8, 8, 8]
+    assert session.get_inputs()[0].shape == ["batch", 1, f"{step}*depth_steps", 8, 8]
+    volume = torch.randn(1, 1, 8 + 2 * step, 8, 8)
+    with torch.no_grad():
+        wanted = network(volume).numpy()
+    np.testing.assert_allclose(answers(exported.path, volume), wanted, atol=1e-4 * np.abs(wanted).max())
     card = json.loads(session.get_modelmeta().custom_metadata_map["dimlift"])
     assert card == json.loads((tmp_path / "run/weights/model.json").read_text())
+
+
+class Bound(nn.Module):
+    """Knows four slices, no more and no fewer."""
+
+    def __init__(self):
+        super().__init__()
+        self.share = nn.Parameter(torch.rand(4, 1, 1))
+
+    def forward(self, volume):
+        return volume * self.share
+
+
+def test_an_axis_that_cannot_be_free_is_fixed(tmp_path):
+    exported = write_onnx(Bound(), torch.randn(2, 1, 4, 4, 4), tmp_path / "model.onnx")
+    assert exported.free == {"batch": 1}
+    assert exported.axes[2] == ("depth", 4)
 
 
 @torch.library.custom_op("dimlift_tests::doubled", mutates_args=())

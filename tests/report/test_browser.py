@@ -77,6 +77,18 @@ def test_without_javascript_and_on_paper_the_still_pictures_are_there(browser, s
     assert not window.locator("#viewer").is_visible()
     assert window.locator(".stills img").first.is_visible()
     assert _contrast(window, "body", "body") > 7  # dark ink on paper, whatever the screen looks like
+    colours = "[...document.querySelectorAll('.swatch')].map((one) => getComputedStyle(one).printColorAdjust)"
+    assert set(window.evaluate(colours)) == {"exact"}  # browsers leave grounds out otherwise, and a legend is nothing else
+    window.close()
+
+
+@needs_browser
+def test_a_narrow_screen_shows_the_verdict_of_each_arm_without_scrolling(browser, study):
+    window, _ = opened(browser, study, viewport={"width": 390, "height": 800}, has_touch=True)
+    chips = window.locator("section[aria-labelledby=arms] .chip")
+    assert chips.count() == 4
+    for box in (chips.nth(index).bounding_box() for index in range(4)):
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 390
     window.close()
 
 

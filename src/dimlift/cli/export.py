@@ -22,5 +22,6 @@ def export(
 
     with err.status(f"exporting {run}"):
         exported = export_onnx(run, output)
-    fixed = " x ".join("any" if axis in exported.free else str(size) for axis, size in exported.axes)
-    out.print(f"{exported.path}: volumes of {fixed}, error {exported.error:.1e}", soft_wrap=True, markup=False)
+    steps = {axis: "any" if step == 1 else f"any multiple of {step}" for axis, step in exported.free.items()}
+    sizes = " x ".join(steps.get(axis, str(size)) for axis, size in exported.axes)
+    out.print(f"{exported.path}: volumes of {sizes}, error {exported.error:.1e}", soft_wrap=True, markup=False)

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from dimlift.experiments.arms.arm import Arm
 from dimlift.experiments.predict import weights_folder
 from dimlift.experiments.trained import Trained
 from dimlift.experiments.trained_points import is_of_points
+from dimlift.models.any_size import AnySize
 from dimlift.records.weights import read_card
 from dimlift.records.whole import written_whole
 
@@ -39,13 +40,13 @@ class Exported:
     """What an ONNX file takes, and how it was tried.
 
     Attributes:
-        free: names of the axes that may have any length; the others are those of `shape`.
+        free: axes whose length may be any multiple of a number, {"batch": 1, "depth": 8}; the others are as in `shape`.
         shape: of the volume it was traced with, (B, C, D, H, W).
         error: largest difference to torch over all volumes tried, relative to the largest answer.
     """
 
     path: Path
-    free: tuple[str, ...]
+    free: Mapping[str, int]
     shape: tuple[int, ...]
     error: float
 
@@ -95,8 +96,8 @@ def write_onnx(
 ) -> Exported:
     """Write any network of volumes as an ONNX file, with free batch and depth where it allows that.
 
-    A file is only left behind once onnxruntime gave torch's answers on the example and, for each free axis, on volumes
-    of other lengths.
+    A network whose depth has to divide, as a U-Net's skips demand, gets a depth of any such multiple. A file is only
+    left behind once onnxruntime gave torch's answers on the example and, for each free axis, on a longer volume.
 
     Args:
         network: one tensor for a volume; put into eval mode.
@@ -113,7 +114,8 @@ def write_onnx(
         )
     network = network.eval()
     why = ""
-    for free in ((0, 2), (0,), ()):
+    step = _depth_step(network, example.shape[2])
+    for free in ({0: 1, 2: 1}, {0: 1, 2: step}, {0: 1}, {}):
         try:
             program = _traced(network, example, free)
             program.model.metadata_props["dimlift"] = json.dumps(dict(card or {}))
@@ -130,7 +132,7 @@ def write_onnx(
             path.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(path) as scratch:
                 scratch.write_bytes(content)
-            return Exported(path, tuple(AXES[axis] for axis in free), tuple(example.shape), error)
+            return Exported(path, {AXES[axis]: each for axis, each in free.items()}, tuple(example.shape), error)
         why = f"onnxruntime differs from torch by {error:.1e} of the largest answer, {tolerance:.0e} is allowed"
     raise CannotExport(f"{path} was not written: {why}; use `dimlift predict`, or another network or depth plan")
 
@@ -156,9 +158,18 @@ def _session(onnxruntime: Any, content: bytes) -> Any:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _traced(network: nn.Module, example: Tensor, free: Sequence[int]) -> Any:
-    """The network as an ONNX program whose `free` axes may have any length."""
-    axes = {axis: torch.export.Dim(AXES[axis], min=1) for axis in free}
+def _depth_step(network: nn.Module, depth: int) -> int:
+    """What a free depth should be a multiple of: what the network divides volumes by, or the powers of two in `depth`."""
+    known = next((module.multiple[0] for module in network.modules() if isinstance(module, AnySize)), 0)
+    return known if known and depth % known == 0 else depth & -depth
+
+
+def _traced(network: nn.Module, example: Tensor, free: Mapping[int, int]) -> Any:
+    """The network as an ONNX program whose `free` axes may be any multiple of a number each."""
+    axes = {
+        axis: torch.export.Dim(AXES[axis], min=1) if step == 1 else step * torch.export.Dim(f"{AXES[axis]}_steps", min=1)
+        for axis, step in free.items()
+    }
     before = logging.root.manager.disable
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -189,13 +200,13 @@ def _chain(fault: BaseException | None) -> str:
     return "\n".join(said)
 
 
-def _volumes(example: Tensor, free: Sequence[int]) -> list[Tensor]:
-    """The example, and one of another length along each free axis."""
+def _volumes(example: Tensor, free: Mapping[int, int]) -> list[Tensor]:
+    """The example, and a longer one along each free axis."""
     draw = torch.Generator().manual_seed(1)
     volumes = [example]
-    for axis in free:
+    for axis, step in free.items():
         shape = list(example.shape)
-        shape[axis] += 1
+        shape[axis] += step
         volumes.append(torch.randn(shape, generator=draw))
     return volumes
 
