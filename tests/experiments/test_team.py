@@ -12,9 +12,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from dimlift.batches import VolumeBatch
 from dimlift.data.patches import PatchSampler
 from dimlift.errors import RunError
+from dimlift.experiments.devices import fabric_for
+from dimlift.experiments.sections import TrainingSection
 from dimlift.experiments.sharding import shard
+from dimlift.experiments.step import take_step
 from dimlift.experiments.team import Team, require_alone, team
 from dimlift.experiments.train import train
 from dimlift.records.record import load_records
@@ -99,6 +103,30 @@ def test_losses_and_weights_of_two_processes_are_those_of_one(tmp_path, interrup
         (ddp_first, first), (ddp_second, second) = held
         assert ddp_first == ddp_second == numbers == first + second
         assert 0 < first < numbers
+
+
+def test_losses_travel_while_the_gradient_is_computed():
+    """Processes wait for each other once a step, for the gradient, and not before it for the loss."""
+    order = []
+
+    class Heard(Team):
+        def asked(self, *values):
+            order.append("told")
+            return lambda: order.append("waited") or [list(values)]
+
+    class Watched(nn.Linear):
+        def loss(self, batch):
+            loss = super().forward(batch.image).mean()
+            loss.register_hook(lambda _: order.append("gradient"))
+            return loss
+
+    method = Watched(2, 1)
+    training = TrainingSection(device="cpu")
+    fabric = fabric_for(training, Team())
+    module, stepper = fabric.setup(method, torch.optim.SGD(method.parameters()))
+    module.mark_forward_method("loss")
+    take_step(fabric, module, stepper, VolumeBatch(torch.ones(1, 2), torch.ones(1), ("a",)), training, 0, None, Heard())
+    assert order == ["told", "gradient", "waited"]
 
 
 def test_a_network_with_a_single_number_is_not_shared_out():

@@ -78,7 +78,9 @@ def test_without_javascript_and_on_paper_the_still_pictures_are_there(browser, s
     assert window.locator(".stills img").first.is_visible()
     assert _contrast(window, "body", "body") > 7  # dark ink on paper, whatever the screen looks like
     colours = "[...document.querySelectorAll('.swatch')].map((one) => getComputedStyle(one).printColorAdjust)"
-    assert set(window.evaluate(colours)) == {"exact"}  # browsers leave grounds out otherwise, and a legend is nothing else
+    assert set(window.evaluate(colours)) == {
+        "exact"
+    }  # browsers leave grounds out otherwise, and a legend is nothing else
     window.close()
 
 

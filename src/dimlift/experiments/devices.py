@@ -29,8 +29,12 @@ def fabric_for(training: TrainingSection, together: Team) -> Any:
         raise RunError("training.device is 'cuda', but torch sees no GPU; set training.device=cpu or auto")
     for name in ("lightning.fabric", "lightning.pytorch"):  # either may announce the precision at every start
         logging.getLogger(name).setLevel(logging.WARNING)
-    # a method need not use all it holds in every step: a map nobody reads, a sequence that is missing
-    shared = sharding(together) if is_sharded(training, together) else DDPStrategy(find_unused_parameters=True)
+    alike = DDPStrategy(
+        find_unused_parameters=True,  # a method need not use all it holds: a map nobody reads, a missing sequence
+        broadcast_buffers=False,  # statistics of process 0 count; the others hear of them when it matters (`gathered`)
+        gradient_as_bucket_view=True,  # what is sent is the gradient itself, not a copy
+    )
+    shared = sharding(together) if is_sharded(training, together) else alike
     fabric = Fabric(
         accelerator="cuda" if trains_on_gpu(training) else "cpu",
         devices=together.size // together.machines,

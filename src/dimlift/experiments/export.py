@@ -159,7 +159,7 @@ def _session(onnxruntime: Any, content: bytes) -> Any:
 
 
 def _depth_step(network: nn.Module, depth: int) -> int:
-    """What a free depth should be a multiple of: what the network divides volumes by, or the powers of two in `depth`."""
+    """What a free depth is a multiple of: what the network divides volumes by, or the powers of two in `depth`."""
     known = next((module.multiple[0] for module in network.modules() if isinstance(module, AnySize)), 0)
     return known if known and depth % known == 0 else depth & -depth
 
@@ -167,7 +167,9 @@ def _depth_step(network: nn.Module, depth: int) -> int:
 def _traced(network: nn.Module, example: Tensor, free: Mapping[int, int]) -> Any:
     """The network as an ONNX program whose `free` axes may be any multiple of a number each."""
     axes = {
-        axis: torch.export.Dim(AXES[axis], min=1) if step == 1 else step * torch.export.Dim(f"{AXES[axis]}_steps", min=1)
+        axis: torch.export.Dim(AXES[axis], min=1)
+        if step == 1
+        else step * torch.export.Dim(f"{AXES[axis]}_steps", min=1)
         for axis, step in free.items()
     }
     before = logging.root.manager.disable

@@ -46,14 +46,15 @@ def take_step(
         stepper.zero_grad(set_to_none=True)
         with arithmetic(training, fabric.device):
             loss: Tensor = module.loss(batch)
-        values = [found for (found,) in together.gather(float(loss.detach()))]
+        losses = together.asked(float(loss.detach()))  # processes wait for each other once a step, for the gradient
+        fabric.backward(loss)
+        values = [found for (found,) in losses()]
         value = sum(values) / len(values)
         if not math.isfinite(value):
             if math.isfinite(values[together.rank]):
                 bad = [rank for rank, found in enumerate(values) if not math.isfinite(found)]
                 raise RunError(f"the loss of step {step} is {value} in process {bad}, which names the cases")
             raise _not_finite(f"the loss of step {step} is {value}", batch, step, saved_in)
-        fabric.backward(loss)
         norm = fabric.clip_gradients(module, stepper, max_norm=training.clip or math.inf, error_if_nonfinite=False)
         if norm is not None and not math.isfinite(size := float(whole(norm))):
             raise _not_finite(f"the gradient of step {step} is {size}", batch, step, saved_in)

@@ -5,7 +5,7 @@ Process 0 leads: it alone checks, writes and speaks.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,12 +50,21 @@ class Team:
 
     def gather(self, *values: float) -> list[list[float]]:
         """The values of every process, by rank."""
+        return self.asked(*values)()
+
+    def asked(self, *values: float) -> Callable[[], list[list[float]]]:
+        """`gather` in two halves, with work between: this tells the others, what it gives back waits for them."""
         if self.size == 1:
-            return [list(values)]
+            return lambda: [list(values)]
         mine = torch.tensor(values, dtype=torch.float64, device=_where_spoken())
         found = [torch.empty_like(mine) for _ in range(self.size)]
-        torch.distributed.all_gather(found, mine)
-        return [row.tolist() for row in found]
+        under_way = torch.distributed.all_gather(found, mine, async_op=True)
+
+        def answers() -> list[list[float]]:
+            under_way.wait()
+            return [row.tolist() for row in found]
+
+        return answers
 
     def gather_lists(self, mine: Sequence[Any]) -> list[Any]:
         """The items of every process, by rank."""
