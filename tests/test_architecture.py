@@ -174,6 +174,16 @@ def test_links_between_pages_lead_somewhere(page):
         assert "://" in target or (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=name)
+def test_rows_stand_in_a_table(page):
+    """A row apart from its table is shown as a line of bars."""
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL).splitlines()
+    firsts = [
+        n for n, line in enumerate(prose) if line.startswith("|") and (n == 0 or not prose[n - 1].startswith("|"))
+    ]
+    assert [prose[n] for n in firsts if not re.fullmatch(r"\|[-:| ]+\|", [*prose, ""][n + 1])] == []
+
+
 def test_every_promise_names_a_test_that_exists():
     text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ") and "**" not in line][1:]

@@ -5,6 +5,7 @@ import pytest
 from command_line import ask, refused
 
 from dimlift.data.cloud_writing import write_labelled
+from dimlift.errors import ConfigError
 from dimlift.experiments.defaults import SECONDS, train_config
 
 
@@ -17,6 +18,16 @@ def test_a_budget_takes_the_place_of_the_default_one():
     assert train_config("data").budget.seconds == SECONDS
     assert train_config("data", ["budget.steps=7"]).budget.steps == 7
     assert train_config("data", ["budget.steps=7"]).budget.seconds is None
+
+
+def test_a_fault_is_looked_for_where_it_was_typed(tmp_path):
+    """Nobody who names a data set has seen the file of defaults."""
+    with pytest.raises(ConfigError, match=r"^unknown key 'split.test'; did you mean"):
+        train_config("data", ["split.test=0.2"])
+    path = tmp_path / "config.yaml"
+    path.write_text("dataset: {path: data}\narm: {method: unet}\nbudget: {steps: 3}\n")
+    with pytest.raises(ConfigError, match=r"config.yaml with split.test=0.2: unknown key 'split.test'"):
+        train_config(path, ["split.test=0.2"])
 
 
 def test_a_configuration_is_read_as_one(tmp_path):

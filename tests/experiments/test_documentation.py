@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import dimlift
 from dimlift.experiments.config import StudyConfig, TrainConfig
 from dimlift.experiments.config_file import load_config
 from dimlift.experiments.documentation import SECTIONS, config_page
@@ -33,6 +34,12 @@ def test_every_key_stands_on_the_page_with_a_meaning():
         for name, field in model.model_fields.items():
             assert field.description
             assert f"| `{name}` |" in page
+
+
+def test_the_reference_holds_every_public_name():
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").splitlines()
+    homes = [getattr(dimlift, name) for name in dimlift.__all__]
+    assert [home.__name__ for home in homes if f"::: {home.__module__}.{home.__qualname__}" not in page] == []
 
 
 PRETRAIN_EXAMPLES = ("pretrain", "ppkt", "vdt", "distinit", "points", "medical_transformer")

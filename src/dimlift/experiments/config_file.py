@@ -21,13 +21,14 @@ _SHOWN = 50
 _LONGEST = 200
 
 
-def load_config(path: Path | str, overrides: Sequence[str], model: type[Model]) -> Model:
+def load_config(path: Path | str, overrides: Sequence[str], model: type[Model], source: str | None = None) -> Model:
     """Read a configuration file.
 
     Args:
         path: YAML file.
         overrides: `key.sub=value` pairs that win over the file; values are YAML.
         model: `TrainConfig` or `StudyConfig`.
+        source: what faults are said to be in; the file and the overrides if None.
 
     Raises:
         ConfigError: naming the file, the key, what was found and what was wanted.
@@ -49,7 +50,9 @@ def load_config(path: Path | str, overrides: Sequence[str], model: type[Model]) 
         raise ConfigError(f"{path} holds a {type(raw).__name__}, not keys and values; start with 'dataset:'")
     for pair in overrides:
         _override(raw, pair)
-    return parse(raw, model, source=str(path))
+    if source is None:
+        source = f"{path} with {' '.join(overrides)}" if overrides else str(path)
+    return parse(raw, model, source)
 
 
 def parse(raw: Mapping[str, Any], model: type[Model], source: str = "the configuration") -> Model:
@@ -66,6 +69,8 @@ def parse(raw: Mapping[str, Any], model: type[Model], source: str = "the configu
         if len(errors) > _SHOWN:
             lines.append(f"... and {len(errors) - _SHOWN} more")
         joined = "\n  ".join(lines)
+        if not source:
+            raise ConfigError(joined) from None
         raise ConfigError(f"{source}: {joined}" if len(lines) == 1 else f"{source}:\n  {joined}") from None
 
 

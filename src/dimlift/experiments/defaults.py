@@ -36,4 +36,5 @@ def train_config(source: Path | str, overrides: Sequence[str] = ()) -> TrainConf
         named.append(f"task={labelled_task(source)}")
     if not any(pair.startswith("budget.") for pair in overrides):
         named.append(f"budget.seconds={SECONDS}")
-    return load_config(OF_CLOUDS if clouds else DEFAULTS, [*named, *overrides], TrainConfig)
+    # the defaults are right: a fault is in what was asked for beside them
+    return load_config(OF_CLOUDS if clouds else DEFAULTS, [*named, *overrides], TrainConfig, source="")
