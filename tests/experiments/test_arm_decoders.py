@@ -12,6 +12,7 @@ from dimlift.decoders.swin import SwinDecoder
 from dimlift.decoders.unetr import UNETRDecoder
 from dimlift.decoders.upernet import UPerNetDecoder
 from dimlift.decoders.upernext import UperNeXtDecoder
+from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Task
 from dimlift.experiments.arms.decoders import DecoderName
 from dimlift.experiments.tables import METHODS
@@ -42,3 +43,16 @@ def test_a_decoder_by_name(decoder, method, network):
         assert len(set(built.model.encoder.strides)) == 1
         assert len(built.model.encoder.channels) == 3
     assert built(torch.randn(1, 1, 3, 32, 32)).shape == (1, 3, 3, 32, 32)
+
+
+@pytest.mark.parametrize("decoder", ["light", "upernet", "unetr", "mlp", "upernext"])
+def test_depth_follows_the_spacing_of_the_data(decoder):
+    options = {"method": "lifted", "network": "timm:test_resnet", "pretrained": False, "width": 8, "decoder": decoder}
+    arm = METHODS["lifted"].model_validate({**options, "plan": {"spacing": "data"}})
+    shape = (9, 32, 48)
+    for spacing, deep in (((1.0, 1.0, 1.0), True), ((200.0, 1.0, 1.0), False)):
+        built = arm.build(Task("segmentation", 1, 3, spacing, shape), fresh=False)
+        assert [stride[0] > 1 for stride in built.model.encoder.strides] == [deep] * len(built.model.encoder.strides)
+        assert built(torch.randn(1, 1, *shape)).shape == (1, 3, *shape)
+    with pytest.raises(ConfigError, match=r"preprocessing\.spacing to median"):
+        arm.build(Task("segmentation", 1, 3, None, shape), fresh=False)

@@ -12,7 +12,7 @@ def _outline(name: str, plan: DepthPlan, **options):
 
 
 def test_thick_slices_talk_late_and_are_reduced_as_planned():
-    plan = DepthPlan.from_spacing((5.0, 0.8, 0.8), strides=(2, 4, 8, 16, 32))
+    plan = DepthPlan.from_spacing((5.0, 0.8, 0.8)).by_stage((2, 4, 8, 16, 32))
     found = _outline("timm:test_resnet", plan)
     assert [stage["kernels"] for stage in found] == [
         [plan.kernel[f"stage{i}"]] if plan.kernel[f"stage{i}"] > 1 else [] for i in range(5)

@@ -51,31 +51,67 @@ def test_a_spacing_is_three_positive_numbers(spacing):
         DepthPlan.from_spacing(spacing)
 
 
+STRIDES = (4, 8, 16, 32)
+
+
 def kernels(plan):
     return tuple(plan.kernel[f"stage{i}"] for i in range(4))
 
 
 def test_from_spacing_waits_until_slices_are_as_close_as_pixels():
-    thick = DepthPlan.from_spacing((5.0, 0.8, 0.8))  # pixels 3.2, 6.4, 12.8, 25.6 mm
+    thick = DepthPlan.from_spacing((5.0, 0.8, 0.8)).by_stage(STRIDES)  # pixels 3.2, 6.4, 12.8, 25.6 mm
     assert kernels(thick) == (3, 3, 3, 3)
     assert thick.reduce == (1, 2, 2, 2)
-    thicker = DepthPlan.from_spacing((10.0, 0.7, 0.7))  # pixels 2.8, 5.6, 11.2, 22.4 mm
+    thicker = DepthPlan.from_spacing((10.0, 0.7, 0.7)).by_stage(STRIDES)  # pixels 2.8, 5.6, 11.2, 22.4 mm
     assert kernels(thicker) == (1, 3, 3, 3) or kernels(thicker) == (1, 1, 3, 3)
     assert kernels(thicker)[:1] == (1,)
     assert thicker.reduce == (1, 1, 2, 2)
-    cubes = DepthPlan.from_spacing((1.0, 1.0, 1.0))
+    cubes = DepthPlan.from_spacing((1.0, 1.0, 1.0)).by_stage(STRIDES)
     assert kernels(cubes) == (3, 3, 3, 3)
     assert cubes.reduce == (2, 2, 2, 2)
 
 
 def test_from_spacing_never_makes_slices_coarser_than_twice_the_pixels():
     for between in (0.3, 1.0, 2.5, 5.0, 12.0):
-        plan = DepthPlan.from_spacing((between, 0.8, 0.8))
+        plan = DepthPlan.from_spacing((between, 0.8, 0.8)).by_stage(STRIDES)
         distance = between
-        for kernel, factor, stride in zip(kernels(plan), plan.reduce, (4, 8, 16, 32), strict=True):
+        for kernel, factor, stride in zip(kernels(plan), plan.reduce, STRIDES, strict=True):
             assert (kernel > 1) == (distance < 2 * 0.8 * stride)
             distance *= factor
             assert factor == 1 or distance <= 2 * 0.8 * stride
+
+
+def test_depth_follows_the_strides_of_the_network_that_is_lifted():
+    plan = DepthPlan.from_spacing((2.0, 1.0, 1.0))
+    for name, options in (
+        ("timm:test_resnet", {}),
+        ("timm:test_resnet", {"stem_stride": 1}),
+        ("timm:test_resnet", {"enlarge": 2}),
+        ("timm:test_resnet", {"stages": 2}),
+        ("timm:test_convnext", {}),
+        ("packaged:efficientnet_lite0", {}),
+    ):
+        lifted = dimlift.lift(name, plan, features_only=True, certify=False, **options)
+        between = 1
+        for index, (deep, *plane) in enumerate(lifted.strides):
+            assert (lifted.plan.kernel[f"stage{index}"] > 1) == (2.0 * between < 2 * min(plane))
+            assert deep == between * (2 if 2 * 2.0 * between <= 2 * min(plane) else 1)
+            between = deep
+        assert between > 1 or options
+
+
+@pytest.mark.parametrize(
+    ("beside", "named"),
+    [({"reduce": (1, 2)}, "reduce"), ({"stride": "kernel"}, "stride"), ({"kernel": "cubic"}, "kernel")],
+)
+def test_what_the_spacing_decides_is_not_given_beside_it(beside, named):
+    with pytest.raises(PlanError, match=f"^{named}=.* beside spacing"):
+        DepthPlan(spacing=(1.0, 1.0, 1.0), **beside)
+
+
+def test_a_spacing_needs_stages():
+    with pytest.raises(PlanError, match="no feature_info"):
+        dimlift.lift(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), DepthPlan.from_spacing((1.0, 1.0, 1.0)))
 
 
 def test_a_plan_by_spacing_reaches_the_stages_it_means():

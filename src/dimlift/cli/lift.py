@@ -97,10 +97,8 @@ def lift(
         "head": head,
         "factorised": factorised,
     }
-    if spacing is not None:
-        plan = DepthPlan.from_spacing(_numbers(spacing), kernel=_number(kernel), **choices)
-    else:
-        plan = DepthPlan(kernel=_number(kernel), reduce=_numbers(reduce), **choices)
+    millimetres = None if spacing is None else _numbers(spacing)
+    plan = DepthPlan(kernel=_number(kernel), reduce=_numbers(reduce), spacing=millimetres, **choices)
     with err.status(f"lifting {network}"):
         lifted = lift_network(
             network,

@@ -115,6 +115,12 @@ def _per_channel(values: Sequence[float] | None, what: str, channels: int) -> to
     return numbers.expand(channels).contiguous()
 
 
+def refinement(network: nn.Module, stem_stride: int | None) -> float:
+    """How many times as fine maps become by another step of the first convolution."""
+    steps = [conv.stride[0] for conv in image_readers(network).values()]
+    return steps[0] / stem_stride if stem_stride and steps else 1.0
+
+
 def refine_stem(readers: dict[str, nn.Conv2d], stride: int) -> None:
     """Let the first convolution step by `stride` pixels: finer maps from there on, at a price.
 

@@ -10,12 +10,13 @@ from torch import nn
 
 from dimlift.errors import CannotLift, PlanError
 from dimlift.lifting.build import build, plan_fits
-from dimlift.lifting.intake import Normalisation, image_channels, image_readers, share_colours
+from dimlift.lifting.intake import Normalisation, image_channels, image_readers, refinement, share_colours
 from dimlift.lifting.lifted import Lifted
 from dimlift.lifting.plan import DepthPlan, positive
 from dimlift.lifting.sizes import resize
 from dimlift.lifting.sources import SourceInfo, open_network
 from dimlift.lifting.sources.answering import as_images_to_tensors, is_of_transformers
+from dimlift.lifting.stages import plan_stages
 from dimlift.lifting.weights import shapes_of
 
 
@@ -93,6 +94,7 @@ def lift(
             licence=licence,
             **options,
         )
+        plan = plan_stages(plan, flat, max(enlarge, 1) * refinement(flat, stem_stride))
         plan_fits(flat, plan)
         before = shapes_of(flat) | {key: shape for key, (shape, _) in info.reading.resized.items()}
     else:
@@ -112,6 +114,7 @@ def lift(
         info = info if licence is None else replace(info, licence=licence)
         if theirs:
             flat = as_images_to_tensors(flat, features_only)
+        plan = plan_stages(plan, flat, max(enlarge, 1) * refinement(flat, stem_stride))
         plan_fits(flat, plan)
         before = shapes_of(flat)
         if image_size is not None:

@@ -1,7 +1,7 @@
 """DepthPlan: everything about how slices talk, as one value."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from dimlift.errors import PlanError, UnknownName
@@ -42,6 +42,8 @@ class DepthPlan:
         head: how the answers of slices become one, where a network answers with logits.
         factorised: keep 2D kernels and give each output channel a depth profile: same function at the start, at about
             the cost of the 2D network.
+        spacing: (z, y, x) in millimetres of the volumes: nnU-Net's rule (Isensee et al. 2021) then says for each stage, by
+            its stride in the plane, whether slices talk (by `kernel`) and whether depth is halved.
     """
 
     kernel: int | Literal["cubic"] | Mapping[str, int] = 3
@@ -54,6 +56,7 @@ class DepthPlan:
     norm: Literal["slice", "joint"] = "slice"
     head: Literal["mean", "max", "attention", "none"] = "mean"
     factorised: bool = False
+    spacing: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "axes", tuple(self.axes))
@@ -81,6 +84,19 @@ class DepthPlan:
         elif not positive(self.attention):
             raise PlanError(
                 f"attention must be 'slice', 'joint', 'planecycle' or a number of slices from 1, got {self.attention!r}"
+            )
+        if self.spacing is not None:
+            self._check_spacing()
+
+    def _check_spacing(self) -> None:
+        object.__setattr__(self, "spacing", tuple(self.spacing or ()))
+        depth_by_stage(self.spacing or (), ())
+        given = {"reduce": any(factor > 1 for factor in self.reduce), "stride": self.stride != "none"}
+        given["kernel"] = not isinstance(self.kernel, int)
+        for name in (name for name, found in given.items() if found):
+            raise PlanError(
+                f"{name}={getattr(self, name)!r} beside spacing: the spacing decides where slices talk and depth is "
+                "halved, by a kernel of one number; leave one of both out"
             )
 
     def _check_kernel(self) -> None:
@@ -120,27 +136,32 @@ class DepthPlan:
             )
 
     @classmethod
-    def from_spacing(
-        cls,
-        spacing: tuple[float, float, float],
-        *,
-        kernel: int = 3,
-        strides: tuple[int, ...] = (4, 8, 16, 32),
-        **others: Any,
-    ) -> "DepthPlan":
-        """The plan nnU-Net's rule gives for volumes of this spacing (Isensee et al. 2021, planned per stage).
+    def from_spacing(cls, spacing: tuple[float, float, float], *, kernel: int = 3, **others: Any) -> "DepthPlan":
+        """The plan nnU-Net's rule gives for volumes of this spacing, stage by stage of the network that is lifted.
 
         Args:
             spacing: (z, y, x) in millimetres; z is the through-plane axis.
             kernel: depth kernel where slices talk.
-            strides: in-plane stride of each stage's map (ResNet, ConvNeXt and Swin: the default).
             others: further fields of the plan.
 
         Raises:
             PlanError: for a spacing that is not three positive numbers.
         """
-        kernels, reduce = depth_by_stage(spacing, strides, kernel)
-        return cls(kernel={f"stage{i}": size for i, size in enumerate(kernels)}, reduce=reduce, **others)
+        return cls(kernel=kernel, spacing=spacing, **others)
+
+    def by_stage(self, strides: Sequence[float], reducible: Sequence[bool] | None = None) -> "DepthPlan":
+        """The plan for a network with stages of these strides; the same where no spacing decides.
+
+        Args:
+            strides: in-plane step of each stage's map, in voxels.
+            reducible: whether depth can be halved behind the stage; everywhere if not given.
+        """
+        if self.spacing is None:
+            return self
+        deep, reduce = depth_by_stage(self.spacing, strides, reducible)
+        size: Any = self.kernel  # a number: whatever else is refused beside a spacing
+        kernels = {f"stage{index}": size if talks else 1 for index, talks in enumerate(deep)}
+        return replace(self, kernel=kernels, reduce=reduce, spacing=None)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON.

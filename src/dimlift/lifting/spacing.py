@@ -1,6 +1,7 @@
 """nnU-Net's rule for anisotropic volumes, read as a depth plan."""
 
 import math
+from collections.abc import Sequence
 
 from dimlift.errors import PlanError
 
@@ -9,20 +10,20 @@ CLOSE = 2.0
 
 
 def depth_by_stage(
-    spacing: tuple[float, float, float], strides: tuple[int, ...], kernel: int
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Depth kernel and depth reduction of each stage.
+    spacing: Sequence[float], strides: Sequence[float], reducible: Sequence[bool] | None = None
+) -> tuple[tuple[bool, ...], tuple[int, ...]]:
+    """Whether slices talk in each stage, and by what depth is reduced behind it.
 
     Slices talk in a stage once their distance is less than twice the pixel distance there, and from then on depth is
     halved wherever that does not make slices coarser than twice the pixels.
 
     Args:
         spacing: (z, y, x) in millimetres.
-        strides: in-plane stride of each stage's map.
-        kernel: depth kernel where slices talk.
+        strides: in-plane stride of each stage's map, in voxels.
+        reducible: stages behind which depth can be halved; all if not given.
 
     Returns:
-        (kernels, reductions), one entry a stage.
+        (talking, reductions), one entry a stage.
 
     Raises:
         PlanError: for a spacing that is not three positive, finite numbers.
@@ -34,10 +35,10 @@ def depth_by_stage(
             "of a volume"
         )
     between, in_plane = spacing[0], min(spacing[1:])
-    kernels, reductions = [], []
-    for stride in strides:
+    talking, reductions = [], []
+    for stride, may in zip(strides, reducible or [True] * len(strides), strict=True):
         pixel = in_plane * stride
-        kernels.append(kernel if between < CLOSE * pixel else 1)
-        reductions.append(2 if 2 * between <= CLOSE * pixel else 1)
+        talking.append(between < CLOSE * pixel)
+        reductions.append(2 if may and 2 * between <= CLOSE * pixel else 1)
         between *= reductions[-1]
-    return tuple(kernels), tuple(reductions)
+    return tuple(talking), tuple(reductions)

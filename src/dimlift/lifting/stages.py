@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from dimlift.errors import PlanError
+from dimlift.lifting.plan import DepthPlan
 
 
 class Stage(NamedTuple):
@@ -15,6 +16,9 @@ class Stage(NamedTuple):
 
     inside: bool
     """Whether the map is taken from inside a block, where depth cannot be reduced."""
+
+    stride: float = 1.0
+    """Pixels between neighbours of its map."""
 
 
 def stages_of(network: nn.Module) -> list[Stage]:
@@ -29,8 +33,29 @@ def stages_of(network: nn.Module) -> list[Stage]:
         name = entry.get("module", "")
         spellings = (name, name.replace(".", "_", 1), f"model.{name}", f"body.{name}")
         found = next((spelling for spelling in spellings if spelling in names), "")
-        stages.append(Stage(found, entry.get("hook_type") == "forward_pre" or not found))
+        inside = entry.get("hook_type") == "forward_pre" or not found
+        stages.append(Stage(found, inside, float(entry.get("reduction", 1))))
     return stages
+
+
+def plan_stages(plan: DepthPlan, network: nn.Module, finer: float = 1.0) -> DepthPlan:
+    """The plan with kernel and reduction of each stage, where it follows the spacing of volumes.
+
+    Args:
+        finer: how many times as fine the maps will be as those of the network as it is.
+
+    Raises:
+        PlanError: if the network does not state its stages.
+    """
+    if plan.spacing is None:
+        return plan
+    stages = stages_of(network)
+    if not stages:
+        raise PlanError(
+            "the plan follows the spacing stage by stage, and this network has no feature_info that states its stages; "
+            "give kernel and reduce yourself, or lift it by name with features_only=True"
+        )
+    return plan.by_stage([stage.stride / finer for stage in stages], [not stage.inside for stage in stages])
 
 
 def check_reduction(stages: list[Stage], reduce: tuple[int, ...]) -> None:

@@ -105,12 +105,29 @@ class PlanSection(Section):
         default=False,
         description="2D kernels times a depth profile for each channel: the same at the start, about the 2D cost.",
     )
+    spacing: Literal["data"] | tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
+        default=None,
+        description="(z, y, x) in millimetres, or `data` for those of the training volumes: nnU-Net's rule says for "
+        "each stage whether slices talk and whether depth is halved, instead of `kernel` and `reduce`.",
+    )
 
-    def depth_plan(self) -> "DepthPlan":
-        """The value object the lifting room works with."""
+    def depth_plan(self, spacing: tuple[float, float, float] | None) -> "DepthPlan":
+        """The value object the lifting room works with, for volumes of this spacing (None where they differ).
+
+        Raises:
+            ConfigError: if the plan shall follow the data, and they have no one spacing.
+        """
         from dimlift.lifting.plan import DepthPlan
 
-        return DepthPlan(**self.model_dump())
+        given = self.model_dump()
+        if self.spacing == "data":
+            if spacing is None:
+                raise ConfigError(
+                    "plan.spacing=data, and the training volumes have different spacings; set preprocessing.spacing to "
+                    "median, or name three numbers"
+                )
+            given["spacing"] = spacing
+        return DepthPlan(**given)
 
 
 class Arm(Section):

@@ -186,7 +186,7 @@ class LiftedArm(WithSequences):
                     "use sequences=channels, or a network of timm"
                 )
             return self._whole(task, fresh)
-        return self._method(self._encoder(task, self.plan.depth_plan(), fresh), task)
+        return self._method(self._encoder(task, self.plan.depth_plan(task.spacing), fresh), task)
 
     def _whole(self, task: Task, fresh: bool) -> "nn.Module":
         """A 2D segmentation network lifted whole, its own decoder included."""
@@ -198,7 +198,7 @@ class LiftedArm(WithSequences):
         require_segmentation(self.method, task)
         lifted = lift(
             self.network,
-            self.plan.depth_plan(),
+            self.plan.depth_plan(task.spacing),
             in_channels=task.in_channels,
             **self._start(fresh),
             certify=fresh,
