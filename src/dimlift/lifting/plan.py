@@ -42,8 +42,8 @@ class DepthPlan:
         head: how the answers of slices become one, where a network answers with logits.
         factorised: keep 2D kernels and give each output channel a depth profile: same function at the start, at about
             the cost of the 2D network.
-        spacing: (z, y, x) in millimetres of the volumes: nnU-Net's rule (Isensee et al. 2021) then says for each stage, by
-            its stride in the plane, whether slices talk (by `kernel`) and whether depth is halved.
+        spacing: (z, y, x) in millimetres of the volumes: nnU-Net's rule (Isensee et al. 2021) then says for each stage,
+            by its stride in the plane, whether slices talk (by `kernel`) and whether depth is halved.
     """
 
     kernel: int | Literal["cubic"] | Mapping[str, int] = 3
