@@ -13,7 +13,7 @@ from dimlift.methods.joint_mae import JointMAE
 from dimlift.methods.masking import at_random, draw_visible, standardised
 from dimlift.methods.point_mae import PointMAE
 from dimlift.methods.saliency import look
-from dimlift.methods.teacher import open_teacher
+from dimlift.methods.teacher import open_map_teacher, open_teacher
 from dimlift.models.cloud_classifier import CloudClassifier
 from dimlift.models.point_hierarchy import PointHierarchy
 
@@ -40,7 +40,7 @@ def batch(clouds: int = 2) -> PointBatch:
 METHODS = {
     "point_mae": lambda teacher: PointMAE(student(1), blocks=1),
     "point_m2ae": lambda teacher: PointMAE(student(), masked=0.8, blocks=1),
-    "i2p_mae": lambda teacher: I2PMAE(student(), teacher, teacher.frozen.network.num_features, view_size=32),
+    "i2p_mae": lambda teacher: I2PMAE(student(), teacher, view_size=32),
     "joint_mae": lambda teacher: JointMAE(student(2), view_size=32),
     "crosspoint": lambda teacher: CrossPoint(student(), teacher, teacher.frozen.network.num_features, view_size=32),
 }
@@ -130,15 +130,57 @@ def test_saliency_is_the_class_tokens_attention(teacher):
     assert (found.saliency.flatten(1).sum(1) <= 1 + 1e-6).all()
 
 
+SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 2, "num_heads": 2}
+
+
+@pytest.mark.parametrize("name", ["beit_base_patch16_224", "eva02_tiny_patch14_224"])
+def test_biases_and_rotary_positions_have_their_part_in_saliency(name):
+    """These add to queries, turn them, or add to their products, behind the layer that makes them."""
+    torch.manual_seed(0)
+    told = open_teacher(f"timm:{name}", **SMALL)
+    network, heard = told.frozen.network, []
+    with torch.no_grad():
+        for key, value in network.named_parameters():
+            if "bias" in key:
+                value.normal_()
+    pictures = torch.rand(1, 3, 32, 32)
+    found = look(told, pictures)
+    for module in network.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False
+    hook = network.blocks[-1].attn.attn_drop.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
+    told.maps(pictures)
+    hook.remove()
+    torch.testing.assert_close(found.saliency.flatten(1), heard[0][:, :, 0].mean(1)[:, 1:])
+
+
+@pytest.mark.parametrize("kind", ["ViT", "Dinov2"])
+def test_a_transformer_of_transformers_says_what_is_salient(kind, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    size = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    torch.manual_seed(0)
+    settings = getattr(transformers, f"{kind}Config")(image_size=32, patch_size=16, **size)
+    model = getattr(transformers, f"{kind}Model")(settings)
+    model.save_pretrained(tmp_path)
+    told, pictures = open_map_teacher(f"transformers:{tmp_path}"), torch.rand(2, 3, 32, 32)
+    found = look(told, pictures)
+    whole = type(model).from_pretrained(tmp_path, attn_implementation="eager").eval()
+    with torch.no_grad():
+        shares = whole(told.normalised(pictures), output_attentions=True).attentions[-1]
+    torch.testing.assert_close(found.saliency.flatten(1), shares[:, :, 0].mean(1)[:, 1:], rtol=1e-4, atol=1e-6)
+    loss = I2PMAE(student(), told, view_size=32).loss(batch())
+    assert torch.isfinite(loss)
+
+
 def test_a_teacher_without_attention_is_refused_at_once():
     with pytest.raises(CannotLift, match="vision transformer"):
-        I2PMAE(student(), open_teacher("timm:test_resnet"), 8)
+        I2PMAE(student(), open_teacher("timm:test_resnet"), view_size=32)
     with pytest.raises(ShapeError, match="two or more"):
-        I2PMAE(student(1), open_teacher("timm:test_vit"), 8)
+        I2PMAE(student(1), open_teacher("timm:test_vit"))
 
 
 def test_salient_patches_are_the_visible_ones_at_a_low_temperature(teacher):
-    method = I2PMAE(student(), teacher, 8, masked=0.5, saliency_temperature=1e-6, view_size=32)
+    method = I2PMAE(student(), teacher, masked=0.5, saliency_temperature=1e-6, view_size=32)
     points = batch().points
     levels = method.model.encoder.cut(points)
     saliency = torch.rand(2, 32)
@@ -152,7 +194,7 @@ def test_salient_patches_are_the_visible_ones_at_a_low_temperature(teacher):
 def test_features_of_a_point_are_the_maps_where_it_falls(teacher):
     """Enlarging the maps to the picture and reading the pixel, as the authors do, gives the same up to half a pixel."""
     channels = teacher.frozen.network.num_features
-    method = I2PMAE(student(), teacher, channels, view_size=64)
+    method = I2PMAE(student(), teacher, view_size=64)
     points = batch().points
     index = torch.arange(80).expand(2, -1)
     seen = method.look(points, index)

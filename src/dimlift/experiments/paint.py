@@ -20,7 +20,7 @@ from dimlift.experiments.progress import Event, Progress, silent
 from dimlift.geometry.cameras import Camera, scaled
 from dimlift.geometry.colours import feature_colours, picture_of
 from dimlift.methods.painted import PosedPicture, paint
-from dimlift.methods.teacher import open_teacher
+from dimlift.methods.teacher import open_map_teacher
 from dimlift.methods.teacher_maps import TeacherMaps
 from dimlift.records.record import write_json
 from dimlift.records.whole import written_whole
@@ -85,7 +85,7 @@ def paint_cloud(
         camera = torch.from_numpy(told_intrinsics(intrinsics))
         count = len(posed)
         views = (_posed(path, pose, camera) for path, pose in posed)
-    teacher = open_teacher(network, pretrained=pretrained, weights=weights, download=download, **_sizes(network))
+    teacher = open_map_teacher(network, pretrained=pretrained, weights=weights, download=download)
     maps = TeacherMaps(teacher, cache or out.with_suffix(".cache"), enlarge)
     shown: list[PosedPicture] = []
 
@@ -132,10 +132,6 @@ def _posed(path: Path, pose: Any, intrinsics: Tensor) -> PosedPicture:
             f"{intrinsics[1, 2]:g}); the intrinsics belong to pictures of another size"
         )
     return PosedPicture(path.name, picture, Camera(intrinsics, torch.from_numpy(pose), (height, width)))
-
-
-def _sizes(network: str) -> dict[str, Any]:
-    return {"dynamic_img_size": True} if "vit" in network else {}
 
 
 def _beside(view: PosedPicture, points: Tensor, colours: Tensor) -> Image.Image:

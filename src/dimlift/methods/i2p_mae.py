@@ -4,7 +4,7 @@ Zhang et al., 2022, https://arxiv.org/abs/2212.06785
 
     L = CD-L2 of the masked patches + w * MSE(foreseen 2D features of the visible patches, the teacher's)
 
-Both at the second finest level. What deviates from the authors' code: the teacher is any vision transformer of timm's,
+Both at the second finest level. What deviates from the authors' code: the teacher is any vision transformer,
 outside optimiser and checkpoint; its maps are read at the points instead of being enlarged to the picture's size (the
 same up to rounding, and 0.27 GB instead of 6.6); pictures show nearer points brighter, the nearest of a pixel wins.
 """
@@ -46,7 +46,6 @@ class I2PMAE(PointMAE):
     Args:
         student: its `encoder` has at least two levels.
         teacher: a vision transformer with a class token.
-        channels: of the teacher's maps.
         masked: share of the coarsest patches that is hidden.
         blocks: of the decoder, at each level.
         saliency_temperature: of the draw of visible patches. The published 1 is nearly random, as shares of attention
@@ -64,7 +63,6 @@ class I2PMAE(PointMAE):
         self,
         student: nn.Module,
         teacher: Teacher,
-        channels: int,
         *,
         masked: float = 0.8,
         blocks: int = 1,
@@ -77,7 +75,7 @@ class I2PMAE(PointMAE):
         encoder: Any = student.encoder
         if self.level == 0:
             raise ShapeError("I2P-MAE foresees features at the second finest level; give the student two or more")
-        require_attention(teacher)
+        channels = require_attention(teacher, view_size)
         self.teacher, self.weight, self.view_size = teacher, weight, view_size
         self.saliency_temperature, self.standardise = saliency_temperature, standardise
         self.features = nn.Linear(self.decoder.width, encoder.neighbours[self.level] * len(AXES) * channels)

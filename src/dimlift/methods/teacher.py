@@ -105,6 +105,23 @@ def open_teacher(
     return wrap_teacher(network, info.mean, info.std, info.name, info.licence)
 
 
+def open_map_teacher(name: str, *, head: bool = False, **options: Any) -> Teacher:
+    """The teacher of a name whose maps are wanted, of pictures of any size where the network allows it.
+
+    Args:
+        head: keep its head too; a network of transformers then answers with it alone.
+        options: as of `open_teacher`.
+    """
+    if name.startswith("transformers:"):
+        return open_teacher(name, **({} if head else {"features_only": True}), **options)
+    try:
+        return open_teacher(name, dynamic_img_size=True, **options)
+    except TypeError as fault:
+        if "dynamic_img_size" not in str(fault):
+            raise
+        return open_teacher(name, **options)
+
+
 def wrap_teacher(
     network: nn.Module,
     mean: tuple[float, ...] | None = None,

@@ -102,10 +102,9 @@ class TaughtPretraining(PointPretraining):
 
     def teacher(self) -> "Teacher":
         """The frozen 2D network; a transformer takes pictures of any size."""
-        from dimlift.methods.teacher import open_teacher
+        from dimlift.methods.teacher import open_map_teacher
 
-        options = {"dynamic_img_size": True} if "vit" in self.network or "deit" in self.network else {}
-        return open_teacher(self.network, pretrained=self.pretrained, weights=self.weights, **options)
+        return open_map_teacher(self.network, pretrained=self.pretrained, weights=self.weights)
 
 
 class I2PMAEPretraining(Published, TaughtPretraining):
@@ -138,9 +137,8 @@ class I2PMAEPretraining(Published, TaughtPretraining):
         from dimlift.methods.i2p_mae import I2PMAE
 
         teacher = self.teacher()
-        channels: Any = teacher.frozen.network.num_features
         options = self.model_dump(exclude={"method", "preset", "network", "weights", "pretrained"})
-        return I2PMAE(student, teacher, channels, **options)
+        return I2PMAE(student, teacher, **options)
 
 
 class CrossPointPretraining(TaughtPretraining):
@@ -152,9 +150,11 @@ class CrossPointPretraining(TaughtPretraining):
 
     def build(self, student: Any, pool: Pool) -> "nn.Module":
         """Student and teacher."""
+        import torch
+
         from dimlift.methods.crosspoint import CrossPoint
 
         teacher = self.teacher()
-        channels: Any = teacher.frozen.network.num_features
+        channels = teacher.vectors(torch.zeros(1, 3, self.view_size, self.view_size)).shape[1]
         options: dict[str, Any] = {"temperature": self.temperature, "width": self.width, "view_size": self.view_size}
         return CrossPoint(student, teacher, channels, **options)

@@ -25,6 +25,8 @@ class FramePretraining(Pretraining):
     needs_volumes: ClassVar[bool] = False
     needs_frames: ClassVar[bool] = True
     needs_student: ClassVar[bool] = False
+    keeps_head: ClassVar[bool] = False
+    """True where the 2D network's classes are asked for, and not its maps alone."""
 
     network: str = Field(default="packaged:efficientnet_lite0", description="The 2D network, `SOURCE:NAME`.")
     weights: str | None = Field(default=None, description="File with weights of the 2D network, instead of its own.")
@@ -39,10 +41,9 @@ class FramePretraining(Pretraining):
 
     def teacher(self) -> "Teacher":
         """The frozen 2D network."""
-        from dimlift.methods.teacher import open_teacher
+        from dimlift.methods.teacher import open_map_teacher
 
-        options = {"dynamic_img_size": True} if "vit" in self.network else {}
-        return open_teacher(self.network, pretrained=self.pretrained, weights=self.weights, **options)
+        return open_map_teacher(self.network, head=self.keeps_head, pretrained=self.pretrained, weights=self.weights)
 
     def point_network(self, outputs: int | None) -> "PointUNet":
         """The 3D network; it takes three colours."""

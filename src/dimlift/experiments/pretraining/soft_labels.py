@@ -1,6 +1,6 @@
 """A sparse 3D network learns the soft labels a 2D network gives to the pixels that show its points."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 class SoftLabelsPretraining(FramePretraining):
     """Every point learns the class probabilities of the pixel that shows it (Yu, Sun and Sun, 2022)."""
+
+    keeps_head: ClassVar[bool] = True
 
     method: Literal["soft_labels"] = Field(default="soft_labels", description="Soft labels of a 2D network on points.")
 
