@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dimlift.experiments.optimiser import MovingAverage, adamw, rate_share, set_rate
+from dimlift.methods.supervised import Supervised
 
 
 def test_the_rate_rises_then_falls_without_a_jump():
@@ -40,6 +41,21 @@ def test_only_kernels_decay_and_groups_keep_their_own_rate():
         for parameter in group["params"]:
             assert group["weight_decay"] == (0.5 if parameter.ndim > 1 else 0)
     assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(net.parameters()))
+
+
+def test_an_encoder_may_begin_more_slowly_than_the_rest():
+    model = nn.Module()
+    model.encoder, model.head = nn.Conv3d(1, 2, 3), nn.Conv3d(2, 2, 1)
+    method = Supervised(model, encoder_scale=0.5, encoder_warm_up=0.2)
+    optimiser = adamw(method.parameter_groups(1.0), 0.0)
+
+    def rates(progress):
+        set_rate(optimiser, 0.8, progress)
+        return {group["name"].split()[0]: group["lr"] for group in optimiser.param_groups}
+
+    assert rates(0.0) == {"head": 0.8, "encoder": pytest.approx(0.004)}
+    assert rates(0.1)["encoder"] == pytest.approx(0.4 * (0.01 + 0.99 / 2))
+    assert rates(0.2) == rates(0.9) == {"head": 0.8, "encoder": 0.4}
 
 
 def test_the_moving_average_lies_between_and_is_put_back():

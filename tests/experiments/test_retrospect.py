@@ -78,6 +78,14 @@ def test_a_run_is_named_by_its_photographs_not_their_place(data, photos, tmp_pat
     assert config.cell("m") != train_config(data, arm=arm(moved)).cell("m")
 
 
+def test_a_slow_first_epoch_is_the_encoders_own_and_none_names_no_other_run(data, photos):
+    plain, slow = (train_config(data, arm=arm(photos, encoder_warm_up=share)).arm for share in (0, 0.1))
+    assert "encoder_warm_up" not in plain.without_names()
+    assert slow.without_names()["encoder_warm_up"] == 0.1
+    method = slow.build(Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8)))
+    assert {g["name"]: g.get("warm_up") for g in method.parameter_groups(1.0)} == {"head": None, "encoder": 0.1}
+
+
 def test_missing_photographs_are_named_before_anything_is_read(data, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder, said in ((tmp_path / "absent", "no folder of pictures"), (tmp_path / "empty", "holds no picture")):

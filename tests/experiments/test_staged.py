@@ -6,6 +6,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
 from dimlift.data.formats import read_file
 from dimlift.errors import ConfigError, DataError
@@ -66,6 +67,12 @@ def test_rounds_leave_pseudo_labels_weights_and_a_report(staged, data, pool):
     np.testing.assert_array_equal(nib.load(predicted).get_fdata(), nib.load(labels[0]).get_fdata())
     card = read_card(out / "weights")
     assert len(card["seen"]) == 8  # what was labelled and what was not
+    round_ = out / "segmia" / "round-1" / "fold-0"
+    student, refined = (yaml.safe_load((round_ / part / "config.yaml").read_text()) for part in ("student", "labels"))
+    assert student["arm"]["start"] is None  # every round begins at the initial weights
+    assert student["dataset"]["path"] == str(round_ / "pool")
+    assert refined["arm"]["start"] == str(round_ / "student" / "weights")
+    assert refined["dataset"]["path"] == str(data)
 
 
 def test_a_student_begins_where_the_first_network_began(data, pool, tmp_path):

@@ -80,6 +80,92 @@ def test_a_few_steps_lower_the_loss(name, teacher):
     assert found[-1] < 0.8 * found[0]
 
 
+def far(one, other):
+    """CD-L2 of two small clouds, by its definition."""
+    gaps = (one[:, None] - other[None]).square().sum(-1)
+    return gaps.amin(1).mean() + gaps.amin(0).mean()
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 3.0])
+def test_i2p_is_the_distance_of_hidden_patches_plus_that_of_features_of_seen_ones(teacher, weight):
+    method, shown = I2PMAE(student(), teacher, weight=weight, view_size=32), batch()
+    torch.manual_seed(3)
+    found = method.loss(shown)
+    torch.manual_seed(3)
+    levels = method.model.encoder.cut(shown.points)
+    seen = method.look(shown.points, levels[0].chosen)
+    visible = method.draw(seen.saliency, levels)
+    tokens = method.foreseen(shown.points, levels, visible)
+    shapes, features = [], []
+    for cloud in range(2):
+        for patch, members in enumerate(levels[1].members[cloud]):
+            token = tokens[cloud, patch]
+            if visible[1][cloud, patch]:
+                features.append((method.features(token) - seen.features[cloud][members].flatten()).square().mean())
+            else:
+                around = levels[0].centres[cloud][members] - levels[1].centres[cloud, patch]
+                shapes.append(far(method.points(token).view(-1, 3), around))
+    assert features
+    assert shapes
+    torch.testing.assert_close(found, torch.stack(shapes).mean() + weight * torch.stack(features).mean())
+
+
+def test_point_mae_foresees_what_is_hidden_and_nothing_else():
+    method, shown = METHODS["point_mae"](None), batch()
+    torch.manual_seed(3)
+    found = method.loss(shown)
+    torch.manual_seed(3)
+    levels = method.model.encoder.cut(shown.points)
+    visible = seen_below(levels, at_random(levels[-1].centres, 0.6))
+    tokens, distances = method.foreseen(shown.points, levels, visible), []
+    for cloud, patch in (~visible[0]).nonzero().tolist():
+        around = shown.points[cloud][levels[0].members[cloud, patch]] - levels[0].centres[cloud, patch]
+        distances.append(far(method.points(tokens[cloud, patch]).view(-1, 3), around))
+    assert len(distances) == 2 * int(0.6 * 8)
+    torch.testing.assert_close(found, torch.stack(distances).mean())
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 3.0])
+def test_joint_mae_is_points_plus_pixels_that_are_hidden_plus_the_cross_term(weight):
+    method, shown = JointMAE(student(2), weight=weight, view_size=32), batch()
+    torch.manual_seed(3)
+    found = method.loss(shown)
+    torch.manual_seed(3)
+    levels = method.model.encoder.cut(shown.points)
+    drawn = method.draw(shown.points)
+    points_seen, pixels_seen = at_random(levels[-1].centres, 0.75), at_random(drawn.pixels, 0.75)
+    tokens = method.encode(shown.points, levels, drawn, points_seen, pixels_seen)
+    of_points, of_pixels = method.decode(*tokens, levels[-1].centres)
+    shapes, shades, placed = [], [], [[], []]
+    for cloud, patch in (~points_seen).nonzero().tolist():
+        around = levels[0].centres[cloud][levels[1].members[cloud, patch]] - levels[1].centres[cloud, patch]
+        foreseen = method.points(of_points[cloud, patch]).view(-1, 3)
+        shapes.append(far(foreseen, around))
+        placed[cloud].append(foreseen + levels[1].centres[cloud, patch])
+    for cloud, patch in (~pixels_seen).nonzero().tolist():
+        shades.append((method.pixels(of_pixels[cloud, patch]) - drawn.pixels[cloud, patch]).square().mean())
+    cross = method.cross(torch.stack([torch.cat(each) for each in placed]), shown.points, drawn)
+    expected = torch.stack(shapes).mean() + torch.stack(shades).mean() + weight * cross
+    assert cross > 1e-3
+    torch.testing.assert_close(found, expected)
+
+
+def test_crosspoint_contrasts_two_versions_and_their_mean_with_the_picture(teacher, monkeypatch):
+    method, asked = METHODS["crosspoint"](teacher), []
+
+    def scripted(one, other):
+        asked.append((one, other))
+        return one.new_tensor(10.0 ** len(asked))
+
+    monkeypatch.setattr(method, "contrast", scripted)
+    monkeypatch.setattr(method, "seen", lambda points: torch.ones(len(points), method.of_pictures[0].in_features))
+    assert method.loss(batch()) == 10 + 100
+    (one, other), (mean, pictures) = asked
+    assert not torch.allclose(one, other)
+    torch.testing.assert_close(mean, (one + other) / 2)
+    torch.testing.assert_close(pictures, method.of_pictures(torch.ones(2, method.of_pictures[0].in_features)))
+
+
 def test_as_many_as_promised_are_masked():
     visible = at_random(torch.zeros(5, 64, 3), 0.8)
     assert (visible.sum(1) == 13).all()  # int(0.8 * 64) = 51 are hidden

@@ -86,8 +86,9 @@ def test_a_student_of_another_network_is_refused(teacher, transformer):
         PicturePath(wrap_teacher(copy.deepcopy(transformer)), student())
 
 
-def test_gradients_reach_the_students_body_and_nothing_else(teacher):
-    encoder = student()
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_gradients_reach_the_students_body_and_nothing_else(teacher, in_channels):
+    encoder = student(in_channels=in_channels)  # of three channels, a first layer has the shape of the teacher's
     PicturePath(teacher, encoder).logits(pictures(2)).sum().backward()
     reached = {name for name, p in encoder.network.named_parameters() if p.grad is not None and bool(p.grad.any())}
     assert any(name.startswith("blocks.") for name in reached)

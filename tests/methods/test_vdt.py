@@ -84,6 +84,21 @@ def test_soft_labels_teach_where_there_are_no_classes():
         VDT(_student()).loss(batch)
 
 
+def test_label_smoothing_shares_a_class_among_all():
+    """A student that is sure, and right, has no loss without it; with it, a share of each other class's."""
+    told = torch.tensor([[5.0, 0.0, 0.0]])
+
+    class Sure(torch.nn.Module):
+        def forward(self, volume):
+            return told.expand(len(volume), -1)
+
+    batch = ImageBatch(torch.rand(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64), ("a",) * 4)
+    plain, smooth = (VDT(Sure(), label_smoothing=share).loss(batch) for share in (0.0, 0.1))
+    wanted = torch.tensor([1 - 0.1 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
+    torch.testing.assert_close(smooth, -(wanted * told.log_softmax(1)).sum())
+    assert smooth > plain + 0.3
+
+
 @pytest.mark.parametrize("way", ["pretraining", "task"])
 def test_frozen_layers_stay_and_the_rest_learns(way):
     model = _student()

@@ -112,7 +112,7 @@ def fit(
             began = time.perf_counter()
             torch.manual_seed(step_seed(seed, counters.step, together.rank))
             own.set_progress(share)  # type: ignore[operator]
-            set_rate(optimiser, rate_share(share, training.warm_up, training.final_rate))
+            set_rate(optimiser, rate_share(share, training.warm_up, training.final_rate), share)
             batch = on_device(next_batch(counters.step), fabric.device)
             loss = take_step(fabric, module, stepper, batch, training, counters.step, checkpoints, together)
             counters.step += 1

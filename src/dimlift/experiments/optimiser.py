@@ -47,10 +47,16 @@ def adamw(groups: Iterable[dict[str, Any]], weight_decay: float) -> torch.optim.
     return torch.optim.AdamW(split, fused=True)
 
 
-def set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:
-    """Set every group's rate to a share of its full rate."""
+def set_rate(optimiser: torch.optim.Optimizer, share: float, progress: float = 1.0) -> None:
+    """Set every group's rate to a share of its full rate; a group with a `warm_up` of its own rises over that.
+
+    Args:
+        progress: share of the budget that is spent.
+    """
     for group in optimiser.param_groups:
-        group["lr"] = group["full_rate"] * share
+        rise = group.get("warm_up", 0.0)
+        risen = START + (1 - START) * progress / rise if progress < rise else 1.0
+        group["lr"] = group["full_rate"] * share * risen
 
 
 class MovingAverage:

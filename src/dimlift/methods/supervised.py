@@ -30,6 +30,7 @@ class Supervised(nn.Module):
         target_deviation: see `target_mean`.
         encoder_scale: learning rate of the encoder as a share of the rest's.
         layer_decay: factor from each layer of the encoder to the one before it.
+        encoder_warm_up: share of the budget over which the encoder's rate rises.
         freeze_encoder_until: share of the budget during which the encoder stays as it is, its batch-norm statistics
             included; 1 never lets it learn.
         freeze_layers: of the encoder, the stem first, that never learn.
@@ -55,6 +56,7 @@ class Supervised(nn.Module):
         target_deviation: float = 1.0,
         encoder_scale: float = 1.0,
         layer_decay: float = 1.0,
+        encoder_warm_up: float = 0.0,
         freeze_encoder_until: float = 0.0,
         freeze_layers: int = 0,
     ) -> None:
@@ -69,7 +71,7 @@ class Supervised(nn.Module):
         self.label_smoothing = label_smoothing
         weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
         self.register_buffer("class_weights", weights, persistent=False)  # how it learns, no part of what it learnt
-        self.encoder_scale, self.layer_decay = encoder_scale, layer_decay
+        self.encoder_scale, self.layer_decay, self.encoder_warm_up = encoder_scale, layer_decay, encoder_warm_up
         self.freeze_encoder_until = freeze_encoder_until
         self.freeze_layers, self.frozen = freeze_layers, False
         self._still = freeze_first(self._encoder, freeze_layers) if freeze_layers else []
@@ -98,7 +100,11 @@ class Supervised(nn.Module):
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """Optimiser groups; a frozen encoder is in them, it gets no gradient until it is let go."""
-        return parameter_groups(self.model, rate, encoder_scale=self.encoder_scale, layer_decay=self.layer_decay)
+        groups = parameter_groups(self.model, rate, encoder_scale=self.encoder_scale, layer_decay=self.layer_decay)
+        if not self.encoder_warm_up:
+            return groups
+        rising = {"warm_up": self.encoder_warm_up}
+        return [group | rising if group["name"].startswith("encoder") else group for group in groups]
 
     def set_progress(self, progress: float) -> None:
         """Freeze the encoder, or let it go once its share of the budget is over."""

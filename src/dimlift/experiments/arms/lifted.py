@@ -33,11 +33,22 @@ class FromTwoDimensions(Arm):
     freeze_encoder_until: Share = Field(
         default=0.0, description="Share of the budget during which the 2D network stays as it is."
     )
+    encoder_warm_up: Share = Field(
+        default=0.0,
+        description="Share of the budget over which the 2D network's rate rises, beside `training.warm_up`.",
+    )
     freeze_layers: int = Field(
         default=0,
         ge=0,
         description="First layers of the 2D network that never learn; 1 is the stem, 2 the stem and the first block.",
     )
+
+    def without_names(self) -> dict[str, Any]:
+        """A warm-up of none is no other run than one that was made before there was any."""
+        found = super().without_names()
+        if not self.encoder_warm_up:
+            found.pop("encoder_warm_up")
+        return found
 
     def _start(self, fresh: bool) -> dict[str, Any]:
         """Where first weights come from; a file takes the place of the source's own, which need not be here then."""
@@ -54,6 +65,7 @@ class FromTwoDimensions(Arm):
         return {
             "encoder_scale": self.encoder_scale,
             "layer_decay": self.layer_decay,
+            "encoder_warm_up": self.encoder_warm_up,
             "freeze_encoder_until": self.freeze_encoder_until,
             "freeze_layers": self.freeze_layers,
         }
