@@ -202,6 +202,23 @@ def test_a_baseline_vanishes_when_it_foresees_the_features(kind, maps, sampler):
     assert float(baseline.loss(batch)) < (1e-5 if kind != "frame_contrast" else float(loss))
 
 
+def test_classes_of_a_frame_are_matched_by_the_kl_to_the_teachers_head(sampler):
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5))
+    teacher = wrap_teacher(head)
+    baseline = FrameDistillation(point_unet(3, None, 18, 0.1, 0.1), TeacherMaps(teacher), "frame_classes")
+    batch = sampler.batch(0, 2)
+    baseline.loss(batch).backward()
+    assert all(p.grad is not None for p in baseline.parameters())
+    assert all(p.grad is None for p in head.parameters())
+    answers = torch.randn(len(batch.points), 5)
+    baseline.forward = lambda _: answers
+    student = torch.stack([answers[batch.frame == frame].mean(0) for frame in range(2)]).log_softmax(1)
+    wanted = teacher.logits(fitting(batch.image, teacher)).softmax(1)
+    expected = (wanted * (wanted.log() - student)).sum(1).mean()
+    torch.testing.assert_close(baseline.loss(batch), expected)
+
+
 def test_one_pair_is_nothing_to_contrast(method, sampler):
     batch = sampler.batch(0, 1)
     with pytest.raises(RunError, match="two or more"):

@@ -4,11 +4,14 @@
   projection on the 2D side could make every target the same;
 - by frame: the mean over a frame's points is compared with the mean over its map, by squared distance of the unit
   vectors (Gupta et al., 2016, https://arxiv.org/abs/1507.00448) or by contrast with the other frames of the batch
-  (Tian et al., 2020, https://arxiv.org/abs/1910.10699, without its memory of earlier batches).
+  (Tian et al., 2020, https://arxiv.org/abs/1910.10699, without its memory of earlier batches);
+- by the frame's classes: KL(softmax(t(picture)) || softmax(mean over points of s)), t the 2D network with its head
+  (Hinton et al., 2015, https://arxiv.org/abs/1503.02531).
 """
 
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,11 +19,12 @@ from torch import Tensor, nn
 from dimlift.batches import FrameBatch
 from dimlift.errors import RunError
 from dimlift.losses.contrast import group_means, info_nce
+from dimlift.losses.distillation import kl_to_teacher
 from dimlift.methods.parameters import parameter_groups
-from dimlift.methods.teacher_maps import TeacherMaps, pair_values
+from dimlift.methods.teacher_maps import TeacherMaps, fitting, pair_values
 from dimlift.models.point_unet import PointUNet, centred
 
-Kind = Literal["pixels", "frames", "frame_contrast"]
+Kind = Literal["pixels", "frames", "frame_contrast", "frame_classes"]
 
 
 class FrameDistillation(nn.Module):
@@ -36,10 +40,11 @@ class FrameDistillation(nn.Module):
     def __init__(self, model: PointUNet, maps: TeacherMaps, kind: Kind = "pixels", temperature: float = 0.07) -> None:
         super().__init__()
         self.model, self.maps, self.kind, self.temperature = model, maps, kind, temperature
-        self.point_head = nn.Linear(model.channels, maps.channels)
+        answers = self._classes(torch.zeros(1, 3, 224, 224)).shape[1] if kind == "frame_classes" else maps.channels
+        self.point_head = nn.Linear(model.channels, answers)
 
     def forward(self, batch: FrameBatch) -> Float[Tensor, "points channels"]:
-        """Foreseen features of every point."""
+        """Foreseen features, or classes, of every point."""
         return self.point_head(self.model(batch.points, centred(batch.colours), batch.frame))
 
     def loss(self, batch: FrameBatch) -> Float[Tensor, ""]:
@@ -47,8 +52,12 @@ class FrameDistillation(nn.Module):
 
         Raises:
             RunError: if frames are to be contrasted and there is one only.
+        CannotLift: if classes are asked for and the 2D network has no head.
         """
-        answer, maps = self(batch), self.maps(batch.image)
+        answer = self(batch)
+        if self.kind == "frame_classes":
+            return kl_to_teacher(group_means(answer, batch.frame), self._classes(batch.image))
+        maps = self.maps(batch.image)
         if self.kind == "pixels":
             return (1 - F.cosine_similarity(answer[batch.pair_points], pair_values(maps, batch), dim=1)).mean()
         frames, pictures = group_means(answer, batch.frame), maps.mean((2, 3))
@@ -57,6 +66,12 @@ class FrameDistillation(nn.Module):
         if len(frames) < 2:
             raise RunError("frames are contrasted with each other; set training.batch_size to 2 or more")
         return info_nce(frames, pictures, self.temperature)
+
+    def _classes(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+        """What the 2D network's own head says of whole pictures."""
+        teacher = self.maps.teacher
+        teacher.frozen.to(pictures.device)
+        return teacher.logits(fitting(pictures, teacher))
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """The 3D network and its head."""

@@ -25,8 +25,6 @@ class FramePretraining(Pretraining):
     needs_volumes: ClassVar[bool] = False
     needs_frames: ClassVar[bool] = True
     needs_student: ClassVar[bool] = False
-    keeps_head: ClassVar[bool] = False
-    """True where the 2D network's classes are asked for, and not its maps alone."""
 
     network: str = Field(default="packaged:efficientnet_lite0", description="The 2D network, `SOURCE:NAME`.")
     weights: str | None = Field(default=None, description="File with weights of the 2D network, instead of its own.")
@@ -39,11 +37,11 @@ class FramePretraining(Pretraining):
     rotate: bool = Field(default=True, description="Turn points about the camera's vertical, scale by 0.8 to 1.2.")
     mirror: bool = Field(default=False, description="Show half of all frames as in a mirror.")
 
-    def teacher(self) -> "Teacher":
-        """The frozen 2D network."""
+    def teacher(self, head: bool = False) -> "Teacher":
+        """The frozen 2D network; with its `head` where classes are asked for, and not maps alone."""
         from dimlift.methods.teacher import open_map_teacher
 
-        return open_map_teacher(self.network, head=self.keeps_head, pretrained=self.pretrained, weights=self.weights)
+        return open_map_teacher(self.network, head=head, pretrained=self.pretrained, weights=self.weights)
 
     def point_network(self, outputs: int | None) -> "PointUNet":
         """The 3D network; it takes three colours."""
@@ -105,10 +103,12 @@ class PPKTPretraining(WithPresets, FramePretraining):
         "SLidR's authors compare with) or `slidr` (their superpixels).",
     )
     method: Literal["ppkt"] = Field(default="ppkt", description="Contrast of points and pixels.")
-    objective: Literal["pixels", "superpixels", "pixel_distillation", "frame_distillation", "frame_contrast"] = Field(
+    objective: Literal[
+        "pixels", "superpixels", "pixel_distillation", "frame_distillation", "frame_contrast", "frame_classes"
+    ] = Field(
         default="pixels",
         description="Contrast of pixels (PPKT) or superpixels (SLidR), or a baseline: match pixel features, match "
-        "the mean of a frame, contrast frames.",
+        "the mean of a frame, contrast frames, match the 2D network's classes of a frame.",
     )
     dimensions: int = Field(default=128, ge=2, description="Of the space points and pixels are compared in.")
     temperature: PositiveFloat = Field(default=0.04, description="0.04 in the paper, 0.07 in SLidR's port.")
@@ -120,12 +120,13 @@ class PPKTPretraining(WithPresets, FramePretraining):
         from dimlift.methods.ppkt import PPKT
         from dimlift.methods.teacher_maps import TeacherMaps
 
-        maps = TeacherMaps(self.teacher(), pool.cache)
+        maps = TeacherMaps(self.teacher(head=self.objective == "frame_classes"), pool.cache)
         model = self.point_network(None)
         if self.objective in ("pixels", "superpixels"):
             return PPKT(model, maps, dimensions=self.dimensions, temperature=self.temperature)
-        kinds = {"pixel_distillation": "pixels", "frame_distillation": "frames", "frame_contrast": "frame_contrast"}
-        return FrameDistillation(model, maps, kinds[self.objective], self.temperature)  # type: ignore[arg-type]
+        kinds = {"pixel_distillation": "pixels", "frame_distillation": "frames"}
+        kind: Any = kinds.get(self.objective, self.objective)
+        return FrameDistillation(model, maps, kind, self.temperature)
 
     def sampler(self, pool: Pool, segments: int = 0) -> "PairSampler":
         """With superpixels where they are contrasted."""

@@ -1,6 +1,6 @@
 """A sparse 3D network learns the soft labels a 2D network gives to the pixels that show its points."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 class SoftLabelsPretraining(FramePretraining):
     """Every point learns the class probabilities of the pixel that shows it (Yu, Sun and Sun, 2022)."""
 
-    keeps_head: ClassVar[bool] = True
-
     method: Literal["soft_labels"] = Field(default="soft_labels", description="Soft labels of a 2D network on points.")
 
     def build(self, student: "nn.Module | None", pool: Pool) -> "nn.Module":
@@ -23,5 +21,5 @@ class SoftLabelsPretraining(FramePretraining):
         from dimlift.methods.pseudo_labels_2d import SoftLabels, class_maps
         from dimlift.methods.teacher_maps import TeacherMaps
 
-        maps = TeacherMaps(self.teacher(), pool.cache, ask=class_maps)
+        maps = TeacherMaps(self.teacher(head=True), pool.cache, ask=class_maps)
         return SoftLabels(self.point_network(maps.channels), maps)
