@@ -1,6 +1,7 @@
 """RGB-D frames: colour lies where depth says, and what cannot be used is named."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import ndimage
 
 from dimlift.data.rgbd import read_frame, usable_frames
 from dimlift.data.rgbd_cameras import beside
-from dimlift.data.rgbd_layouts import find_frames, pose_of
+from dimlift.data.rgbd_layouts import find_frames, find_recordings, pose_of
 from dimlift.errors import DamagedFile, DataError
 from dimlift.geometry.cameras import back_project, visible, z_buffer
 
@@ -132,6 +133,23 @@ def test_no_frame_at_all(tmp_path):
         find_frames(tmp_path)
     with pytest.raises(DataError, match="no folder"):
         find_frames(tmp_path / "nowhere")
+
+
+def test_recordings_beside_each_other_are_one_pool_with_cameras_of_their_own(folder, tmp_path_factory):
+    home = tmp_path_factory.mktemp("many")
+    for name in ("a", "b"):
+        shutil.copytree(folder, home / name)
+    np.savetxt(home / "b" / "camera-intrinsics.txt", [[9, 0, 4], [0, 9, 3], [0, 0, 1]])
+    found = find_recordings(home)
+    assert [frame.name for frame in found] == [f"{name}/frame-00000{n}" for name in "ab" for n in range(3)]
+    assert [float(read_frame(frame).depth_camera.intrinsics[0, 0]) for frame in found[2:4]] == [7.0, 9.0]
+    assert [frame.name for frame in find_recordings(folder)] == [frame.name for frame in find_frames(folder)]
+    with pytest.raises(DataError, match="holds no RGB-D frame"):
+        find_frames(home)  # one world cannot hold two recordings
+    shutil.rmtree(home / "a")
+    shutil.rmtree(home / "b")
+    with pytest.raises(DataError, match="holds no RGB-D frame"):
+        find_recordings(home)
 
 
 def test_a_tum_recording_is_put_together_by_time(tmp_path):

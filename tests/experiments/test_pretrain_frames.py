@@ -10,7 +10,7 @@ from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.config_file import parse
 from dimlift.experiments.pretraining.config import PretrainConfig
 from dimlift.experiments.pretraining.ppkt import PPKTPretraining
-from dimlift.experiments.pretraining.run import pretrain
+from dimlift.experiments.pretraining.run import find_pool_frames, pretrain
 from dimlift.records.weights import read_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -83,3 +83,13 @@ def test_presets_of_pixels_are_the_papers_and_keys_win(preset, wanted):
     section = PPKTPretraining.model_validate({"method": "ppkt", "preset": preset})
     assert {key: getattr(section, key) for key in wanted} == wanted
     assert PPKTPretraining.model_validate({"method": "ppkt", "preset": preset, "dimensions": 7}).dimensions == 7
+
+
+def test_each_second_frame_and_an_identity_that_knows_it(room):
+    frames = raw(room)["frames"]
+    plain, first, second = (
+        parse(raw(room, frames={**frames, **more}), PretrainConfig) for more in ({}, {"every": 1}, {"every": 2})
+    )
+    assert [frame.name for frame in find_pool_frames(second)[0]] == ["frame-000000", "frame-000002"]
+    assert len(find_pool_frames(plain)[0]) == 3
+    assert plain.identity("m") == first.identity("m") != second.identity("m")

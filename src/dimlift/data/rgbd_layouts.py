@@ -1,7 +1,7 @@
 """Where the frames of an RGB-D recording lie: 7-Scenes, ScanNet, Redwood (Open3D) and TUM folders."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +34,23 @@ class FrameFiles:
     rig: Rig
 
 
+def find_recordings(folder: Path | str) -> list[FrameFiles]:
+    """All frames of a recording, or of every recording in a folder of them, each with cameras of its own.
+
+    Raises:
+        DataError: as `find_frames` does; or if no folder in it is a recording either.
+    """
+    folder = Path(folder)
+    if not folder.is_dir() or any(fits(folder) for fits, _ in LAYOUTS):
+        return find_frames(folder)
+    homes = [home for home in sorted(folder.iterdir()) if home.is_dir() and any(fits(home) for fits, _ in LAYOUTS)]
+    if not homes:
+        return find_frames(folder)
+    return [replace(frame, name=f"{home.name}/{frame.name}") for home in homes for frame in find_frames(home)]
+
+
 def find_frames(folder: Path | str) -> list[FrameFiles]:
-    """All frames of a folder, in their order.
+    """All frames of one recording, in their order.
 
     Raises:
         DataError: if it is laid out in no known way, holds no frame or does not say what its cameras are.

@@ -113,7 +113,9 @@ def open_map_teacher(name: str, *, head: bool = False, **options: Any) -> Teache
         options: as of `open_teacher`.
     """
     if name.startswith("transformers:"):
-        return open_teacher(name, **({} if head else {"features_only": True}), **options)
+        if not head:
+            options["features_only"] = True
+        return open_teacher(name, **options)
     try:
         return open_teacher(name, dynamic_img_size=True, **options)
     except TypeError as fault:

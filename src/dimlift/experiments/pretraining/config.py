@@ -48,7 +48,8 @@ class PicturesSection(Section):
 class FramesSection(Section):
     """Where RGB-D frames are."""
 
-    path: str = Field(description="Folder of a recording: 7-Scenes, ScanNet, Redwood or TUM layout.")
+    path: str = Field(description="Folder of a recording, or of several: 7-Scenes, ScanNet, Redwood or TUM layout.")
+    every: int = Field(default=1, ge=1, description="Every how many frames one is learnt from; 25 in PPKT.")
     first: int = Field(default=0, ge=0, description="Frames before this one are not learnt from.")
     count: int | None = Field(default=None, ge=1, description="At most this many frames are; not set: all.")
     stride: int = Field(
@@ -152,6 +153,8 @@ class PretrainConfig(Section):
                 "clouds": {"path", "skip_bad"},
             },
         )
+        if self.frames is not None and self.frames.every == 1:
+            content["frames"].pop("every")  # as before there was any
         for undecisive in ("checkpoint_every", "threads"):
             content["training"].pop(undecisive)
         content |= {"student": self.student and self.student.without_names(), "manifest": manifest}

@@ -20,7 +20,7 @@ from dimlift.data.fingerprints import fingerprints
 from dimlift.data.pictures import Pictures, find_pictures, split_pictures
 from dimlift.data.preprocessing import Preprocessing
 from dimlift.data.rgbd import usable_frames
-from dimlift.data.rgbd_layouts import FrameFiles, find_frames
+from dimlift.data.rgbd_layouts import FrameFiles, find_recordings
 from dimlift.data.sample import Sample
 from dimlift.errors import DataError
 from dimlift.experiments.arms.arm import Task
@@ -215,8 +215,8 @@ def find_pool_frames(config: PretrainConfig) -> tuple[list[FrameFiles], list[str
     wanted = config.frames
     if wanted is None:
         return [], []
-    found = find_frames(wanted.path)
-    chosen = found[wanted.first :][: wanted.count]
+    found = find_recordings(wanted.path)
+    chosen = found[wanted.first :: wanted.every][: wanted.count]
     if not chosen:
         raise DataError(
             f"{wanted.path} holds {len(found)} frames, none from frame {wanted.first} on; lower frames.first"
