@@ -185,6 +185,15 @@ def test_multitask_learns_classes_beside_pseudo_labels(data, pool, tmp_path):
     assert (tmp_path / "run" / "weights" / "model.json").is_file()
 
 
+def test_without_imagenet_no_training_asks_for_2d_weights(data, pool):
+    student = {"method": "lifted", "network": "timm:test_resnet"}
+    without = config(data, pool, student=student, stages=["segmentation", "segmia"])
+    lessons = [without.lesson(without.labelled, fold=0, start=start) for start in (None, "weights")]
+    assert [lesson.arm.pretrained for lesson in lessons] == [False, False]
+    whole = config(data, pool, student=student, stages=["imagenet", "segmentation", "segmia"])
+    assert whole.lesson(whole.labelled, fold=0).arm.pretrained is not False
+
+
 def test_several_runs_are_averaged_not_the_last_taken(staged, data, pool, tmp_path):
     out, _ = staged
     image = pool / "images" / "more_20.nii.gz"

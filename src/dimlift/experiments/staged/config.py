@@ -73,7 +73,7 @@ class StagesConfig(Section):
         changes: dict[str, Any] = {"start": start}
         if start is not None:
             changes["rate"] = (self.student.rate or self.training.rate) * self.refine_rate
-        elif random or "imagenet" not in self.stages:
+        if random or "imagenet" not in self.stages:
             changes |= {
                 key: value for key, value in (("pretrained", False), ("weights", None)) if hasattr(self.student, key)
             }
