@@ -20,6 +20,7 @@ HIERARCHY = {"method": "point_hierarchy", "patches": [128, 64, 16], "neighbours"
 TEACHER = {"network": "packaged:efficientnet_lite0", "view_size": 96}
 FRAMES = {"network": "packaged:efficientnet_lite0", "share": 0.25, "depth": 18, "voxel": 0.05}
 DISTINIT = {"method": "distinit", "teachers": [{"network": "packaged:efficientnet_lite0"}]}
+STAGED = {"student": {"method": "convnext3d", "network": "timm:convnext_atto"}, "baseline": False, "folds": 2}
 BORROW = {"network": "packaged:efficientnet_lite0", "planes": ["depth", "height", "width"]}
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -74,7 +75,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "pretrain i2p_mae": {"pretraining": {"method": "i2p_mae", **DEIT, "view_size": 96}, "student": HIERARCHY},
     "pretrain joint_mae": {"pretraining": {"method": "joint_mae", "view_size": 96}, "student": HIERARCHY},
     "pretrain crosspoint": {"pretraining": {"method": "crosspoint", **TEACHER}, "student": HIERARCHY},
-    "stages": {"stages": ["imagenet", "segmentation"], "student": {"method": "lifted"}, "baseline": False, "folds": 2},
+    "stages segmentation": {"stages": ["segmentation"], **STAGED},
+    "stages multitask": {"stages": ["segmentation", "multitask"], **STAGED},
 }
 
 
@@ -101,7 +103,7 @@ def configuration(name: str, material: Material, steps: int) -> dict[str, Any]:
         classifying = method.get("task") == "classification"
         raw |= {"arm": arm, "dataset": {"path": str(home / "table.csv" if classifying else home)}, "fold": None}
     elif "stages" in method:
-        raw |= {"labelled": {"path": str(home)}, "rounds": 1}
+        raw |= {part: {"path": str(home / f"{part}.csv")} for part in ("labelled", "classified")} | {"rounds": 1}
     elif "point" in str(method.get("student")):
         raw["clouds"] = {"path": str(home / "clouds.npz"), "points": material.points}
         raw["training"]["batch_size"] = 8
@@ -126,17 +128,20 @@ def generate(folder: Path, scale: int = 0) -> Material:
     """
     rng = np.random.default_rng(0)
     depth, side = {0: (48, 56), 1: (16, 32), 2: (16, 64)}[scale]
-    rows = [["image", "label", "group"]]
-    for kind in ("images", "labels"):
+    rows: list[list[Any]] = []
+    for kind in ("images", "labels", "halves"):
         (folder / kind).mkdir(parents=True)
     for number in range(4):
         image = rng.normal(0, 1, (side, side, depth)).astype(np.float32)
         image[side // 4 : side // 2, side // 4 : side // 2, depth // 4 : depth // 2] += 3
-        for kind, array in (("images", image), ("labels", (image > 2).astype(np.uint8))):
+        halves = (image > 0).astype(np.uint8)  # a network of few steps finds both, so that it can teach
+        for kind, array in (("images", image), ("labels", (image > 2).astype(np.uint8)), ("halves", halves)):
             nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / kind / f"case_{number}.nii.gz")
         rows.append([f"images/case_{number}.nii.gz", "even" if number % 2 else "odd", f"case_{number}"])
-    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(rows)
+    masks = [[image, image.replace("images", "halves"), case] for image, _, case in rows]
+    for table, chosen in (("table", rows), ("labelled", masks[:2]), ("classified", rows[2:])):
+        with (folder / f"{table}.csv").open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([["image", "label", "group"], *chosen])
     picture = {0: (375, 500), 1: (192, 256), 2: (384, 512)}[scale]
     for number in range(8):
         place = folder / "photos" / ("cat" if number % 2 else "dog")
