@@ -135,7 +135,8 @@ def table(summary: Summary, records: list[Record], budget: str) -> str:
         f"Measured {today} with torch {records[0].versions.get('torch', '?')}, Python {platform.python_version()}, "
         f"one thread, seeds {', '.join(map(str, seeds))}"
         f"{'; each seed draws its own training volumes' if drawn else ', the same training volumes for all'}. "
-        "Intervals come from the two-way (case x seed) model; features s is a part of training s.",
+        f"Intervals come from the two-way (case x seed) model"
+        f"{'; features s is a part of training s' if COLUMNS.index('features s') in told else ''}.",
     ]
     return "\n".join(lines)
 
@@ -152,10 +153,11 @@ def _line(row: Row, records: list[Record]) -> list[str]:
     classes = ", ".join(f"{c.name} {c.mean:.3f}" for c in row.classes if several and c.mean is not None)
     hd95 = row.others.get("hd95_mm")
     features = sum(float(r.extra.get("feature_seconds", 0)) for r in records) / max(len(records), 1)
+    trained = [f"{row.steps or 0:.0f}", f"{row.seconds or 0:.0f}", f"{features:.1f}"]
+    trained.append(f"{(row.peak_bytes or 0) / 1e6:.0f}")
     return [
         row.title, f"{row.finished}", f"{row.mean or 0:.4f}", classes, difference,
-        "" if hd95 is None else f"{hd95:.2f}", f"{row.steps or 0:.0f}", f"{row.seconds or 0:.0f}", f"{features:.1f}",
-        f"{(row.peak_bytes or 0) / 1e6:.0f}",
+        "" if hd95 is None else f"{hd95:.2f}", *(trained if row.steps else [""] * len(trained)),
     ]  # fmt: skip
 
 

@@ -1,0 +1,180 @@
+"""nnU-Net's own trainer beside nnUNetTrainerDimlift: 8 labelled hippocampi, equal iterations on a processor.
+
+    pip install 'dimlift[nnunet]'
+    python -m dimlift.experiments.nnunet
+    python benchmarks/nnunet.py --iterations 1000 --seeds 0,1
+
+Planning, preprocessing, augmentation, loss, schedule and inference are nnU-Net's. What differs is for a processor's
+sake: the plans are cut down to two patches of 24 x 32 x 24 voxels and a quarter of the channels at every level, and
+volumes are predicted without mirroring (nnU-Net's `--disable_tta`). Each seed draws its training volumes and is a fold
+of nnU-Net's `splits_final.json`; the same 30 volumes are its validation cases, predicted by nnU-Net when training ends
+and scored by dimlift. It can be stopped at any time: started again it goes on at the last checkpoint. The table goes
+into docs/results.md.
+"""
+
+import argparse
+import json
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numpy as np
+import torch
+
+from dimlift.data.cases import Case
+from dimlift.data.dataset import open_dataset
+from dimlift.experiments.config import StudyConfig
+from dimlift.experiments.config_file import parse
+from dimlift.experiments.split import split_cases
+from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
+from dimlift.records.record import write_json
+from hippocampus import ROOT, run_study
+
+NUMBER, NAME, CONFIGURATION = 501, "Dataset501_Hippocampus", "3d_fullres"
+TRAINERS = {"nnunet": "nnUNetTrainer", "dimlift": "nnUNetTrainerDimlift"}
+EPOCH = 100
+"""Iterations between two checkpoints."""
+SECONDS = "processor_seconds.json"
+BATCH, PATCH, CHANNELS = 2, [24, 32, 24], 0.25
+"""Of the plans: patches in a batch, their size, and the share of the channels that is kept."""
+
+
+def main() -> None:
+    """Train and predict what is missing, then write the table."""
+    options = arguments()
+    os.chdir(ROOT)
+    home = options.out.resolve()
+    results = home / f"iterations-{options.iterations}"
+    for kind, place in (("raw", home / "raw"), ("preprocessed", home / "preprocessed"), ("results", results)):
+        os.environ[f"nnUNet_{kind}"] = str(place)
+        place.mkdir(parents=True, exist_ok=True)
+    os.environ.update(nnUNet_n_proc_DA="1", nnUNet_def_n_proc="1")
+    torch.set_num_threads(1)
+    ensure_torchvision_imports()
+    seeds = [int(text) for text in options.seeds.split(",")]
+    study = configuration(options, results, seeds)
+    prepare(study, home)
+    os.environ.update(nnUNet_n_proc_DA="0")  # augmentation in this process; planning wants at least 1
+    for seed in seeds:
+        for trainer in TRAINERS.values():
+            train(trainer, seed, results, options.iterations)
+    run_study(study, results / "study", list(study.arms), f"steps:{options.iterations}", "nnunet")
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--iterations", type=int, default=1000, help=f"of each training, a multiple of {EPOCH}")
+    parser.add_argument("--seeds", default="0,1", help="0 and what follows it")
+    parser.add_argument("--labelled", type=int, default=8)
+    parser.add_argument("--data", default="../shared/data/hippocampus", help="folder with images/ and labels/")
+    parser.add_argument("--out", type=Path, default=Path("runs/nnunet"))
+    return parser.parse_args()
+
+
+def configuration(options: argparse.Namespace, results: Path, seeds: list[int]) -> StudyConfig:
+    """nnU-Net's answers as the arms of a study."""
+
+    def answers(trainer: str) -> str:
+        return str(results / NAME / f"{trainer}__nnUNetPlans__{CONFIGURATION}" / "fold_{seed}" / "validation")
+
+    arms = {
+        "nnunet": {"title": "nnUNetTrainer", "external": answers(TRAINERS["nnunet"])},
+        "dimlift": {"title": "nnUNetTrainerDimlift", "external": answers(TRAINERS["dimlift"])},
+    }
+    raw = {
+        "title": f"nnU-Net's trainers, {options.labelled} training volumes of the hippocampus",
+        "dataset": {"path": options.data},
+        "split": {"test_cases": 30, "draw": "seed"},
+        "fractions": [options.labelled],
+        "seeds": seeds,
+        "budget": {"steps": options.iterations},
+        "arms": {name: {"method": "external", **arm} for name, arm in arms.items()},
+        "reference": "nnunet",
+    }
+    return parse(raw, StudyConfig, source="benchmarks/nnunet.py")
+
+
+def prepare(study: StudyConfig, home: Path) -> None:
+    """A data set of nnU-Net's with the cases that are needed, planned, preprocessed and split."""
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+
+    splits, cases = [], {}
+    dataset = open_dataset(study.dataset.path, study.dataset.layout)
+    for seed in range(max(study.seeds) + 1):
+        sides = split_cases(dataset, study.run("nnunet", fraction=study.fractions[0], fold=0, seed=seed))
+        cases |= {case.name: case for side in sides for case in side}
+        splits.append({side: [case.name for case in of] for side, of in zip(("train", "val"), sides, strict=True)})
+    preprocessed = home / "preprocessed" / NAME
+    told = preprocessed / "splits_final.json"
+    if told.is_file() and json.loads(told.read_text())[: len(splits)] == splits:
+        return
+    told.unlink(missing_ok=True)
+    write_raw(home / "raw" / NAME, cases, dataset.labels)
+    api.extract_fingerprints([NUMBER], num_processes=1, show_progress_bar=False)
+    api.plan_experiments([NUMBER])
+    plans = json.loads((preprocessed / "nnUNetPlans.json").read_text())
+    chosen = plans["configurations"][CONFIGURATION]
+    widths = chosen["architecture"]["arch_kwargs"]["features_per_stage"]
+    chosen["architecture"]["arch_kwargs"]["features_per_stage"] = [int(CHANNELS * width) for width in widths]
+    chosen |= {"batch_size": BATCH, "patch_size": PATCH}
+    write_json(preprocessed / "nnUNetPlans.json", plans)
+    api.preprocess([NUMBER], configurations=[CONFIGURATION], num_processes=[1], show_progress_bar=False)
+    write_json(told, splits)
+
+
+def write_raw(folder: Path, cases: dict[str, Case], labels: dict[str, int]) -> None:
+    """Cases as nnU-Net wants them, images and masks as links."""
+    for kind in ("imagesTr", "labelsTr"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for name, case in cases.items():
+        for link, file in (
+            (folder / "imagesTr" / f"{name}_0000.nii.gz", case.images[0]),
+            (folder / "labelsTr" / f"{name}.nii.gz", case.label),
+        ):
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path(file).resolve())
+    write_json(
+        folder / "dataset.json",
+        {
+            "channel_names": {"0": "MRI"},
+            "labels": {"background": 0, **labels},
+            "numTraining": len(cases),
+            "file_ending": ".nii.gz",
+        },
+    )
+
+
+def train(trainer: str, seed: int, results: Path, iterations: int) -> None:
+    """Train one fold and predict its validation cases; go on from a checkpoint where there is one."""
+    from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
+
+    fold = results / NAME / f"{trainer}__nnUNetPlans__{CONFIGURATION}" / f"fold_{seed}"
+    if (fold / "validation" / "summary.json").is_file():
+        return
+    begun = any(fold.glob("checkpoint_*.pth"))
+    for draw in (random.seed, np.random.seed, torch.manual_seed):
+        draw(seed)
+    made: Any = get_trainer_from_args(
+        str(NUMBER), CONFIGURATION, seed, trainer, continue_training=begun, device=torch.device("cpu")
+    )
+    made.num_iterations_per_epoch, made.num_val_iterations_per_epoch = EPOCH, 1
+    made.num_epochs, made.save_every = iterations // EPOCH, 1
+    maybe_load_checkpoint(made, begun, validation_only=False)
+    told = fold / SECONDS
+    before, began = json.loads(told.read_text()) if begun and told.is_file() else 0.0, time.process_time()
+    try:
+        made.run_training()
+    finally:
+        write_json(told, before + time.process_time() - began)
+    made.inference_allowed_mirroring_axes = None
+    made.perform_actual_validation(False)
+
+
+if __name__ == "__main__":
+    main()
