@@ -12,6 +12,7 @@ from cli.command_line import ask, refused
 from dimlift import DepthPlan
 from dimlift.errors import WeightsError
 from dimlift.lifting.sources import open_network
+from dimlift.lifting.sources.arrival import load_weights
 from dimlift.lifting.sources.reading import resized_by
 from lifting.families import scramble
 from lifting.twins import CASES, SIDE, TIMM, WIDTH, transformers
@@ -135,7 +136,7 @@ def test_dinov3_in_original_names_brings_its_biases_or_says_so(tmp_path):
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(images), network.eval()(images))
     assert info.licence == "dinov3-license"
-    with pytest.raises(WeightsError, match=r"not of this network: blocks\.0\.attn\.qkv\.bias"):
+    with pytest.raises(WeightsError, match=r"not of this network: blocks\.\*\.attn\.qkv\.bias"):
         open_network("timm:vit_small_patch16_dinov3", weights=tmp_path / "MedDINOv3.safetensors", **TIMM)
 
 
@@ -246,6 +247,16 @@ def test_what_does_not_fit_is_named_as_the_file_names_it(tmp_path):
     with pytest.raises(WeightsError, match="features_only=True, or with num_classes=0"):
         open_network("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=5)
     open_network("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=5, features_only=True, out_indices=(1,))
+
+
+def test_many_keys_that_do_not_fit_are_all_named_by_their_kind(tmp_path):
+    """Twelve blocks of the file have what the network has not, and its own a bias that the file has not."""
+    network = torch.nn.ModuleDict({"blocks": torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(12))})
+    state = {key: value for key, value in network.state_dict().items() if key.endswith("weight")}
+    save_file(state | {f"blocks.{n}.gamma": torch.ones(2) for n in range(12)}, tmp_path / "a.safetensors")
+    wanted = r"missing: blocks\.\*\.bias \(12\); not of this network: blocks\.\*\.gamma \(12\); open"
+    with pytest.raises(WeightsError, match=wanted):
+        load_weights(network, tmp_path / "a.safetensors")
 
 
 def test_where_weights_come_from_is_written_down(tmp_path):

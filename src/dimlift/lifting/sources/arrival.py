@@ -1,5 +1,6 @@
 """Weights of a file into a 2D network: every key that does not fit is named, on both sides."""
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,11 @@ COMPUTED = (
     "position_ids",
 )
 """Last parts of names whose numbers take no part in the answer, or follow from the architecture."""
+
+MOST = 100
+"""Kinds of names in one message: more than any network has, fewer than a file made to fill the screen."""
+
+_NUMBER = re.compile(r"\.\d+(?=[. ]|$)")
 
 Adapt = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 """Tensors in original naming to tensors under the network's own names and shapes, as far as it knows them."""
@@ -91,9 +97,9 @@ def load_weights(network: nn.Module, path: Path, whole: Iterable[str] = (), adap
         for key, tensor in arrived.items()
         if tensor.shape != wanted[key].shape
     ]
-    faults = [f"missing: {_some(missing)}"] if missing else []
-    faults += [f"not of this network: {_some(left_over)}"] if left_over else []
-    faults += [_some(shapes, "; ")] if shapes else []
+    faults = [f"missing: {_named(missing)}"] if missing else []
+    faults += [f"not of this network: {_named(left_over)}"] if left_over else []
+    faults += [_named(shapes, "; ")] if shapes else []
     if faults:
         raise WeightsError(
             f"{path} does not fit the network; {'; '.join(faults)}; {_way_out(arrived, missing, left_over, shapes)}"
@@ -222,6 +228,11 @@ def _way_out(arrived: dict[str, Tensor], missing: list[str], left: list[str], sh
     return "open the network it was saved from"
 
 
-def _some(names: list[str], comma: str = ", ") -> str:
-    more = f"{comma}and {len(names) - 5} more" if len(names) > 5 else ""
-    return comma.join(names[:5]) + more
+def _named(names: list[str], comma: str = ", ") -> str:
+    """All of them; those that differ in numbers of blocks alone in one: "blocks.*.ls1.gamma (12)"."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(_NUMBER.sub(".*", name), []).append(name)
+    said = [kind[0] if len(kind) == 1 else f"{name} ({len(kind)})" for name, kind in alike.items()]
+    more = [f"and {len(said) - MOST} kinds more"] if len(said) > MOST else []
+    return comma.join(said[:MOST] + more)
