@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from monai.networks import nets
 from safetensors.torch import save_file
 
 from dimlift.errors import ConfigError, WeightsError
@@ -84,6 +85,58 @@ def test_weights_of_another_network_are_refused(tmp_path):
         build(weights=str(tmp_path / "none.pth"))
     with pytest.raises(ConfigError, match="segmentation only"):
         Pretrained3DArm().build(Task("classification", 1, 3, None, (8, 8, 8)))
+
+
+MONAI = {
+    "UNet": {"channels": [4, 8, 8], "strides": [2, 2], "num_res_units": 1},
+    "AttentionUnet": {"channels": [4, 8, 8], "strides": [2, 2]},
+    "BasicUNet": {"features": [4, 4, 8, 8, 8, 4]},
+    "DynUNet": {
+        "kernel_size": [3, 3, 3], "strides": [1, [2, 2, 1], 2], "upsample_kernel_size": [[2, 2, 1], 2],
+        "filters": [4, 8, 8],
+    },
+    "SegResNet": {"init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]},
+    "SwinUNETR": {"feature_size": 12, "depths": [1, 1, 1, 1]},
+}  # fmt: skip
+
+
+def of_monai(name, classes=5):
+    torch.manual_seed(7)
+    return getattr(nets, name)(spatial_dims=3, in_channels=1, out_channels=classes, **MONAI[name])
+
+
+@pytest.mark.parametrize("name", MONAI)
+def test_a_checkpoint_of_monai_arrives_and_answers_as_there_with_axes_turned(tmp_path, name):
+    theirs = of_monai(name, classes=TASK.classes).eval()
+    torch.save(
+        {"state_dict": {f"module.{key}": value for key, value in theirs.state_dict().items()}}, tmp_path / "w.pt"
+    )
+    method = build(network=f"monai:{name}", options=MONAI[name], weights=str(tmp_path / "w.pt")).eval()
+    volume = torch.randn(1, 1, 32, 32, 64)
+    with torch.no_grad():
+        wanted = theirs(volume.permute(0, 1, 4, 3, 2)).permute(0, 1, 4, 3, 2)  # (x, y, z) there, (z, y, x) here
+        torch.testing.assert_close(method.model(volume), wanted)
+
+
+def test_monais_pretrained_swin_arrives_though_its_linear_layers_have_timms_names(tmp_path):
+    state = of_monai("SwinUNETR").swinViT.state_dict()
+    renamed = {f"module.{key.replace('mlp.linear', 'mlp.fc')}": value for key, value in state.items()}
+    torch.save({"state_dict": renamed}, tmp_path / "w.pt")
+    method = build(network="monai:SwinUNETR", options=MONAI["SwinUNETR"], weights=str(tmp_path / "w.pt"))
+    own = method.model.network.network.swinViT.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in own.items())
+
+
+def test_what_monai_does_not_take_is_said(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"MONAI's UNet cannot be built from arm.options=\{'chanels': \[4\]\}.*network_def"
+    ):
+        build(network="monai:UNet", options={"chanels": [4]})
+    torch.save(of_monai("BasicUNet").state_dict(), tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"of the network, wanted 90%.*`options`"):
+        build(network="monai:UNet", options=MONAI["UNet"], weights=str(tmp_path / "w.pt"))
+    with pytest.raises(ValueError, match="'options' are for networks of MONAI"):
+        build(options={"channels": [4]})
 
 
 def test_any_size_answers_for_every_voxel():

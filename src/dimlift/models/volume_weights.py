@@ -10,15 +10,21 @@ from dimlift.errors import WeightsError
 from dimlift.lifting.sources.files import read_tensors
 
 PREFIXES = re.compile(r"^(module|network|model|backbone|_orig_mod)\.")
+BODIES = ("encoder.", "swinViT.")
+"""What networks call the part that pretraining teaches."""
+
 SHARE = 0.9
 """Of the encoder's numbers must arrive; with less it is another network."""
 
 
 def fill_encoder(network: nn.Module, path: Path) -> str:
-    """Fill a network with an `encoder` from a checkpoint of the whole or of the encoder alone.
+    """Fill a network from a checkpoint of the whole or of its encoder alone.
 
     Answers of another task (`seg_layers`, `fc`) have no place here and stay behind; so does a first convolution for
     another number of channels.
+
+    Args:
+        network: what has to arrive is under one of `BODIES` there, or all of it where it has none of them.
 
     Returns:
         one sentence for the record.
@@ -28,22 +34,22 @@ def fill_encoder(network: nn.Module, path: Path) -> str:
     """
     found = _named(read_tensors(path))
     wanted = network.state_dict()
+    top = next((body for body in BODIES if any(name.startswith(body) for name in wanted)), "")
     fitting: dict[str, Tensor] = {}
     for name, value in wanted.items():
-        for candidate in (name, name.removeprefix("encoder.")):
-            if candidate in found and found[candidate].shape == value.shape:
-                fitting[name] = found[candidate]
-                break
-    body = {name: value.numel() for name, value in wanted.items() if name.startswith("encoder.") and value.ndim}
+        there = _under(name, top, found)
+        if there is not None and there.shape == value.shape:
+            fitting[name] = there
+    body = {name: value.numel() for name, value in wanted.items() if name.startswith(top) and value.ndim}
     share = sum(size for name, size in body.items() if name in fitting) / sum(body.values())
     if share < SHARE:
         missing = next(name for name in body if name not in fitting)
-        there = found.get(missing, found.get(missing.removeprefix("encoder.")))
+        there = _under(missing, top, found)
         why = "is not there" if there is None else f"has shape {tuple(there.shape)} there"
         raise WeightsError(
-            f"{path} fills {share:.0%} of the encoder, wanted {SHARE:.0%}: {missing} "
+            f"{path} fills {share:.0%} of the {'encoder' if top else 'network'}, wanted {SHARE:.0%}: {missing} "
             f"{tuple(wanted[missing].shape)} {why}; choose the network these weights "
-            "were trained in (`network`, `widths`, `blocks`)"
+            "were trained in (`network`; `widths` and `blocks`, or `options`)"
         )
     network.load_state_dict(fitting, strict=False)
     new = [name for name in wanted if name not in fitting and "num_batches_tracked" not in name]
@@ -55,7 +61,18 @@ def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names without what trainers wrap around a network."""
     named = {}
     for name, tensor in tensors.items():
-        while PREFIXES.match(name):
-            name = PREFIXES.sub("", name)
-        named[name] = tensor
+        named[_bare(name)] = tensor
     return named
+
+
+def _bare(name: str) -> str:
+    while PREFIXES.match(name):
+        name = PREFIXES.sub("", name)
+    return name
+
+
+def _under(name: str, top: str, found: Mapping[str, Tensor]) -> Tensor | None:
+    """What a checkpoint holds for a weight, whichever way it is called there."""
+    inner = name.removeprefix(top)
+    timms = inner.replace(".mlp.linear", ".mlp.fc")  # MONAI's own Swin was pretrained under timm's names
+    return next((found[each] for each in (name, inner, _bare(name), timms) if each in found), None)
