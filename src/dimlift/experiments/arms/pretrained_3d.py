@@ -1,7 +1,7 @@
 """3D networks with weights that others trained on volumes: what 2D knowledge has to beat."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,8 @@ from dimlift.experiments.arms.unet import require_segmentation
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from dimlift.models.medicalnet import ResNetName
 
 
 class Pretrained3DArm(Arm):
@@ -70,7 +72,7 @@ class Pretrained3DArm(Arm):
         elif self.network.startswith("monai:"):
             model = monai_network(self.network.removeprefix("monai:"), task.in_channels, task.classes, self.options)
         else:
-            model = medicalnet_unet(task.in_channels, task.classes, self.network)
+            model = medicalnet_unet(task.in_channels, task.classes, cast("ResNetName", self.network))
         method = Supervised(model)
         if fresh and self.weights is not None:
             published = model.network.network if isinstance(model.network, AxesTurned) else model.network
