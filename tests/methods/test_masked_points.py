@@ -261,7 +261,7 @@ def test_a_transformer_of_transformers_says_what_is_salient(kind, tmp_path):
 def test_a_teacher_without_attention_is_refused_at_once():
     with pytest.raises(CannotLift, match="vision transformer"):
         I2PMAE(student(), open_teacher("timm:test_resnet"), view_size=32)
-    with pytest.raises(ShapeError, match="two or more"):
+    with pytest.raises(ShapeError, match="two levels or more"):
         I2PMAE(student(1), open_teacher("timm:test_vit"))
 
 

@@ -40,7 +40,7 @@ def cut_patches(points: Float[Tensor, "batch points 3"], patches: int, neighbour
     if points.shape[1] < max(patches, neighbours):
         raise ShapeError(
             f"{patches} patches of {neighbours} points asked for in clouds of {points.shape[1]} points; draw more "
-            "points of each cloud, or ask for fewer and smaller patches"
+            "points of each cloud (clouds.points), or ask for fewer and smaller patches (patches, neighbours)"
         )
     index = farthest_points(points, patches)
     centres = gather_points(points, index)

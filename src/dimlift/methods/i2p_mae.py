@@ -74,7 +74,10 @@ class I2PMAE(PointMAE):
         super().__init__(student, masked=masked, blocks=blocks)
         encoder: Any = student.encoder
         if self.level == 0:
-            raise ShapeError("I2P-MAE foresees features at the second finest level; give the student two or more")
+            raise ShapeError(
+                "I2P-MAE foresees features at the second finest level; give the student two levels or more "
+                "(point_hierarchy)"
+            )
         channels = require_attention(teacher, view_size)
         self.teacher, self.weight, self.view_size = teacher, weight, view_size
         self.saliency_temperature, self.standardise = saliency_temperature, standardise

@@ -200,7 +200,10 @@ def find_pool_clouds(config: PretrainConfig) -> tuple[CloudSet | None, list[str]
         classes = tuple(dataset.labels)
     if not places:
         raise DataError(f"{wanted.path} has no cloud left to learn from; lower split.test_cases")
-    clouds = read_clouds(places, classes)
+    try:
+        clouds = read_clouds(places, classes)
+    except DataError as fault:
+        raise type(fault)(f"{fault} (--skip-bad leaves such clouds out and counts them)") from fault
     if isinstance(config.student, PointEncoderArm):
         config.student.require_points(dict(zip(clouds.names, map(len, clouds.clouds), strict=True)))
     return clouds, left_out

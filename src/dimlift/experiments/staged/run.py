@@ -96,12 +96,15 @@ def _pool(section: DatasetSection, stage: str, known: frozenset[str], seen: set[
     if shared:
         names = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise DataError(
-            f"{len(shared)} volumes of {section.path} are among the labelled ones, each of which tests in one fold: "
-            f"{names}; take them out of one of both"
+            f"{section.path} holds {len(shared)} of the labelled volumes, each of which tests in one fold: {names}; "
+            f"take them out of {section.path}, or out of labelled.path"
         )
     nameless = [case.name for case in cases if stage == "multitask" and not isinstance(case.label, int)]
     if nameless:
-        raise DataError(f"{section.path}: {', '.join(nameless[:5])} has no class; multitask wants one for each volume")
+        raise DataError(
+            f"{section.path} tells no class of {', '.join(nameless[:5])}; multitask learns one for each volume: give "
+            "a CSV table with the columns image and label as classified.path"
+        )
     bare = replace(dataset, cases=(), test_cases=tuple(replace(case, label=None) for case in cases))
     raise_on_errors(check_dataset(bare, "error", lambda done, total: progress(Event("check", share=done / total))))
     seen.update(*digests.values())
