@@ -43,6 +43,22 @@ def behind_a_convolution(layer):
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(layer, nn.ReLU()), nn.Conv2d(4, 2, 3))
 
 
+class Chaotic(nn.Module):
+    """Slices stay apart, and a difference in the last digit grows ten-thousandfold and more."""
+
+    def forward(self, x):
+        for _ in range(6):
+            x = (30 * x).sin()
+        return x
+
+
+def test_a_network_that_blows_up_rounding_is_told_from_one_that_mixes():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Chaotic())
+    with pytest.raises(CannotLift, match=r"move by .* when the volume moves by a rounding error.*trained") as caught:
+        dimlift.lift(network, DepthPlan(profile="average"))
+    assert "register" not in str(caught.value)
+
+
 def test_a_layer_that_looks_at_other_rows_is_named():
     with pytest.raises(CannotLift, match=r"slices mix in 1\.0 \(Rolled\).*hands\.register_layer\('Rolled', hand\)"):
         dimlift.lift(behind_a_convolution(Rolled()))

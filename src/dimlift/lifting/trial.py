@@ -53,13 +53,7 @@ class Trial:
 
     def shaken(self, ask: Callable[[Tensor], Any]) -> float:
         """How far the answers move, relative to the largest, when the slices move by a rounding error or two."""
-        epsilon = 2 * torch.finfo(self.slices.dtype).eps
-        with torch.no_grad():
-            moved = _as_list(ask(self.slices * (1 + epsilon)))
-        return max(
-            float((a - b).abs().max() / b.abs().max().clamp_min(torch.finfo(b.dtype).tiny))
-            for a, b in zip(moved, self.answers, strict=True)
-        )
+        return moved_by_rounding(ask, self.slices, self.answers)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -103,6 +97,24 @@ def try_flat(
             continue
         return Trial(slices, _as_list(answers), in_channels)
     raise CannotLift(f"the 2D network answers at none of the sizes {sizes}: {fault}; give image_size=") from fault
+
+
+def moved_by_rounding(ask: Callable[[Tensor], Any], shown: Tensor, answers: list[Tensor] | None = None) -> float:
+    """How far answers move, relative to the largest, when what is shown moves by a rounding error or two.
+
+    Args:
+        ask: a network.
+        shown: to it.
+        answers: that it gave to `shown`; asked for if None.
+    """
+    epsilon = 2 * torch.finfo(shown.dtype).eps
+    with torch.no_grad():
+        still = _as_list(ask(shown)) if answers is None else answers
+        moved = _as_list(ask(shown * (1 + epsilon)))
+    return max(
+        float((a - b).abs().max() / b.abs().max().clamp_min(torch.finfo(b.dtype).tiny))
+        for a, b in zip(moved, still, strict=True)
+    )
 
 
 def measure(lifted: nn.Module, trial: Trial, plan: DepthPlan, places_why: dict[str, str]) -> tuple[Claim, ...]:
