@@ -1,14 +1,17 @@
 """How 2D knowledge reaches a small network of points: every route at equal steps, on shapes and on aerial lidar.
 
-python benchmarks/point_routes.py DATA OUT [SECONDS]
+    python benchmarks/point_routes.py DATA OUT
+    python benchmarks/point_routes.py DATA OUT --neighbours 8,4,4 --routes random "Point-M2AE (no 2D)" \\
+        --questions "furniture svm"
 
 DATA holds sweethome3d_furniture/points2048.npz, dales_objects/dales_objects.npz and
 dinov2_vits14_saliency/vits14_fp16.pth. Pretraining sees the furniture without labels. What is finished in OUT is not
-run again; after SECONDS nothing new is begun. The table goes to OUT/table.md.
+run again; after --seconds nothing new is begun. The table goes to OUT/table.md. `hidden in sight` is the share of what
+is to be foreseen that stands in sight all the same, because patches overlap: few patches have to be small ones.
 """
 
+import argparse
 import json
-import sys
 import time
 from itertools import product
 from pathlib import Path
@@ -23,6 +26,7 @@ from dimlift.experiments.pretraining.config import PretrainConfig
 from dimlift.experiments.pretraining.run import pretrain
 from dimlift.experiments.probe_points import probe_points, resampled_interval
 from dimlift.experiments.tables import POINT_NETWORKS
+from dimlift.records.record import load_records
 from dimlift.records.weights import read_card, write_weights
 
 STEPS, FINE_TUNE_STEPS, BATCH, POINTS, SEEDS, REPEATS = 300, 40, 8, 256, (0, 1, 2), 5
@@ -39,8 +43,9 @@ PRETRAINED = {
 }
 
 
-def weights_of(route: str, seed: int, data: Path, out: Path) -> Path:
+def weights_of(route: str, seed: int, data: Path, out: Path, neighbours: list[int]) -> Path:
     """A weights folder of the route: pretrained, or as it starts."""
+    student = {**STUDENT, "neighbours": neighbours}
     folder = out / f"{route.replace(' ', '_')}-{seed}"
     if route in PRETRAINED:
         way = dict(PRETRAINED[route])
@@ -48,7 +53,7 @@ def weights_of(route: str, seed: int, data: Path, out: Path) -> Path:
             way["weights"] = str(data / "dinov2_vits14_saliency" / "vits14_fp16.pth")
         config = {
             "pretraining": way,
-            "student": STUDENT,
+            "student": student,
             "clouds": {"path": str(data / "sweethome3d_furniture" / "points2048.npz"), "points": POINTS},
             "budget": {"steps": STEPS},
             "training": {"batch_size": BATCH, "weight_decay": 0.05, "threads": 1, "device": "cpu"},
@@ -56,7 +61,7 @@ def weights_of(route: str, seed: int, data: Path, out: Path) -> Path:
         }
         pretrain(parse(config, PretrainConfig), folder)
         return folder / "weights"
-    options = STUDENT if route == "random" else dict(VIT)
+    options = student if route == "random" else dict(VIT)
     if "lifted" in route:
         options["weights"] = str(data / "dinov2_vits14_saliency" / "vits14_fp16.pth")
     torch.manual_seed(seed)
@@ -74,10 +79,13 @@ ASKED = [
     *(("fine_tune", "furniture", route) for route in ("Simple3D-Former, scratch", "Simple3D-Former, lifted", "random")),
 ]
 """Which question is put to a route, on which set."""
+COLUMNS = ["furniture svm", "lidar svm", "furniture fine_tune"]
 
 
-def measure(data: Path, out: Path, limit: float) -> dict[str, dict[str, list[list[float]]]]:
-    """Accuracies by route and question, for each seed those of its repeats; none is begun after `limit` seconds."""
+def measure(told: argparse.Namespace) -> dict[str, dict[str, list[list[float]]]]:
+    """Accuracies by route and question, for each seed those of its repeats; none is begun after `told.seconds`."""
+    data, out = told.data, told.out
+    neighbours = [int(text) for text in told.neighbours.split(",")]
     sets: dict[str, CloudSet] = {
         "furniture": open_clouds(data / "sweethome3d_furniture" / "points2048.npz"),
         "lidar": open_clouds(data / "dales_objects" / "dales_objects.npz"),
@@ -85,13 +93,14 @@ def measure(data: Path, out: Path, limit: float) -> dict[str, dict[str, list[lis
     found: dict[str, dict[str, list[list[float]]]] = {}
     began = time.perf_counter()
     for group in (("svm", "furniture"), ("svm", "lidar"), ("fine_tune", "furniture")):
-        for seed, (protocol, name, route) in product(SEEDS, [each for each in ASKED if each[:2] == group]):
+        wanted = [each for each in ASKED if each[:2] == group and f"{each[1]} {each[0]}" in told.questions]
+        for seed, (protocol, name, route) in product(SEEDS, [each for each in wanted if each[2] in told.routes]):
             file = out / "answers" / f"{route}-{seed}-{name}-{protocol}.json".replace(" ", "_")
             if not file.exists():
-                if time.perf_counter() - began > limit:
+                if time.perf_counter() - began > told.seconds:
                     continue
                 asked = time.perf_counter()
-                weights = weights_of(route, seed, data, out)
+                weights = weights_of(route, seed, data, out, neighbours)
                 # every route of a seed is asked on the same draws
                 answer = probe_points(
                     weights, sets[name], protocol, repeats=REPEATS if protocol == "svm" else 1,
@@ -99,33 +108,49 @@ def measure(data: Path, out: Path, limit: float) -> dict[str, dict[str, list[lis
                 )  # fmt: skip
                 file.parent.mkdir(parents=True, exist_ok=True)
                 cost = read_card(weights).get("seconds", 0.0)
-                file.write_text(json.dumps({"values": answer.values, "share": answer.share, "seconds": cost}))
+                sight = [r.extra.get("hidden_in_sight") for r in load_records(weights.parent / "records")]
+                content = {"values": answer.values, "share": answer.share, "seconds": cost, "sight": sight}
+                file.write_text(json.dumps(content))
                 took = time.perf_counter() - asked
                 print(f"{route}, seed {seed}, {name}, {protocol}: {answer.mean:.3f} ({took:.0f} s)", flush=True)
             content = json.loads(file.read_text())
             found.setdefault(route, {}).setdefault(f"{name} {protocol}", []).append(content["values"])
             found[route].setdefault("seconds", []).append([content["seconds"]])
+            found[route].setdefault("sight", []).append([each for each in content.get("sight", []) if each is not None])
     return found
 
 
 def table(found: dict[str, dict[str, list[list[float]]]]) -> str:
     """Means with 95 % intervals over seeds (how many in brackets; each its own weights and draws), as Markdown."""
-    columns = ["furniture svm", "lidar svm", "furniture fine_tune"]
-    lines = ["| route | " + " | ".join(columns) + " | pretraining, s |", "| --- |" + " ---: |" * 4]
+    lines = ["| route | " + " | ".join(COLUMNS) + " | hidden in sight | pretraining, s |", "| --- |" + " ---: |" * 5]
     for route, answers in found.items():
         cells = []
-        for column in columns:
+        for column in COLUMNS:
             means = [float(np.mean(v)) for v in answers.get(column, [])]
             interval = resampled_interval(means, 0.0)
             reach = f" ± {100 * (interval[1] - interval[0]) / 2:.1f}" if interval else ""
             cells.append(f"{100 * np.mean(means):.1f}{reach} ({len(means)})" if means else "")
-        lines.append(f"| {route} | " + " | ".join(cells) + f" | {np.mean(answers['seconds']):.0f} |")
+        sights = [value for values in answers["sight"] for value in values]
+        cells += [f"{100 * np.mean(sights):.0f} %" if sights else "", f"{np.mean(answers['seconds']):.0f}"]
+        lines.append(f"| {route} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    data, out = Path(sys.argv[1]), Path(sys.argv[2])
+def main() -> None:
+    """Measure what is missing, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--neighbours", default="16,8,4", help="of the patches of each level, finest first")
+    parser.add_argument("--routes", nargs="+", default=[route for _, _, route in ASKED])
+    parser.add_argument("--questions", nargs="+", default=COLUMNS)
+    told = parser.parse_args()
     torch.set_num_threads(1)
-    text = table(measure(data, out, float(sys.argv[3]) if len(sys.argv) > 3 else float("inf")))
-    (out / "table.md").write_text(text + "\n")
+    text = table(measure(told))
+    (told.out / "table.md").write_text(text + "\n")
     print(text)
+
+
+if __name__ == "__main__":
+    main()

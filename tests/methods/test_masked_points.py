@@ -5,12 +5,12 @@ import torch
 
 from dimlift.batches import PointBatch
 from dimlift.errors import CannotLift, ShapeError
-from dimlift.geometry.patches import seen_below
+from dimlift.geometry.patches import cut_hierarchy, seen_below
 from dimlift.geometry.views import axis_view
 from dimlift.methods.crosspoint import CrossPoint
 from dimlift.methods.i2p_mae import I2PMAE, picture
 from dimlift.methods.joint_mae import JointMAE
-from dimlift.methods.masking import at_random, draw_visible, standardised
+from dimlift.methods.masking import at_random, draw_visible, in_sight, standardised
 from dimlift.methods.point_mae import PointMAE
 from dimlift.methods.saliency import look
 from dimlift.methods.teacher import open_map_teacher, open_teacher
@@ -342,3 +342,41 @@ def test_a_contrast_knows_which_cloud_is_which(teacher):
     assert method.contrast(one, one) < 0.01 < method.contrast(one, one.flip(0))
     with pytest.raises(ShapeError, match="batch_size"):
         method.loss(batch(1))
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_patches_far_from_all_that_is_seen_are_out_of_sight(levels):
+    torch.manual_seed(0)
+    points = torch.randn(2, 64, 3)
+    points[:, :32, 0] += 1000
+    cut = cut_hierarchy(points, (16, 8, 4)[:levels], (4, 2, 2)[:levels])
+    visible = seen_below(cut, cut[-1].centres[..., 0] > 500)
+    assert in_sight(64, cut, min(1, levels - 1), visible) == 0
+
+
+def test_hidden_patches_of_all_points_are_in_sight_whole():
+    points = torch.randn(2, 64, 3, generator=torch.Generator().manual_seed(0))
+    cut = cut_hierarchy(points, (4,), (64,))
+    assert in_sight(64, cut, 0, [torch.tensor([[True, False, False, False]] * 2)]) == 1
+
+
+def test_what_is_in_sight_of_finer_tokens_is_counted_one_by_one():
+    torch.manual_seed(0)
+    cut = cut_hierarchy(torch.randn(2, 64, 3), (16, 8, 4), (4, 4, 2))
+    visible = seen_below(cut, at_random(cut[-1].centres, 0.5))
+    held = [
+        bool(visible[0][cloud, token])
+        for cloud in range(2)
+        for patch in range(8)
+        for token in cut[1].members[cloud, patch]
+        if not visible[1][cloud, patch]
+    ]
+    assert 0 < sum(held) < len(held)
+    assert in_sight(64, cut, 1, visible).item() == pytest.approx(sum(held) / len(held))
+
+
+def test_a_record_says_how_much_of_the_hidden_stood_in_sight():
+    method = PointMAE(student(), masked=0.8, blocks=1)
+    assert method.report() == {}
+    method.loss(batch())
+    assert 0 < method.report()["hidden_in_sight"] < 1

@@ -89,6 +89,7 @@ class I2PMAE(PointMAE):
         levels = encoder.cut(batch.points)
         seen = self.look(batch.points, levels[0].chosen)
         visible = self.draw(seen.saliency, levels)
+        self.note(batch.points, levels, visible)
         tokens = self.foreseen(batch.points, levels, visible)
         shown = visible[self.level]
         truth = gather_points(seen.features, levels[self.level].members).flatten(2)[shown]

@@ -1,10 +1,13 @@
 """Which tokens a masked autoencoder may see."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dimlift.errors import ShapeError
+from dimlift.geometry.patches import Patches
 
 
 def draw_visible(
@@ -43,3 +46,27 @@ def at_random(like: Tensor, masked: float) -> Bool[Tensor, "batch tokens"]:
 def standardised(scores: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens"]:
     """Scores of each cloud with mean zero and deviation one."""
     return (scores - scores.mean(1, keepdim=True)) / scores.std(1, keepdim=True).clamp_min(1e-9)
+
+
+def in_sight(
+    points: int, levels: Sequence[Patches], level: int, visible: Sequence[Bool[Tensor, "batch _"]]
+) -> Float[Tensor, ""]:
+    """Share of what the hidden patches of a level hold that stands in sight all the same: patches overlap.
+
+    What is in sight has only to be copied. With several levels a hidden patch holds finer tokens, and some of them are
+    visible; with one it holds points, and some of them belong to visible patches too.
+
+    Args:
+        points: of a cloud.
+        level: whose patches are to be foreseen.
+        visible: patches of every level, finest first.
+    """
+    members, hidden = levels[level].members, ~visible[level]
+    if level:
+        shown = visible[level - 1]
+    else:
+        shown = torch.zeros(len(members), points, dtype=torch.bool, device=members.device)
+        for cloud, patches, seen in zip(shown, members, visible[0], strict=True):
+            cloud[patches[seen].flatten()] = True
+    held = shown[:, None].expand(-1, members.shape[1], -1).gather(2, members)
+    return held[hidden].float().mean()

@@ -7,6 +7,7 @@
 """
 
 import itertools
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from dimlift.geometry.chamfer import chamfer
 from dimlift.geometry.neighbours import interpolate
 from dimlift.geometry.patches import Patches, seen_below
 from dimlift.geometry.sampling import gather_points
-from dimlift.methods.masking import at_random
+from dimlift.methods.masking import at_random, in_sight
 from dimlift.methods.parameters import parameter_groups
 from dimlift.models.blocks import Blocks
 from dimlift.models.point_hierarchy import PointHierarchy
@@ -86,13 +87,23 @@ class PointMAE(nn.Module):
         self.model, self.masked = student, masked
         self.decoder = PointDecoder(encoder, blocks)
         self.points = nn.Linear(self.decoder.width, 3 * encoder.neighbours[self.decoder.level])
+        self.sights: deque[Tensor] = deque(maxlen=100)
 
     def loss(self, batch: PointBatch) -> Float[Tensor, ""]:
         """Distance of what is foreseen."""
         encoder: Any = self.model.encoder
         levels = encoder.cut(batch.points)
         visible = seen_below(levels, at_random(levels[-1].centres, self.masked))
+        self.note(batch.points, levels, visible)
         return self.distance(self.foreseen(batch.points, levels, visible), batch.points, levels, ~visible[self.level])
+
+    def note(self, points: Tensor, levels: Sequence[Patches], visible: Sequence[Tensor]) -> None:
+        """Keep in mind how much of what is to be foreseen stands in sight."""
+        self.sights.append(in_sight(points.shape[1], levels, self.level, visible))
+
+    def report(self) -> dict[str, Any]:
+        """For the record: the share of the hidden that stood in sight, over the last batches."""
+        return {"hidden_in_sight": float(torch.stack(list(self.sights)).mean())} if self.sights else {}
 
     @property
     def level(self) -> int:

@@ -1,0 +1,228 @@
+"""What pretraining on pixels is worth to a network of points that has few labels, at equal steps.
+
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/few_labels.py rooms
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/few_labels.py lidar
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/few_labels.py shapes
+
+`rooms`: a class for every point of generated rooms, 20 labelled points in each of 6. PPKT and soft labels learn from
+the first 100 frames of 7-Scenes beforehand, one pretraining for each seed; painted points come from four rendered
+pictures of each room. `lidar`: a class for every object of dales_objects, 25 of them labelled, from the same PPKT.
+`shapes`: a class for every piece of furniture, 110 of them labelled. Arms are in benchmarks/few_*.yaml. It can be
+stopped at any time: started again it goes on. Tables go into docs/results.md, between their markers.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from dimlift.batches import FrameBatch
+from dimlift.data.cloud_cases import open_cloud_dataset
+from dimlift.data.cloud_places import read_place
+from dimlift.data.pairs import PairSampler
+from dimlift.data.rgbd import usable_frames
+from dimlift.data.rgbd_layouts import find_frames
+from dimlift.data.simulated_rooms import CLASSES, simulated_rooms
+from dimlift.experiments.compare import compare
+from dimlift.experiments.config import StudyConfig
+from dimlift.experiments.config_file import load_config, parse
+from dimlift.experiments.loop import fit
+from dimlift.experiments.pretraining.config import PretrainConfig
+from dimlift.experiments.pretraining.run import pretrain
+from dimlift.experiments.sections import BudgetSection, TrainingSection
+from dimlift.geometry.cameras import Camera, pinhole
+from dimlift.geometry.colours import picture_of
+from dimlift.methods.painted import PosedPicture, paint
+from dimlift.methods.ppkt import PPKT
+from dimlift.methods.pseudo_labels_2d import SoftLabels, class_maps
+from dimlift.methods.teacher import open_teacher
+from dimlift.methods.teacher_maps import TeacherMaps
+from dimlift.metrics.points import confusion, score_points
+from dimlift.models.point_unet import point_unet
+from dimlift.records.record import Record, load_records
+from dimlift.records.study import Arm, Study
+from dimlift.records.weights import write_weights
+from dimlift.report.summary import summarise_records
+from hippocampus import ROOT, table, tell, write_block
+from ppkt import shuffled
+
+NETWORK, SHARE, VOXEL = "packaged:efficientnet_lite0", 0.25, 0.1
+ROOMS, TRAINING, POINTS, LABELLED, PAINT = 30, 18, 4096, 20, 16
+"""Rooms and how many train; points and labelled points of each; components of the paint that are kept."""
+WAYS = {
+    "point_mae": {"method": "point_mae", "blocks": 2},
+    "crosspoint": {"method": "crosspoint", "network": NETWORK, "view_size": 96},
+}
+STUDENT = ("method", "patches", "neighbours", "width", "depth")
+
+
+def main() -> None:
+    """Prepare and pretrain what is missing, run the study, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=["rooms", "lidar", "shapes"])
+    parser.add_argument("--steps", type=int, help="of every fine-tuning; those of the YAML file by default")
+    parser.add_argument("--pretraining", type=int, default=100, help="steps of every pretraining")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--frames", type=Path, default=Path("../shared/data/sevenscenes"))
+    parser.add_argument("--out", type=Path, default=Path("runs/few_labels"), help="as in the YAML files")
+    told = parser.parse_args()
+    os.chdir(ROOT)
+    torch.set_num_threads(1)
+    overrides = [f"seeds=[{told.seeds}]", *([f"budget.steps={told.steps}"] if told.steps else [])]
+    study = load_config(ROOT / "benchmarks" / f"few_{told.study}.yaml", overrides, StudyConfig)
+    if told.study == "rooms":
+        make_rooms(told.out)
+    for name, seed in sorted({(arm.start, seed) for arm in study.arms.values() if arm.start for seed in study.seeds}):
+        folder = Path(name.replace("{seed}", str(seed)))
+        if told.study == "shapes":
+            of_shapes(study, folder.parent, seed, told.pretraining)
+        elif not folder.is_dir():
+            of_frames(folder, seed, told.frames, told.pretraining, told.out / "maps")
+    folder = told.out / f"{told.study}-{study.budget.steps}"
+    compare(study, folder, progress=tell)
+    plan, records = Study.load(folder), load_records(folder / "records")
+    if told.study == "rooms":
+        for arm, features in (("painted", ["features"]), ("colours_painted", ["colours", "features"])):
+            joined(plan, records, *painted(study, arm, features, folder))
+        joined(plan, records, Arm("painted points alone, logistic regression"), list(linear(study, records)))
+    found = [record for record in records if record.status == "finished"]
+    budget = f"steps:{study.budget.steps}"
+    text = table(summarise_records(plan, found), found, budget).replace("training volumes", "training clouds")
+    write_block(f"few labels {told.study} {budget}", text)
+
+
+def of_frames(folder: Path, seed: int, frames: Path, steps: int, cache: Path) -> None:
+    """Weights of PPKT, of PPKT with random pairs, or of soft labels: the name of the folder says which."""
+    kind = folder.name.rpartition("-")[0]
+    learnt = usable_frames(find_frames(frames))[0][:100]
+    teacher = open_teacher(NETWORK)
+    torch.manual_seed(seed)
+    if kind == "soft_labels":
+        maps = TeacherMaps(teacher, cache, ask=class_maps)
+        method = SoftLabels(point_unet(3, maps.channels, 18, SHARE, VOXEL), maps)
+    else:
+        method = PPKT(point_unet(3, None, 18, SHARE, VOXEL), TeacherMaps(teacher, cache), temperature=0.04)
+    sampler = PairSampler(learnt, stride=6, pairs=2048, seed=seed)
+
+    def batch_at(step: int) -> FrameBatch:
+        batch = sampler.batch(step, 2)
+        return shuffled(batch, step) if kind == "random_pairs" else batch
+
+    training = TrainingSection(batch_size=2, rate=1e-3, threads=1, device="cpu")
+    result = fit(method, batch_at, budget=BudgetSection(steps=steps), training=training, seed=seed)
+    card = {"task": "pretraining", "method": kind, "steps": result.steps, "seconds": result.seconds}
+    write_weights(folder, method.model.state_dict(), card)
+    print(f"{folder}: {steps} steps, loss {result.history[0]['loss']:.3f} to {result.history[-1]['loss']:.3f}")
+
+
+def of_shapes(study: StudyConfig, folder: Path, seed: int, steps: int) -> None:
+    """Pretrain the transformer of the study on its objects, without labels and without those that test."""
+    way = folder.name.rpartition("-")[0]
+    clouds = study.clouds.model_dump(include={"path", "points", "turn", "upright"})
+    config = {
+        "pretraining": WAYS[way],
+        "student": study.arms[way].model_dump(include=set(STUDENT)),
+        "clouds": clouds,
+        "split": study.split.model_dump(),
+        "task": "classification",
+        "budget": {"steps": steps},
+        "training": {"batch_size": 16, "weight_decay": 0.05, "threads": 1, "device": "cpu"},
+        "seed": seed,
+    }
+    pretrain(parse(config, PretrainConfig, source=way), folder, tell)
+
+
+def make_rooms(out: Path) -> None:
+    """Rooms as files with colours, labels and paint, y down as in the frames; training rooms with few labels."""
+    if (out / "rooms-splits.json").exists():
+        return
+    folder = out / "rooms"
+    folder.mkdir(parents=True, exist_ok=True)
+    rooms, dense = simulated_rooms(ROOMS, POINTS), simulated_rooms(ROOMS, 60_000)
+    sparse = simulated_rooms(TRAINING, POINTS, LABELLED)
+    maps = TeacherMaps(open_teacher(NETWORK), out / "maps")
+    down = torch.tensor([1.0, -1.0, 1.0])
+    features = []
+    for number in range(ROOMS):
+        views = [
+            PosedPicture(f"view {n}", picture_of(dense.points[number] * down, dense.features[number], camera), camera)
+            for n, camera in enumerate(cameras())
+        ]
+        features.append(paint(rooms.points[number] * down, views, maps).features.numpy())
+        print(f"room {number} painted", flush=True)
+    shown = np.concatenate(features[:TRAINING])
+    centre = shown.mean(0)
+    axes = np.linalg.svd(shown[::8] - centre, full_matrices=False)[2][:PAINT]
+    for number in range(ROOMS):
+        labels = sparse.label[number] if number < TRAINING else rooms.label[number]
+        np.savez_compressed(
+            folder / f"room_{number:02d}.npz",
+            points=(rooms.points[number] * down).numpy(),
+            colours=rooms.features[number].numpy(),
+            labels=np.where(labels < 0, -1, labels),
+            features=((features[number] - centre) @ axes.T).astype(np.float32),
+        )
+    named = {**{name: value for value, name in enumerate(CLASSES)}, "ignore": -1}
+    (folder / "dataset.json").write_text(json.dumps({"labels": named}))
+    names = [f"room_{number:02d}" for number in range(ROOMS)]
+    (out / "rooms-splits.json").write_text(json.dumps([{"train": names[:TRAINING], "val": names[TRAINING:]}]))
+
+
+def cameras() -> list[Camera]:
+    """Four looks into a room from its open sides, 320 x 240 pixels."""
+    intrinsics, target = pinhole(260.0, (240, 320)), torch.tensor([1.7, -0.9, 1.2], dtype=torch.float64)
+    found = []
+    for place in ((5.0, -1.6, 4.2), (2.0, -1.6, 4.8), (5.4, -1.6, 1.2), (4.6, -2.6, 3.8)):
+        where = torch.tensor(place, dtype=torch.float64)
+        forward = torch.nn.functional.normalize(target - where, dim=0)
+        right = torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64), forward)
+        right = torch.nn.functional.normalize(right, dim=0)
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[:3, :3] = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=1)
+        pose[:3, 3] = where
+        found.append(Camera(intrinsics, pose, (240, 320)))
+    return found
+
+
+def painted(study: StudyConfig, name: str, features: list[str], folder: Path) -> tuple[Arm, list[Record]]:
+    """The U-Net from scratch once more, shown other columns of the same points: a study of its own."""
+    titles = {"painted": "painted points, sparse U-Net", "colours_painted": "colours and painted points, sparse U-Net"}
+    clouds = study.clouds.model_copy(update={"features": tuple(features)})
+    one = study.model_copy(update={"clouds": clouds, "arms": {"scratch": study.arms["scratch"]}})
+    compare(one, folder.with_name(f"{folder.name}-{name}"), progress=tell)
+    records = load_records(folder.with_name(f"{folder.name}-{name}") / "records")
+    return Arm(titles[name]), [replace(record, arm=name) for record in records]
+
+
+def linear(study: StudyConfig, records: list[Record]) -> Iterator[Record]:
+    """A linear reading of the paint of the labelled points, of the training rooms of each seed."""
+    dataset = open_cloud_dataset(study.clouds.path, "segmentation")
+    clouds = {case.name: read_place(case.images[0]) for case in dataset.cases}
+    for record in [each for each in records if each.arm == study.reference]:
+        train = [clouds[name] for name in record.extra["training_cases"]]
+        shown = np.concatenate([cloud.extra["features"][cloud.labels >= 0] for cloud in train])
+        told = np.concatenate([cloud.labels[cloud.labels >= 0] for cloud in train])
+        model = LogisticRegression(max_iter=2000).fit(shown / shown.std(), told)
+        tested = sorted({score.case for score in record.scores} - {"all"})
+        counts = [
+            confusion(model.predict(clouds[n].extra["features"] / shown.std()), clouds[n].labels, len(dataset.labels))
+            for n in tested
+        ]
+        scores = score_points(tested, counts, dataset.labels)
+        yield replace(record, arm="painted_linear", scores=scores, steps=0, seconds=0.0, peak_bytes=0)
+
+
+def joined(plan: Study, records: list[Record], arm: Arm, more: list[Record]) -> None:
+    """Let an arm whose records were made apart stand in the same table: the same rooms, seeds and steps."""
+    plan.arms[more[0].arm] = arm
+    records += more
+
+
+if __name__ == "__main__":
+    main()
