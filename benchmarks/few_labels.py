@@ -12,7 +12,6 @@ stopped at any time: started again it goes on. Tables go into docs/results.md, b
 """
 
 import argparse
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +27,6 @@ from dimlift.data.cloud_places import read_place
 from dimlift.data.pairs import PairSampler
 from dimlift.data.rgbd import usable_frames
 from dimlift.data.rgbd_layouts import find_frames
-from dimlift.data.simulated_rooms import CLASSES, simulated_rooms
 from dimlift.experiments.compare import compare
 from dimlift.experiments.config import StudyConfig
 from dimlift.experiments.config_file import load_config, parse
@@ -36,9 +34,6 @@ from dimlift.experiments.loop import fit
 from dimlift.experiments.pretraining.config import PretrainConfig
 from dimlift.experiments.pretraining.run import pretrain
 from dimlift.experiments.sections import BudgetSection, TrainingSection
-from dimlift.geometry.cameras import Camera, pinhole
-from dimlift.geometry.colours import picture_of
-from dimlift.methods.painted import PosedPicture, paint
 from dimlift.methods.ppkt import PPKT
 from dimlift.methods.pseudo_labels_2d import SoftLabels, class_maps
 from dimlift.methods.teacher import open_teacher
@@ -50,11 +45,10 @@ from dimlift.records.study import Arm, Study
 from dimlift.records.weights import write_weights
 from dimlift.report.summary import summarise_records
 from hippocampus import ROOT, table, tell, write_block
+from painted_rooms import make_rooms
 from ppkt import shuffled
 
 NETWORK, SHARE, VOXEL = "packaged:efficientnet_lite0", 0.25, 0.1
-ROOMS, TRAINING, POINTS, LABELLED, PAINT = 30, 18, 4096, 20, 16
-"""Rooms and how many train; points and labelled points of each; components of the paint that are kept."""
 WAYS = {
     "point_mae": {"method": "point_mae", "blocks": 2},
     "crosspoint": {"method": "crosspoint", "network": NETWORK, "view_size": 96},
@@ -77,7 +71,7 @@ def main() -> None:
     overrides = [f"seeds=[{told.seeds}]", *([f"budget.steps={told.steps}"] if told.steps else [])]
     study = load_config(ROOT / "benchmarks" / f"few_{told.study}.yaml", overrides, StudyConfig)
     if told.study == "rooms":
-        make_rooms(told.out)
+        make_rooms(told.out, TeacherMaps(open_teacher(NETWORK), told.out / "maps"))
     for name, seed in sorted({(arm.start, seed) for arm in study.arms.values() if arm.start for seed in study.seeds}):
         folder = Path(name.replace("{seed}", str(seed)))
         if told.study == "shapes":
@@ -136,58 +130,6 @@ def of_shapes(study: StudyConfig, folder: Path, seed: int, steps: int) -> None:
         "seed": seed,
     }
     pretrain(parse(config, PretrainConfig, source=way), folder, tell)
-
-
-def make_rooms(out: Path) -> None:
-    """Rooms as files with colours, labels and paint, y down as in the frames; training rooms with few labels."""
-    if (out / "rooms-splits.json").exists():
-        return
-    folder = out / "rooms"
-    folder.mkdir(parents=True, exist_ok=True)
-    rooms, dense = simulated_rooms(ROOMS, POINTS), simulated_rooms(ROOMS, 60_000)
-    sparse = simulated_rooms(TRAINING, POINTS, LABELLED)
-    maps = TeacherMaps(open_teacher(NETWORK), out / "maps")
-    down = torch.tensor([1.0, -1.0, 1.0])
-    features = []
-    for number in range(ROOMS):
-        views = [
-            PosedPicture(f"view {n}", picture_of(dense.points[number] * down, dense.features[number], camera), camera)
-            for n, camera in enumerate(cameras())
-        ]
-        features.append(paint(rooms.points[number] * down, views, maps).features.numpy())
-        print(f"room {number} painted", flush=True)
-    shown = np.concatenate(features[:TRAINING])
-    centre = shown.mean(0)
-    axes = np.linalg.svd(shown[::8] - centre, full_matrices=False)[2][:PAINT]
-    for number in range(ROOMS):
-        labels = sparse.label[number] if number < TRAINING else rooms.label[number]
-        np.savez_compressed(
-            folder / f"room_{number:02d}.npz",
-            points=(rooms.points[number] * down).numpy(),
-            colours=rooms.features[number].numpy(),
-            labels=np.where(labels < 0, -1, labels),
-            features=((features[number] - centre) @ axes.T).astype(np.float32),
-        )
-    named = {**{name: value for value, name in enumerate(CLASSES)}, "ignore": -1}
-    (folder / "dataset.json").write_text(json.dumps({"labels": named}))
-    names = [f"room_{number:02d}" for number in range(ROOMS)]
-    (out / "rooms-splits.json").write_text(json.dumps([{"train": names[:TRAINING], "val": names[TRAINING:]}]))
-
-
-def cameras() -> list[Camera]:
-    """Four looks into a room from its open sides, 320 x 240 pixels."""
-    intrinsics, target = pinhole(260.0, (240, 320)), torch.tensor([1.7, -0.9, 1.2], dtype=torch.float64)
-    found = []
-    for place in ((5.0, -1.6, 4.2), (2.0, -1.6, 4.8), (5.4, -1.6, 1.2), (4.6, -2.6, 3.8)):
-        where = torch.tensor(place, dtype=torch.float64)
-        forward = torch.nn.functional.normalize(target - where, dim=0)
-        right = torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64), forward)
-        right = torch.nn.functional.normalize(right, dim=0)
-        pose = torch.eye(4, dtype=torch.float64)
-        pose[:3, :3] = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=1)
-        pose[:3, 3] = where
-        found.append(Camera(intrinsics, pose, (240, 320)))
-    return found
 
 
 def painted(study: StudyConfig, name: str, features: list[str], folder: Path) -> tuple[Arm, list[Record]]:

@@ -1,0 +1,67 @@
+"""Generated rooms as files, few points of them labelled, painted by a frozen 2D network from rendered pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dimlift.data.simulated_rooms import CLASSES, simulated_rooms
+from dimlift.geometry.cameras import Camera, pinhole
+from dimlift.geometry.colours import picture_of
+from dimlift.methods.painted import PosedPicture, paint
+from dimlift.methods.teacher_maps import TeacherMaps
+
+ROOMS, TRAINING, POINTS, LABELLED, PAINT = 30, 18, 4096, 20, 16
+"""Rooms and how many train; points and labelled points of each; components of the paint that are kept."""
+
+
+def make_rooms(out: Path, maps: TeacherMaps) -> None:
+    """Rooms as files with colours, labels and paint, y down as in the frames; training rooms with few labels."""
+    if (out / "rooms-splits.json").exists():
+        return
+    folder = out / "rooms"
+    folder.mkdir(parents=True, exist_ok=True)
+    rooms, dense = simulated_rooms(ROOMS, POINTS), simulated_rooms(ROOMS, 60_000)
+    sparse = simulated_rooms(TRAINING, POINTS, LABELLED)
+    down = torch.tensor([1.0, -1.0, 1.0])
+    features = []
+    for number in range(ROOMS):
+        views = [
+            PosedPicture(f"view {n}", picture_of(dense.points[number] * down, dense.features[number], camera), camera)
+            for n, camera in enumerate(cameras())
+        ]
+        features.append(paint(rooms.points[number] * down, views, maps).features.numpy())
+        print(f"room {number} painted", flush=True)
+    shown = np.concatenate(features[:TRAINING])
+    centre = shown.mean(0)
+    axes = np.linalg.svd(shown[::8] - centre, full_matrices=False)[2][:PAINT]
+    for number in range(ROOMS):
+        labels = sparse.label[number] if number < TRAINING else rooms.label[number]
+        np.savez_compressed(
+            folder / f"room_{number:02d}.npz",
+            points=(rooms.points[number] * down).numpy(),
+            colours=rooms.features[number].numpy(),
+            labels=np.where(labels < 0, -1, labels),
+            features=((features[number] - centre) @ axes.T).astype(np.float32),
+        )
+    named = {**{name: value for value, name in enumerate(CLASSES)}, "ignore": -1}
+    (folder / "dataset.json").write_text(json.dumps({"labels": named}))
+    names = [f"room_{number:02d}" for number in range(ROOMS)]
+    (out / "rooms-splits.json").write_text(json.dumps([{"train": names[:TRAINING], "val": names[TRAINING:]}]))
+
+
+def cameras() -> list[Camera]:
+    """Four looks into a room from its open sides, 320 x 240 pixels."""
+    intrinsics, target = pinhole(260.0, (240, 320)), torch.tensor([1.7, -0.9, 1.2], dtype=torch.float64)
+    found = []
+    for place in ((5.0, -1.6, 4.2), (2.0, -1.6, 4.8), (5.4, -1.6, 1.2), (4.6, -2.6, 3.8)):
+        where = torch.tensor(place, dtype=torch.float64)
+        forward = torch.nn.functional.normalize(target - where, dim=0)
+        right = torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64), forward)
+        right = torch.nn.functional.normalize(right, dim=0)
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[:3, :3] = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=1)
+        pose[:3, 3] = where
+        found.append(Camera(intrinsics, pose, (240, 320)))
+    return found
