@@ -36,11 +36,7 @@ def main() -> None:
     table = make_volumes(options.points, options.out / f"volumes-{options.cases or 'all'}", options.cases)
     overrides = [f"dataset.path={table}", f"budget={{{kind}: {amount}}}", f"seeds=[{options.seeds}]"]
     study = load_config(Path(__file__).with_suffix(".yaml"), [*overrides, *options.overrides], StudyConfig)
-    run_study(
-        study, folder, options.arms.split(",") if options.arms else list(study.arms), options.budget, options.name
-    )
-    if options.arms:
-        return
+    run_study(study, folder, options.arms.split(",") if options.arms else list(study.arms), options.budget, "furniture")
     embeddings = options.out / f"embeddings-{options.cases or 'all'}.npz"
     if not embeddings.exists():
         settings = BorrowSettings(planes=("depth", "height", "width"), enlarge=3.0, cache_channels=128)
@@ -54,11 +50,8 @@ def arguments() -> argparse.Namespace:
     points = ROOT / "../shared/data/sweethome3d_furniture/points2048.npz"
     parser.add_argument("--points", type=Path, default=points, help="points2048.npz")
     parser.add_argument("--budget", default="seconds:60", help="steps:N or seconds:S, of one run")
-    parser.add_argument(
-        "--arms", default="", help="names from the YAML file, separated by commas; all, and the embedding, by default"
-    )
+    parser.add_argument("--arms", default="", help="names from the YAML file, separated by commas; all by default")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--name", default="furniture", help="part of the markers in docs/results.md")
     parser.add_argument("--cases", type=int, default=0, help="only so many objects, of all classes; 0 takes all")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "furniture")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
