@@ -131,6 +131,29 @@ def test_each_term_counts_and_labels_must_be_there(fine_tuning):
     assert fine_tuning.loss(nobody).item() < whole
 
 
+def test_the_loss_is_its_four_terms(fine_tuning):
+    """Of a student that has left its average behind, as the equation at the head of the method says."""
+    batch = simulated_rooms(1, 300, labelled=30)
+    fine_tuning.set_progress(0.03)
+    with torch.no_grad():
+        for p in fine_tuning.model.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    fine_tuning.eval()
+    student, believed = (
+        each(batch.points, batch.features).flatten(0, 1) for each in (fine_tuning.model, fine_tuning.teacher)
+    )
+    logs, believed, label = student.log_softmax(1), believed.softmax(1), batch.label.flatten()
+    told, sure = (label != IGNORE).nonzero().flatten(), most_confident(believed, 0.2).nonzero().flatten()
+    labelled = -logs[told, label[told]].mean()
+    apart = (logs.exp() - believed).square().mean()
+    entropy = -(logs.exp() * logs).sum(1).mean()
+    pseudo = -logs[sure, believed.argmax(1)[sure]].mean()
+    assert len(sure) > 0
+    assert apart > 1e-5
+    expected = labelled + 10 * torch.tensor(-1.25).exp() * apart + 0.5 * entropy + pseudo
+    torch.testing.assert_close(fine_tuning.loss(batch), expected)
+
+
 def test_few_labels_teach_a_room():
     torch.manual_seed(0)
     fine_tuning = MeanTeacher(cloud_unet(3, len(CLASSES), 18, 0.2, 0.4), decay=0.9)

@@ -63,6 +63,18 @@ def test_foreseeing_everything_costs_nothing(method, cosine):
     assert float(method.loss(shifted)) > 0.1
 
 
+def test_the_share_of_directions_is_what_was_asked(method):
+    image = torch.rand(1, *SIZE, generator=torch.Generator().manual_seed(1))
+    batch = _batch(method, image)
+    foreseen = F.adaptive_avg_pool3d(method(batch.image), batch.features.shape[2:])
+    squares = (foreseen - batch.features).square().mean()
+    lengths = foreseen.norm(dim=1) * batch.features.norm(dim=1)
+    turned = (1 - (foreseen * batch.features).sum(1) / lengths).mean()
+    for share in (0.0, 0.25, 1.0):
+        method.cosine = share
+        torch.testing.assert_close(method.loss(batch), (1 - share) * squares + share * turned)
+
+
 def test_a_batch_without_targets_is_refused(method):
     with pytest.raises(RunError, match="slice features"):
         method.loss(VolumeBatch(torch.rand(1, 1, *SIZE), torch.full((1, *SIZE), IGNORE), ("a",)))
