@@ -59,6 +59,11 @@ def test_without_it_the_error_names_what_to_register():
         dimlift.lift(Flat())
 
 
+def test_a_network_that_reads_volumes_already_is_told_apart():
+    with pytest.raises(CannotLift, match=r"reads volumes already.*lift a 2D one, or train this one as it is"):
+        dimlift.lift(nn.Sequential(nn.Conv3d(1, 2, 3)))
+
+
 def test_what_needs_a_convolution_there_says_so(known):
     with pytest.raises(CannotLift, match="cannot be adapted to 1 channels; lift with in_channels=3"):
         dimlift.lift(Shuffled(), in_channels=1)
