@@ -46,8 +46,8 @@ def image_readers(network: nn.Module) -> dict[str, nn.Conv2d]:
     if not convolutions:
         if any(isinstance(module, nn.Conv3d) for module in network.modules()):
             raise CannotLift(
-                "the network has nn.Conv3d and no nn.Conv2d: it reads volumes already; lift a 2D one, or train this one "
-                "as it is (`method: pretrained_3d` knows MONAI's by name)"
+                "the network has nn.Conv3d and no nn.Conv2d: it reads volumes already; lift a 2D one, or train this "
+                "one as it is (`method: pretrained_3d` knows MONAI's by name)"
             )
         raise CannotLift(
             "the network has no nn.Conv2d, so what reads its image is not known; name the module that does "
