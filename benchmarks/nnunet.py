@@ -97,7 +97,8 @@ def configuration(options: argparse.Namespace, results: Path, seeds: list[int]) 
         "arms": {name: {"method": "external", **arm} for name, arm in arms.items()},
         "reference": "nnunet",
     }
-    return parse(raw, StudyConfig, source="benchmarks/nnunet.py")
+    study = parse(raw, StudyConfig, source="benchmarks/nnunet.py")
+    return study.model_copy(update={"arms": {name: study.arms[name] for name in arms}})  # no U-Net of ours beside them
 
 
 def prepare(study: StudyConfig, home: Path) -> None:
