@@ -127,14 +127,15 @@ def table(summary: Summary, records: list[Record], budget: str) -> str:
         "|" + " --- |" * len(told),
     ]
     lines += [f"| {' | '.join(row[place] for place in told)} |" for row in rows]
-    drawn = len({tuple(sorted(r.extra.get("training_cases", ()))) for r in records}) > 1
+    trained_on = {tuple(sorted(r.extra["training_cases"])) for r in records if r.extra.get("training_cases")}
+    drawn = {0: "", 1: ", the same training volumes for all"}  # predictions made elsewhere do not say
     today = datetime.date.today().isoformat()
     seeds = sorted({record.seed for record in records})
     lines += [
         "",
         f"Measured {today} with torch {records[0].versions.get('torch', '?')}, Python {platform.python_version()}, "
         f"one thread, seeds {', '.join(map(str, seeds))}"
-        f"{'; each seed draws its own training volumes' if drawn else ', the same training volumes for all'}. "
+        f"{drawn.get(len(trained_on), '; each seed draws its own training volumes')}. "
         f"Intervals come from the two-way (case x seed) model"
         f"{'; features s is a part of training s' if COLUMNS.index('features s') in told else ''}.",
     ]
