@@ -1,9 +1,10 @@
-"""Layers behind the last map that is asked for are gone, not computed in vain; the maps stay what they were."""
+"""Layers behind the last map that is asked for are gone, and the maps stay; slices too small for the others are named."""
 
 import pytest
 import torch
 
 import dimlift
+from dimlift.errors import ShapeError
 
 
 @pytest.mark.parametrize("name", ["timm:tf_efficientnet_lite0", "timm:mobilenetv3_small_050", "timm:resnet10t"])
@@ -20,3 +21,10 @@ def test_layers_behind_the_last_map_are_cut_off(name):
     assert all(map(torch.equal, maps, whole(volume)))
     sum(found.abs().sum() for found in cut.train()(volume)).backward()
     assert all(parameter.grad is not None for parameter in cut.parameters())
+
+
+def test_slices_too_small_for_a_network_are_named():
+    lifted = dimlift.lift("timm:test_convnext", features_only=True, certify=False)
+    with pytest.raises(ShapeError, match=r"slices of 8 x 40 are too small .* every 32 pixels"):
+        lifted(torch.randn(1, 3, 4, 8, 40))
+    assert len(lifted(torch.randn(1, 3, 4, 32, 40))) == 4

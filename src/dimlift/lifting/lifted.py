@@ -103,9 +103,22 @@ class Lifted(nn.Module):
             depth = volume.shape[2] // self.tubelet
             # (B, C, D, H, W) to (B, k * C, D / k, H, W): slices of a tubelet become channels
             volume = volume.unflatten(2, (depth, self.tubelet)).permute(0, 3, 1, 2, 4, 5).flatten(1, 2)
-        with folded_as(Fold(batch, depth, batch * depth), self.listener):
-            out = self.network(fold(volume))
+        try:
+            with folded_as(Fold(batch, depth, batch * depth), self.listener):
+                out = self.network(fold(volume))
+        except RuntimeError as fault:
+            self._blame_small_slices(volume.shape[-2], volume.shape[-1], fault)
+            raise
         return self._unfolded(out, batch)
+
+    def _blame_small_slices(self, height: int, width: int, fault: RuntimeError) -> None:
+        """Many networks take slices below their coarsest step, some cannot: torch then speaks of kernels only."""
+        coarsest = self.enlarge * max((max(stride[1:]) for stride in self.strides), default=0)
+        if min(height, width) < coarsest:
+            raise ShapeError(
+                f"slices of {height} x {width} are too small for this network, whose coarsest map has a value for every "
+                f"{coarsest} pixels; use larger patches, or fewer stages"
+            ) from fault
 
     def _unfolded(self, out: Any, batch: int) -> Any:
         if isinstance(out, dict):
