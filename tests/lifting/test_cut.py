@@ -1,4 +1,4 @@
-"""Layers behind the last map that is asked for are gone, and the maps stay; slices too small for the others are named."""
+"""Layers behind the last map that is asked for are gone, and slices too small for the others are named."""
 
 import pytest
 import torch

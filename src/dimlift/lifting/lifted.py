@@ -116,8 +116,8 @@ class Lifted(nn.Module):
         coarsest = self.enlarge * max((max(stride[1:]) for stride in self.strides), default=0)
         if min(height, width) < coarsest:
             raise ShapeError(
-                f"slices of {height} x {width} are too small for this network, whose coarsest map has a value for every "
-                f"{coarsest} pixels; use larger patches, or fewer stages"
+                f"slices of {height} x {width} are too small for this network, whose coarsest map has a value for "
+                f"every {coarsest} pixels; use larger patches, or fewer stages"
             ) from fault
 
     def _unfolded(self, out: Any, batch: int) -> Any:
