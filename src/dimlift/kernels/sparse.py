@@ -1,32 +1,38 @@
 """Convolution over occupied voxels only: a rulebook says which voxel feeds which through which tap of the kernel.
 
 For each tap the inputs are gathered, multiplied and added where they go (Graham et al., 2018, submanifold sparse
-convolution, https://arxiv.org/abs/1711.10275). Pure torch, any device, no extension to build.
+convolution, https://arxiv.org/abs/1711.10275). Pure torch, any device, no extension to build; on a GPU spconv follows
+the same rulebook, where it is installed (`kernels.spconv_backend`).
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from dimlift.errors import ShapeError
+from dimlift.kernels import spconv_backend
 
 
 class Tap(NamedTuple):
     """Voxels that one tap of the kernel connects; no voxel stands twice on either side.
 
     Attributes:
-        source: rows of the input; None where every voxel feeds itself.
-        target: rows of the output.
+        source: rows of the input.
+        target: rows of the output; the very tensor of `source` where every voxel feeds itself.
     """
 
-    source: Int[Tensor, " pairs"] | None
-    target: Int[Tensor, " pairs"] | None
+    source: Int[Tensor, " pairs"]
+    target: Int[Tensor, " pairs"]
 
 
-class Rulebook(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Rulebook:
     """All taps of a kernel, in the order of `torch.nn.Conv3d`'s last three axes, x slowest.
 
     Attributes:
@@ -35,6 +41,13 @@ class Rulebook(NamedTuple):
 
     taps: tuple[Tap, ...]
     outputs: int
+
+    @cached_property
+    def pairs(self) -> tuple[Int[Tensor, "2 taps most"], Int[Tensor, " taps"]]:
+        """The taps as spconv reads them, made once: rows of input and output, -1 behind the last; pairs of each tap."""
+        sides = [pad_sequence(list(side), batch_first=True, padding_value=-1) for side in zip(*self.taps, strict=True)]
+        counts = torch.tensor([len(tap.source) for tap in self.taps], dtype=torch.int32)
+        return torch.stack(sides).int(), counts.to(sides[0].device)
 
     def reversed(self, outputs: int) -> "Rulebook":
         """The same pairs from output to input: what an inverse convolution, back to `outputs` voxels, follows."""
@@ -63,7 +76,8 @@ def submanifold(coordinates: Int[Tensor, "voxels 4"], kernel: int = 3) -> Rulebo
     taps: dict[tuple[int, ...], Tap] = {}
     for offset in product(range(-reach, reach + 1), repeat=3):
         if offset == (0, 0, 0):
-            taps[offset] = Tap(None, None)
+            everyone = torch.arange(len(keys), device=keys.device)
+            taps[offset] = Tap(everyone, everyone)
         elif offset not in taps:
             step = (offset[0] * spans[1] + offset[1]) * spans[2] + offset[2]
             found = torch.searchsorted(keys, keys + step).clamp_max(max(len(keys) - 1, 0))
@@ -101,9 +115,12 @@ def sparse_convolution(
 
     Raises:
         ShapeError: if kernel and rulebook have different numbers of taps.
+        ConfigError: if spconv is forced (`spconv_backend.computed_by`) and cannot compute these features.
     """
     if len(weight) != len(rules.taps):
         raise ShapeError(f"a kernel of {len(weight)} taps for a rulebook of {len(rules.taps)}; make them alike")
+    if len(features) and spconv_backend.serves(features):
+        return spconv_backend.convolution(features, weight, *rules.pairs, rules.outputs)
     return _SparseConvolution.apply(features, weight, rules)
 
 
@@ -116,7 +133,7 @@ class _SparseConvolution(torch.autograd.Function):
         ctx.rules = rules
         out = features.new_zeros(rules.outputs, weight.shape[2])
         for matrix, (source, target) in zip(weight, rules.taps, strict=True):
-            if source is None or target is None:
+            if source is target:
                 out += features @ matrix
             elif len(source):  # in mixed precision products are halves, their sum is not
                 out.index_add_(0, target, (features[source] @ matrix).to(out.dtype))
@@ -129,12 +146,12 @@ class _SparseConvolution(torch.autograd.Function):
         to_features = torch.zeros_like(features) if ctx.needs_input_grad[0] else None
         to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for index, (source, target) in enumerate(ctx.rules.taps):
-            here = slope if target is None else slope[target]
+            here = slope if source is target else slope[target]
             if to_features is not None:
                 back = here @ weight[index].T
-                to_features = to_features + back if source is None else to_features.index_add_(0, source, back)
+                to_features = to_features + back if source is target else to_features.index_add_(0, source, back)
             if to_weight is not None:
-                to_weight[index] = (features if source is None else features[source]).T @ here
+                to_weight[index] = (features if source is target else features[source]).T @ here
         return to_features, to_weight, None
 
 
