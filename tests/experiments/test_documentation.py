@@ -42,13 +42,16 @@ def test_the_reference_holds_every_public_name():
     assert [home.__name__ for home in homes if f"::: {home.__module__}.{home.__qualname__}" not in page] == []
 
 
-PRETRAIN_EXAMPLES = ("pretrain", "ppkt", "vdt", "distinit", "points", "medical_transformer")
+PRETRAIN_EXAMPLES = ("pretrain", "ppkt", "ppkt_scannet", "vdt", "distinit", "points", "medical_transformer")
 
 
-@pytest.mark.parametrize(
-    "path", sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("benchmarks/*.yaml")]), ids=lambda path: path.name
-)
-def test_the_examples_and_benchmarks_are_valid(path):
+@pytest.mark.parametrize("path", sorted(ROOT.glob("benchmarks/*.yaml")), ids=lambda path: path.name)
+def test_the_benchmarks_are_valid(path):
+    load_config(path, [], StudyConfig)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.yaml")), ids=lambda path: path.name)
+def test_the_examples_are_valid(path):
     pretraining = dict.fromkeys((f"{name}.yaml" for name in PRETRAIN_EXAMPLES), PretrainConfig)
     models = {"train.yaml": TrainConfig, "tubevit.yaml": TrainConfig, "stages.yaml": StagesConfig, **pretraining}
     load_config(path, [], models.get(path.name, StudyConfig))
