@@ -80,9 +80,9 @@ class CheapDraws(TorchFunctionMode):
 
 
 CHAOS = (
-    "Of a network that blows rounding up no law can be measured: `efficientnetv2_rw_m` with random weights changes",
-    "its 2D answer by a third when its image (64 x 64, float64) changes by 1e-15. A lift says so; lines that name a",
-    "gate of an EfficientNetV2 were written before it could tell this from slices that mix.",
+    "Of a network that blows rounding up no law can be measured, and deep ones with random weights may be like that:",
+    "a lift says so, and by how much its answer moves. Lines that name a gate of an EfficientNetV2 were written before",
+    "it could tell this from slices that mix.",
 )
 
 
