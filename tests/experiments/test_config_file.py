@@ -143,3 +143,14 @@ def test_an_arm_may_set_its_own_rate_and_precision():
     own = parse({**raw, "arm": {**arm, "rate": 1e-4, "precision": "32"}}, TrainConfig, source="a test").loop
     assert (own.rate, own.precision) == (1e-4, "32")
     assert own.batch_size == shared.batch_size
+
+
+def test_keys_that_came_later_are_part_of_a_run_only_where_they_say_something():
+    arm = {"method": "lifted", "network": "timm:test_resnet"}
+    plain = METHODS["lifted"].model_validate(arm).without_names()
+    assert {"repeat", "encoder_warm_up"}.isdisjoint(plain)
+    assert "spacing" not in plain["plan"]
+    later = {"repeat": 1, "encoder_warm_up": 0.5, "plan": {"spacing": "data"}}
+    found = METHODS["lifted"].model_validate({**arm, **later}).without_names()
+    assert (found["repeat"], found["encoder_warm_up"], found["plan"]["spacing"]) == (1, 0.5, "data")
+    assert {**found, "plan": 0} == {**plain, "plan": 0, "repeat": 1, "encoder_warm_up": 0.5}

@@ -14,6 +14,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+LATER: dict[str, Any] = {"later": True}
+"""Of a key that came when there were runs already: at its default, which changes nothing, it is no part of what a run
+is known by, so that finished ones stay finished."""
+
+
+def without_later(section: Section, content: dict[str, Any]) -> dict[str, Any]:
+    """What was dumped of a section, less the keys marked `LATER` that hold their default, at any depth."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if field.json_schema_extra == LATER and value == field.default:
+            content.pop(name, None)
+        elif isinstance(value, Section) and isinstance(content.get(name), dict):
+            without_later(value, content[name])
+    return content
+
+
 class WithPresets(Section):
     """A method with a key `preset`: what it stands for is set wherever a configuration does not say otherwise."""
 

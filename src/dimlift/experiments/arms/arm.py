@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dimlift.errors import ConfigError
 from dimlift.experiments.progress import Progress, silent
-from dimlift.experiments.sections import PositiveFloat, Section
+from dimlift.experiments.sections import LATER, PositiveFloat, Section, without_later
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,6 +107,7 @@ class PlanSection(Section):
     )
     spacing: Literal["data"] | tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
         default=None,
+        json_schema_extra=LATER,
         description="(z, y, x) in millimetres, or `data` for those of the training volumes: nnU-Net's rule says for "
         "each stage whether slices talk and whether depth is halved, instead of `kernel` and `reduce`.",
     )
@@ -143,6 +144,7 @@ class Arm(Section):
         default=None, description="Arithmetic of this arm; `training.precision` if not set."
     )
     repeat: int = Field(
+        json_schema_extra=LATER,
         default=0,
         ge=0,
         description="Another number draws other weights and patches with the same seed; the same arm under two numbers "
@@ -219,8 +221,7 @@ class Arm(Section):
 
     def without_names(self) -> dict[str, Any]:
         """What decides the result: titles and descriptions may change without training again."""
-        unset = set() if self.repeat else {"repeat"}
-        return self.model_dump(mode="json", exclude={"title", "description"} | unset)
+        return without_later(self, self.model_dump(mode="json", exclude={"title", "description"}))
 
 
 def volume_method(

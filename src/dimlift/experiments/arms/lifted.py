@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from dimlift.errors import ConfigError
 from dimlift.experiments.arms.arm import Arm, PlanSection, Task, volume_method
 from dimlift.experiments.arms.decoders import DecoderName, decoder_called
-from dimlift.experiments.sections import PositiveFloat, Share
+from dimlift.experiments.sections import LATER, PositiveFloat, Share
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +35,7 @@ class FromTwoDimensions(Arm):
     )
     encoder_warm_up: Share = Field(
         default=0.0,
+        json_schema_extra=LATER,
         description="Share of the budget over which the 2D network's rate rises, beside `training.warm_up`.",
     )
     freeze_layers: int = Field(
@@ -42,13 +43,6 @@ class FromTwoDimensions(Arm):
         ge=0,
         description="First layers of the 2D network that never learn; 1 is the stem, 2 the stem and the first block.",
     )
-
-    def without_names(self) -> dict[str, Any]:
-        """A warm-up of none is no other run than one that was made before there was any."""
-        found = super().without_names()
-        if not self.encoder_warm_up:
-            found.pop("encoder_warm_up")
-        return found
 
     def _start(self, fresh: bool) -> dict[str, Any]:
         """Where first weights come from; a file takes the place of the source's own, which need not be here then."""

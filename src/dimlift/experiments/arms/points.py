@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dimlift.errors import ConfigError, DataError
 from dimlift.experiments.arms.arm import Arm, Task
-from dimlift.experiments.sections import PositiveFloat, Share
+from dimlift.experiments.sections import LATER, PositiveFloat, Share
 
 if TYPE_CHECKING:
     from torch import nn
@@ -165,7 +165,9 @@ class SparseArm(PointArm):
     )
 
     start_with: Literal["network", "encoder"] = Field(
-        default="network", description="What is taken of `start`: the whole U-Net, or its encoder without the decoder."
+        default="network",
+        json_schema_extra=LATER,
+        description="What is taken of `start`: the whole U-Net, or its encoder without the decoder.",
     )
 
     def takes(self, weight: str) -> bool:

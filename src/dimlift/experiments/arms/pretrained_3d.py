@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from dimlift.experiments.arms.arm import Arm, Task
 from dimlift.experiments.arms.unet import require_segmentation
+from dimlift.experiments.sections import LATER
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +31,7 @@ class Pretrained3DArm(Arm):
     )  # fmt: skip
     options: dict[str, Any] = Field(
         default={},
+        json_schema_extra=LATER,
         description="`monai:..`: arguments of the class, as in the `network_def` of the bundle the weights come from.",
     )
     weights: str | None = Field(

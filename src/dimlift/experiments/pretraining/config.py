@@ -11,6 +11,7 @@ from dimlift.experiments.arms.arm import Arm
 from dimlift.experiments.arms.points import PointEncoderArm
 from dimlift.experiments.pretraining.pretraining import Pretraining
 from dimlift.experiments.sections import (
+    LATER,
     BudgetSection,
     CloudsSection,
     DatasetSection,
@@ -19,6 +20,7 @@ from dimlift.experiments.sections import (
     Section,
     SplitSection,
     TrainingSection,
+    without_later,
 )
 from dimlift.experiments.tables import METHODS, POINT_NETWORKS, PRETRAINING
 
@@ -49,7 +51,9 @@ class FramesSection(Section):
     """Where RGB-D frames are."""
 
     path: str = Field(description="Folder of a recording, or of several: 7-Scenes, ScanNet, Redwood or TUM layout.")
-    every: int = Field(default=1, ge=1, description="Every how many frames one is learnt from; 25 in PPKT.")
+    every: int = Field(
+        default=1, ge=1, json_schema_extra=LATER, description="Every how many frames one is learnt from; 25 in PPKT."
+    )
     first: int = Field(default=0, ge=0, description="Frames before this one are not learnt from.")
     count: int | None = Field(default=None, ge=1, description="At most this many frames are; not set: all.")
     stride: int = Field(
@@ -153,8 +157,7 @@ class PretrainConfig(Section):
                 "clouds": {"path", "skip_bad"},
             },
         )
-        if self.frames is not None and self.frames.every == 1:
-            content["frames"].pop("every")  # as before there was any
+        without_later(self, content)
         for undecisive in ("checkpoint_every", "threads"):
             content["training"].pop(undecisive)
         content |= {"student": self.student and self.student.without_names(), "manifest": manifest}
