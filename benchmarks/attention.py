@@ -25,8 +25,8 @@ def lifted_in(name: str, way: str, side: int, device: str):
 
     import dimlift
     from dimlift import DepthPlan
+    from dimlift.backbones.open_network import open_network
     from dimlift.errors import PlanError
-    from dimlift.lifting.sources import open_network
 
     torch.manual_seed(0)
     flat, _ = open_network(f"timm:{name}", features_only=True, img_size=side)

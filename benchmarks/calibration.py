@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from dimlift.report.crossed import estimate
-from dimlift.report.pairing import Pairs
+from dimlift.report.mixed_effects import estimate
+from dimlift.report.paired_differences import Pairs
 from dimlift.report.verdict import compare
 
 HEADING = "## Does the verdict keep its promise?"

@@ -17,8 +17,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from dimlift.data.check import check_dataset
-from dimlift.data.dataset import open_dataset
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.quality.check_dataset import check_dataset
 
 
 def generate(root: Path, cases: int, side: int) -> None:

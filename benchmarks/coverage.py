@@ -28,10 +28,10 @@ from torch.overrides import TorchFunctionMode
 
 import dimlift
 from dimlift import DepthPlan
+from dimlift.backbones.open_network import open_network
+from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 from dimlift.errors import CannotLift
-from dimlift.lifting.lifted import Lifted
-from dimlift.lifting.sources import open_network
-from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
+from dimlift.lifting.lifted_module import Lifted
 
 SIDES = (32, 28, 64, 56, 128, 224, None)
 """Image sizes asked for at building, where a network is built for one; None leaves it its own."""

@@ -21,29 +21,29 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from dimlift.batches import FrameBatch
-from dimlift.data.cloud_cases import open_cloud_dataset
-from dimlift.data.cloud_places import read_place
-from dimlift.data.pairs import PairSampler
-from dimlift.data.rgbd import usable_frames
-from dimlift.data.rgbd_layouts import find_frames
-from dimlift.experiments.compare import compare
-from dimlift.experiments.config import StudyConfig
-from dimlift.experiments.config_file import load_config, parse
-from dimlift.experiments.loop import fit
-from dimlift.experiments.pretraining.config import PretrainConfig
-from dimlift.experiments.pretraining.run import pretrain
-from dimlift.experiments.sections import BudgetSection, TrainingSection
-from dimlift.methods.ppkt import PPKT
-from dimlift.methods.pseudo_labels_2d import SoftLabels, class_maps
-from dimlift.methods.teacher import open_teacher
-from dimlift.methods.teacher_maps import TeacherMaps
+from dimlift.batch import FrameBatch
+from dimlift.config.sections import BudgetSection, TrainingSection
+from dimlift.data.datasets.point_cloud_index import read_place
+from dimlift.data.datasets.point_clouds import open_cloud_dataset
+from dimlift.data.rgbd.frames import usable_frames
+from dimlift.data.rgbd.recordings import find_frames
+from dimlift.data.sampling.rgbd_pair_sampler import PairSampler
+from dimlift.methods.points.ppkt import PPKT
+from dimlift.methods.points.soft_labels import SoftLabels, class_maps
+from dimlift.methods.teachers.feature_maps import TeacherMaps
+from dimlift.methods.teachers.teacher import open_teacher
 from dimlift.metrics.points import confusion, score_points
-from dimlift.models.point_unet import point_unet
+from dimlift.models.point_sparse_unet import point_unet
 from dimlift.records.record import Record, load_records
 from dimlift.records.study import Arm, Study
 from dimlift.records.weights import write_weights
 from dimlift.report.summary import summarise_records
+from dimlift.studies.compare import compare
+from dimlift.studies.load_config import load_config, parse
+from dimlift.studies.pretrain import pretrain
+from dimlift.studies.pretrain_config import PretrainConfig
+from dimlift.studies.run_config import StudyConfig
+from dimlift.training.fit import fit
 from hippocampus import ROOT, table, tell, write_block
 from painted_rooms import make_rooms
 from ppkt import shuffled

@@ -17,12 +17,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from dimlift.experiments.config import StudyConfig
-from dimlift.experiments.config_file import load_config
-from dimlift.experiments.embed import embed
-from dimlift.experiments.probe import probe
-from dimlift.methods.borrowed.settings import BorrowSettings
+from dimlift.evaluation.linear_probe import probe
+from dimlift.inference.embed import embed
+from dimlift.methods.frozen_features.settings import BorrowSettings
 from dimlift.records.embeddings import Embeddings
+from dimlift.studies.load_config import load_config
+from dimlift.studies.run_config import StudyConfig
 from hippocampus import ROOT, run_study, tell, write_block
 
 SIDE = 32

@@ -21,12 +21,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from dimlift.experiments.compare import compare
-from dimlift.experiments.config import StudyConfig
-from dimlift.experiments.config_file import load_config
-from dimlift.experiments.progress import Event
+from dimlift.progress import Event
 from dimlift.records.record import Record, load_records
 from dimlift.report.summary import Row, Summary, summarise
+from dimlift.studies.compare import compare
+from dimlift.studies.load_config import load_config
+from dimlift.studies.run_config import StudyConfig
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results.md"

@@ -17,7 +17,7 @@ import time
 LIFT_LARGE = """
 import json, time
 import dimlift, torch
-from dimlift.lifting.sources import open_network
+from dimlift.backbones.open_network import open_network
 
 def high_water():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -48,7 +48,7 @@ def steps(name: str, slices: int, side: int, rounds: int, backward: bool, half: 
 
     import dimlift
     from dimlift import DepthPlan
-    from dimlift.lifting.sources import open_network
+    from dimlift.backbones.open_network import open_network
 
     torch.set_num_threads(1)
     flat, _ = open_network(f"timm:{name}", features_only=True)
@@ -110,9 +110,7 @@ def main() -> None:
     lifted = dimlift.lift("packaged:efficientnet_lite0", DepthPlan(), in_channels=1, features_only=True)
     print(f"\ncertificate of packaged:efficientnet_lite0: {lifted.certificate.seconds:.2f} s")
     if chosen.large:
-        script = (
-            "import dimlift.lifting.sources.torchvision_operators as t; t.ensure_torchvision_imports()" + LIFT_LARGE
-        )
+        script = "import dimlift.backbones.torchvision_ops as t; t.ensure_torchvision_imports()" + LIFT_LARGE
         script = script.replace("{name}", chosen.large)
         found = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
         print(

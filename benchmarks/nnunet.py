@@ -26,13 +26,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import torch
 
-from dimlift.data.cases import Case
-from dimlift.data.dataset import open_dataset
-from dimlift.experiments.config import StudyConfig
-from dimlift.experiments.config_file import parse
-from dimlift.experiments.split import split_cases
-from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
+from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
+from dimlift.data.case import Case
+from dimlift.data.datasets.open_dataset import open_dataset
 from dimlift.records.record import write_json
+from dimlift.studies.load_config import parse
+from dimlift.studies.run_config import StudyConfig
+from dimlift.studies.split import split_cases
 from hippocampus import ROOT, run_study
 
 NUMBER, NAME, CONFIGURATION = 501, "Dataset501_Hippocampus", "3d_fullres"

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dimlift.data.simulated_rooms import CLASSES, simulated_rooms
+from dimlift.data.synthetic.rooms import CLASSES, simulated_rooms
 from dimlift.geometry.cameras import Camera, pinhole
 from dimlift.geometry.colours import picture_of
-from dimlift.methods.painted import PosedPicture, paint
-from dimlift.methods.teacher_maps import TeacherMaps
+from dimlift.methods.points.painting import PosedPicture, paint
+from dimlift.methods.teachers.feature_maps import TeacherMaps
 
 ROOMS, TRAINING, POINTS, LABELLED, PAINT = 30, 18, 4096, 20, 16
 """Rooms and how many train; points and labelled points of each; components of the paint that are kept."""

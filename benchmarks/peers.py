@@ -22,8 +22,8 @@ from torch import nn
 
 import dimlift
 from dimlift import DepthPlan
-from dimlift.lifting.sources import open_network
-from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
+from dimlift.backbones.open_network import open_network
+from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 
 REDUCED = (2, 2, 2, 2, 1)
 

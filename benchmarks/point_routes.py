@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dimlift.data.cloud_sets import CloudSet, open_clouds
-from dimlift.experiments.arms.arm import Task
-from dimlift.experiments.config_file import parse
-from dimlift.experiments.pretraining.config import PretrainConfig
-from dimlift.experiments.pretraining.run import pretrain
-from dimlift.experiments.probe_points import probe_points, resampled_interval
-from dimlift.experiments.tables import POINT_NETWORKS
+from dimlift.config.method_config import Task
+from dimlift.data.datasets.point_cloud_set import CloudSet, open_clouds
+from dimlift.evaluation.point_probe import probe_points, resampled_interval
+from dimlift.methods.registry import POINT_NETWORKS
 from dimlift.records.record import load_records
 from dimlift.records.weights import read_card, write_weights
+from dimlift.studies.load_config import parse
+from dimlift.studies.pretrain import pretrain
+from dimlift.studies.pretrain_config import PretrainConfig
 
 STEPS, FINE_TUNE_STEPS, BATCH, POINTS, SEEDS, REPEATS = 300, 40, 8, 256, (0, 1, 2), 5
 STUDENT = {

@@ -22,9 +22,9 @@ from scipy.spatial import cKDTree
 from dimlift.geometry.neighbours import nearest
 from dimlift.geometry.sampling import farthest_points, one_after_another
 from dimlift.geometry.voxels import voxelise
-from dimlift.kernels.sparse import sparse_convolution, submanifold
-from dimlift.kernels.spconv_backend import computed_by
-from dimlift.models.point_unet import point_unet
+from dimlift.models.point_sparse_unet import point_unet
+from dimlift.ops.sparse_conv import sparse_convolution, submanifold
+from dimlift.ops.spconv_backend import computed_by
 
 POINTS = 100_000
 VOXELS = 20_000

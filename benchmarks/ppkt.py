@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from dimlift.batches import FrameBatch
-from dimlift.data.pairs import PairSampler
-from dimlift.data.rgbd import usable_frames
-from dimlift.data.rgbd_layouts import FrameFiles, find_frames
-from dimlift.experiments.loop import fit
-from dimlift.experiments.sections import BudgetSection, TrainingSection
-from dimlift.methods.ppkt import PPKT
-from dimlift.methods.teacher import open_teacher
-from dimlift.methods.teacher_maps import TeacherMaps
-from dimlift.models.point_unet import point_unet
+from dimlift.batch import FrameBatch
+from dimlift.config.sections import BudgetSection, TrainingSection
+from dimlift.data.rgbd.frames import usable_frames
+from dimlift.data.rgbd.recordings import FrameFiles, find_frames
+from dimlift.data.sampling.rgbd_pair_sampler import PairSampler
+from dimlift.methods.points.ppkt import PPKT
+from dimlift.methods.teachers.feature_maps import TeacherMaps
+from dimlift.methods.teachers.teacher import open_teacher
+from dimlift.models.point_sparse_unet import point_unet
+from dimlift.training.fit import fit
 
 CANDIDATES = 1024
 

@@ -16,14 +16,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dimlift.data.dataset import open_dataset
-from dimlift.experiments.config import StudyConfig
-from dimlift.experiments.config_file import load_config, parse
-from dimlift.experiments.pretraining.config import PretrainConfig
-from dimlift.experiments.pretraining.run import pretrain
-from dimlift.experiments.split import split_cases
-from dimlift.experiments.staged.config import StagesConfig
-from dimlift.experiments.staged.run import run_stages
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.studies.load_config import load_config, parse
+from dimlift.studies.pretrain import pretrain
+from dimlift.studies.pretrain_config import PretrainConfig
+from dimlift.studies.run_config import StudyConfig
+from dimlift.studies.self_training.config import StagesConfig
+from dimlift.studies.self_training.run import run_stages
+from dimlift.studies.split import split_cases
 from hippocampus import ROOT, run_study, tell
 
 SHARED: dict[str, dict[str, Any]] = {

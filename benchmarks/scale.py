@@ -15,10 +15,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from dimlift.data.dataset import open_dataset
-from dimlift.data.packed_samples import packed
-from dimlift.data.patches import PatchSampler
-from dimlift.data.preprocessing import Preprocessing
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.preprocessing.blosc_samples import packed
+from dimlift.data.preprocessing.preprocessing import Preprocessing
+from dimlift.data.sampling.patch_sampler import PatchSampler
 
 ROUNDS = 5
 

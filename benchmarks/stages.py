@@ -20,15 +20,15 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from dimlift.data.cases import Case
-from dimlift.data.dataset import open_dataset
-from dimlift.data.formats import read_file
+from dimlift.data.case import Case
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.io.readers import read_file
 from dimlift.data.volume import voxel_sizes
-from dimlift.experiments.config import StudyConfig
-from dimlift.experiments.config_file import load_config, parse
-from dimlift.experiments.split import split_cases
-from dimlift.experiments.staged.config import StagesConfig
-from dimlift.experiments.staged.run import REPORT, run_stages
+from dimlift.studies.load_config import load_config, parse
+from dimlift.studies.run_config import StudyConfig
+from dimlift.studies.self_training.config import StagesConfig
+from dimlift.studies.self_training.run import REPORT, run_stages
+from dimlift.studies.split import split_cases
 from hippocampus import ROOT, run_study, tell, write_block
 
 SIZES = ("1 small", "2 middling", "3 large")

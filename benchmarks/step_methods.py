@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import save_file
 
-from dimlift.data.simulated_shapes import simulate_shapes
-from dimlift.lifting.sources import open_network
+from dimlift.backbones.open_network import open_network
+from dimlift.data.synthetic.shapes import simulate_shapes
 from dimlift.records.record import write_json
 
 DEIT = {"network": "timm:deit_tiny_patch16_224", "pretrained": False}

@@ -29,15 +29,15 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 import dimlift
-from dimlift.experiments import loop
-from dimlift.experiments.config import TrainConfig
-from dimlift.experiments.config_file import parse
-from dimlift.experiments.pretraining.config import PretrainConfig
-from dimlift.experiments.pretraining.run import pretrain
-from dimlift.experiments.staged.config import StagesConfig
-from dimlift.experiments.staged.run import run_stages
-from dimlift.experiments.train import train
-from dimlift.methods.frozen import Frozen
+from dimlift.methods.teachers.frozen_module import Frozen
+from dimlift.studies.load_config import parse
+from dimlift.studies.pretrain import pretrain
+from dimlift.studies.pretrain_config import PretrainConfig
+from dimlift.studies.run_config import TrainConfig
+from dimlift.studies.self_training.config import StagesConfig
+from dimlift.studies.self_training.run import run_stages
+from dimlift.studies.train import train
+from dimlift.training import fit
 from step_methods import METHODS, Material, configuration, generate
 
 COLUMNS = ["method", "ms a step", "data", "networks", "of it frozen", "loss", "optimiser", "not data"]
@@ -65,7 +65,7 @@ class Watch:
     @contextmanager
     def on(self) -> Iterator[None]:
         """Watch every loop that runs inside."""
-        made, prefetched, take_step = Frozen.__init__, loop.prefetched, loop.take_step
+        made, prefetched, take_step = Frozen.__init__, fit.prefetched, fit.take_step
 
         def freeze(holder: Frozen, network: torch.nn.Module) -> None:
             made(holder, network)
@@ -99,8 +99,8 @@ class Watch:
 
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(Frozen, "__init__", freeze))
-            stack.enter_context(mock.patch.object(loop, "prefetched", drawing))
-            stack.enter_context(mock.patch.object(loop, "take_step", stepping))
+            stack.enter_context(mock.patch.object(fit, "prefetched", drawing))
+            stack.enter_context(mock.patch.object(fit, "take_step", stepping))
             for handle in (
                 register_module_forward_pre_hook(self._enter),
                 register_module_forward_hook(self._leave, always_call=True),
@@ -188,7 +188,7 @@ def run(name: str, material: Material, steps: int, out: Path) -> None:
 def lines(name: str, material: Material, out: Path) -> int:
     """Lines of dimlift that the second step of a run executes."""
     count, inside = 0, False
-    prefetched, take_step = loop.prefetched, loop.take_step
+    prefetched, take_step = fit.prefetched, fit.take_step
 
     def step(frame: Any, event: str, _value: Any) -> Any:
         nonlocal count
@@ -215,7 +215,7 @@ def lines(name: str, material: Material, out: Path) -> int:
         inside = False
         return value
 
-    with mock.patch.object(loop, "prefetched", drawing), mock.patch.object(loop, "take_step", stepping):
+    with mock.patch.object(fit, "prefetched", drawing), mock.patch.object(fit, "take_step", stepping):
         before = sys.gettrace()
         sys.settrace(enter)
         try:

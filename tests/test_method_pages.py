@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dimlift.experiments.config import StudyConfig, TrainConfig
-from dimlift.experiments.config_file import parse
-from dimlift.experiments.pretraining.config import PretrainConfig
-from dimlift.experiments.staged.config import StagesConfig
-from dimlift.experiments.tables import METHODS, POINT_METHODS, PRETRAINING
+from dimlift.methods.registry import METHODS, POINT_METHODS, PRETRAINING
+from dimlift.studies.load_config import parse
+from dimlift.studies.pretrain_config import PretrainConfig
+from dimlift.studies.run_config import StudyConfig, TrainConfig
+from dimlift.studies.self_training.config import StagesConfig
 
 PAGES = Path(__file__).parents[1] / "docs" / "methods"
 NAMES = sorted({*METHODS, *POINT_METHODS, *PRETRAINING, "segmia", "multitask"})

@@ -7,54 +7,54 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dimlift.data.check import check_dataset as check  # noqa: F401
-    from dimlift.data.dataset import open_dataset as open_dataset
-    from dimlift.experiments.compare import compare as compare
-    from dimlift.experiments.config import StudyConfig as StudyConfig
-    from dimlift.experiments.config import TrainConfig as TrainConfig
-    from dimlift.experiments.config_file import load_config as load_config
-    from dimlift.experiments.defaults import train_config as train_config
-    from dimlift.experiments.demo import demo as demo
-    from dimlift.experiments.estimators import DimliftClassifier as DimliftClassifier
-    from dimlift.experiments.estimators import DimliftSegmenter as DimliftSegmenter
-    from dimlift.experiments.export import export_onnx as export_onnx
-    from dimlift.experiments.hub import pull as pull
-    from dimlift.experiments.hub import push as push
-    from dimlift.experiments.predict import predict as predict
-    from dimlift.experiments.train import train as train
-    from dimlift.experiments.trained import Trained as Trained
+    from dimlift.data.datasets.open_dataset import open_dataset as open_dataset
+    from dimlift.data.quality.check_dataset import check_dataset as check  # noqa: F401
+    from dimlift.inference.hub import pull as pull
+    from dimlift.inference.hub import push as push
+    from dimlift.inference.predict_files import predict as predict
+    from dimlift.inference.predictor import Trained as Trained
+    from dimlift.integrations.onnx import export_onnx as export_onnx
+    from dimlift.integrations.sklearn import DimliftClassifier as DimliftClassifier
+    from dimlift.integrations.sklearn import DimliftSegmenter as DimliftSegmenter
+    from dimlift.lifting.bn_recalibration import recalibrate as recalibrate
+    from dimlift.lifting.depth_plan import DepthPlan as DepthPlan
     from dimlift.lifting.flatten import flatten as flatten
-    from dimlift.lifting.lifted import Lifted as Lifted
-    from dimlift.lifting.network import lift as lift
-    from dimlift.lifting.plan import DepthPlan as DepthPlan
-    from dimlift.lifting.recalibration import recalibrate as recalibrate
+    from dimlift.lifting.lift import lift as lift
+    from dimlift.lifting.lifted_module import Lifted as Lifted
     from dimlift.report.page import write_page as write_page
     from dimlift.report.summary import summarise as summarise
+    from dimlift.studies.compare import compare as compare
+    from dimlift.studies.defaults import train_config as train_config
+    from dimlift.studies.demo import demo as demo
+    from dimlift.studies.load_config import load_config as load_config
+    from dimlift.studies.run_config import StudyConfig as StudyConfig
+    from dimlift.studies.run_config import TrainConfig as TrainConfig
+    from dimlift.studies.train import train as train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "lift": "dimlift.lifting.network",
-    "Lifted": "dimlift.lifting.lifted",
-    "DepthPlan": "dimlift.lifting.plan",
+    "lift": "dimlift.lifting.lift",
+    "Lifted": "dimlift.lifting.lifted_module",
+    "DepthPlan": "dimlift.lifting.depth_plan",
     "flatten": "dimlift.lifting.flatten",
-    "recalibrate": "dimlift.lifting.recalibration",
-    "open_dataset": "dimlift.data.dataset",
-    "TrainConfig": "dimlift.experiments.config",
-    "StudyConfig": "dimlift.experiments.config",
-    "load_config": "dimlift.experiments.config_file",
-    "train_config": "dimlift.experiments.defaults",
-    "train": "dimlift.experiments.train",
-    "predict": "dimlift.experiments.predict",
-    "compare": "dimlift.experiments.compare",
-    "demo": "dimlift.experiments.demo",
-    "pull": "dimlift.experiments.hub",
-    "push": "dimlift.experiments.hub",
-    "Trained": "dimlift.experiments.trained",
-    "DimliftClassifier": "dimlift.experiments.estimators",
-    "DimliftSegmenter": "dimlift.experiments.estimators",
-    "export_onnx": "dimlift.experiments.export",
-    "check": ("dimlift.data.check", "check_dataset"),
+    "recalibrate": "dimlift.lifting.bn_recalibration",
+    "open_dataset": "dimlift.data.datasets.open_dataset",
+    "TrainConfig": "dimlift.studies.run_config",
+    "StudyConfig": "dimlift.studies.run_config",
+    "load_config": "dimlift.studies.load_config",
+    "train_config": "dimlift.studies.defaults",
+    "train": "dimlift.studies.train",
+    "predict": "dimlift.inference.predict_files",
+    "compare": "dimlift.studies.compare",
+    "demo": "dimlift.studies.demo",
+    "pull": "dimlift.inference.hub",
+    "push": "dimlift.inference.hub",
+    "Trained": "dimlift.inference.predictor",
+    "DimliftClassifier": "dimlift.integrations.sklearn",
+    "DimliftSegmenter": "dimlift.integrations.sklearn",
+    "export_onnx": "dimlift.integrations.onnx",
+    "check": ("dimlift.data.quality.check_dataset", "check_dataset"),
     "summarise": "dimlift.report.summary",
     "write_page": "dimlift.report.page",  # "report" is the room: a function of that name would vanish behind it
 }

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from command_line import ask, refused
 
-from dimlift.data.cloud_writing import write_labelled
+from dimlift.data.io.point_cloud_writer import write_labelled
 from dimlift.errors import ConfigError
-from dimlift.experiments.defaults import SECONDS, train_config
+from dimlift.studies.defaults import SECONDS, train_config
 
 
 @pytest.mark.parametrize("name", ["2024", "true", "a: b", "data/hippocampus"])

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from dimlift.errors import RunError
-from dimlift.experiments.compare import planned
-from dimlift.experiments.demo import demo, study
-from dimlift.experiments.tables import METHODS
+from dimlift.methods.registry import METHODS
+from dimlift.studies.compare import planned
+from dimlift.studies.demo import demo, study
 
 
 @pytest.mark.parametrize(("quick", "minutes"), [(False, 6), (True, 1)])

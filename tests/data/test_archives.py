@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from dimlift.data.archives import Limits, unpacked
-from dimlift.data.dataset import open_dataset
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.io.archives import Limits, unpacked
 from dimlift.errors import DataError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from small_files import make_image, make_mask, save
 
-from dimlift.data.check import check_dataset
-from dimlift.data.dataset import open_dataset
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.quality.check_dataset import check_dataset
 from dimlift.errors import DataError
 
 

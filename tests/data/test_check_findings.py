@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from small_files import make_image, make_mask, save
 
-from dimlift.data.check import check_dataset, raise_on_errors
-from dimlift.data.dataset import open_dataset
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.quality.check_dataset import check_dataset, raise_on_errors
 from dimlift.errors import DataError
 
 

@@ -11,12 +11,12 @@ sitk = pytest.importorskip("SimpleITK")
 from small_files import save  # noqa: E402
 from test_geometry_is_exact import make_preprocessing  # noqa: E402
 
-from dimlift.data.check import check_dataset  # noqa: E402
-from dimlift.data.dataset import open_dataset  # noqa: E402
-from dimlift.data.formats import read_file, read_grid, volumes_in  # noqa: E402
-from dimlift.data.inputs import find_inputs  # noqa: E402
-from dimlift.data.masks import read_mask  # noqa: E402
-from dimlift.data.normalisation import Normalisation  # noqa: E402
+from dimlift.data.datasets.inference_inputs import find_inputs  # noqa: E402
+from dimlift.data.datasets.open_dataset import open_dataset  # noqa: E402
+from dimlift.data.io.readers import read_file, read_grid, volumes_in  # noqa: E402
+from dimlift.data.preprocessing.intensity import Normalisation  # noqa: E402
+from dimlift.data.preprocessing.masks import read_mask  # noqa: E402
+from dimlift.data.quality.check_dataset import check_dataset  # noqa: E402
 from dimlift.errors import DamagedFile, DataError, GeometryMismatch  # noqa: E402
 from small_series import GAP, PIXELS, SIZES, make_slices, numbered, save_slices  # noqa: E402
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_files import save
 
-from dimlift.data.normalisation import Normalisation
 from dimlift.data.orientation import Turn, axes_of, canonical_spacing, choose_through_plane
-from dimlift.data.preprocessing import Preprocessing
+from dimlift.data.preprocessing.intensity import Normalisation
+from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.errors import DataError
 
 SIZES = (4, 5, 6)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from dimlift.data.grid_reading import features_of_box, read_features, read_image, read_label
-from dimlift.data.interpolation import bspline_matrix, linear_matrix, separable
-from dimlift.data.warp import Warp, WarpSettings, draw_warp, sampling_grid
+from dimlift.data.preprocessing.interpolation import bspline_matrix, linear_matrix, separable
+from dimlift.data.sampling.grid_sampling import features_of_box, read_features, read_image, read_label
+from dimlift.data.sampling.spatial_augmentation import Warp, WarpSettings, draw_warp, sampling_grid
 
 SHAPE = (12, 15, 10)
 

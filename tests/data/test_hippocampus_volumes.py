@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dimlift.data.check import check_dataset
-from dimlift.data.dataset import open_dataset
-from dimlift.data.formats import read_file
-from dimlift.data.patches import PatchSampler
-from dimlift.data.preprocessing import Preprocessing
-from dimlift.data.splits import folds, require_classes
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.datasets.splits import folds, require_classes
+from dimlift.data.io.readers import read_file
+from dimlift.data.preprocessing.preprocessing import Preprocessing
+from dimlift.data.quality.check_dataset import check_dataset
+from dimlift.data.sampling.patch_sampler import PatchSampler
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 HIPPOCAMPUS = SHARED / "hippocampus"

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from small_files import SHAPE, make_mask, save
 
-from dimlift.data.check import check_dataset
-from dimlift.data.dataset import open_dataset
-from dimlift.data.patches import PatchSampler
-from dimlift.data.preprocessing import Preprocessing
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.preprocessing.preprocessing import Preprocessing
+from dimlift.data.quality.check_dataset import check_dataset
+from dimlift.data.sampling.patch_sampler import PatchSampler
 from dimlift.errors import DataError
 from dimlift.metrics.scores import score_segmentation
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_files import make_image, save
 
-from dimlift.data.dataset import open_dataset
-from dimlift.data.formats import read_grid
-from dimlift.data.inputs import find_inputs
+from dimlift.data.datasets.inference_inputs import find_inputs
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.io.readers import read_grid
 from dimlift.errors import DataError
 
 

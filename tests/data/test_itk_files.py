@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dimlift.data.formats import read_file, read_grid
-from dimlift.data.itk import write_volume
+from dimlift.data.io.itk import write_volume
+from dimlift.data.io.readers import read_file, read_grid
 from dimlift.errors import DamagedFile, DataError
 
 sitk = pytest.importorskip("SimpleITK")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_files import make_image, make_mask, save
 
-from dimlift.data.dataset import LAYOUTS, open_dataset
+from dimlift.data.datasets.open_dataset import LAYOUTS, open_dataset
 from dimlift.errors import DataError, UnknownName
 
 
@@ -180,7 +180,7 @@ def test_the_manifest_knows_content_and_groups_but_not_the_place(nnunet_folder, 
 
 def test_nothing_heavy_is_imported(tmp_path: Path):
     code = (
-        "import sys, dimlift.data.dataset, dimlift.data.check, dimlift.data.preprocessing, dimlift.data.splits;"
+        "import sys, dimlift.data.datasets.open_dataset, dimlift.data.quality.check_dataset, dimlift.data.preprocessing.preprocessing, dimlift.data.datasets.splits;"
         "sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dimlift.data.nifti import PIECE, read_volume, write_labels, write_volume
+from dimlift.data.io.nifti import PIECE, read_volume, write_labels, write_volume
 from dimlift.data.volume import Volume, corner_distance, require_same_grid
-from dimlift.data.voxels import read_integers, require_listed, settle_non_finite
+from dimlift.data.voxel_checks import read_integers, require_listed, settle_non_finite
 from dimlift.errors import DamagedFile, DataError, DimliftError, GeometryMismatch, UnknownName
 
 _TILT, _TURN = np.cos(0.3), np.sin(0.3)

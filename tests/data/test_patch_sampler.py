@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from dimlift.batches import IGNORE
-from dimlift.data.augmentation import Augmentation, IntensityAugmentation
-from dimlift.data.foreground import ForegroundIndex
+from dimlift.batch import IGNORE
 from dimlift.data.orientation import Turn
-from dimlift.data.patches import PatchSampler
-from dimlift.data.sample import Geometry, Sample
-from dimlift.data.warp import WarpSettings
+from dimlift.data.preprocessing.foreground import ForegroundIndex
+from dimlift.data.preprocessing.sample import Geometry, Sample
+from dimlift.data.sampling.augmentation import Augmentation, IntensityAugmentation
+from dimlift.data.sampling.patch_sampler import PatchSampler
+from dimlift.data.sampling.spatial_augmentation import WarpSettings
 from dimlift.errors import DataError, ShapeError, UnknownName
 
 ALWAYS = WarpSettings(rotation_probability=1, scale_probability=1, elastic_probability=1)

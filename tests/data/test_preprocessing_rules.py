@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from small_files import make_image, make_mask, save
 
-from dimlift.data.cases import Case, Dataset
-from dimlift.data.dataset import open_dataset
-from dimlift.data.normalisation import Normalisation, fit_ct, kind_for
-from dimlift.data.preprocessing import Preprocessing
-from dimlift.data.sample import IGNORED
+from dimlift.data.case import Case, Dataset
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.preprocessing.intensity import Normalisation, fit_ct, kind_for
+from dimlift.data.preprocessing.preprocessing import Preprocessing
+from dimlift.data.preprocessing.sample import IGNORED
 from dimlift.errors import DataError, GeometryMismatch, UnknownName
 
 
@@ -101,7 +101,7 @@ def test_the_ignore_label_is_marked(tmp_path: Path):
 
 
 def test_the_ignored_value_is_the_one_batches_know():
-    from dimlift.batches import IGNORE
+    from dimlift.batch import IGNORE
 
     assert IGNORED == IGNORE
 

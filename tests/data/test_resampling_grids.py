@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from dimlift.data.resampling import resample_image, resample_labels, resampled_shape
+from dimlift.data.preprocessing.resampling import resample_image, resample_labels, resampled_shape
 
 SHAPES = st.tuples(*[st.integers(1, 14)] * 3)
 

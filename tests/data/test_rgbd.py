@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from dimlift.data.rgbd import read_frame, usable_frames
-from dimlift.data.rgbd_cameras import beside
-from dimlift.data.rgbd_layouts import find_frames, find_recordings, pose_of
+from dimlift.data.rgbd.cameras import beside
+from dimlift.data.rgbd.frames import read_frame, usable_frames
+from dimlift.data.rgbd.recordings import find_frames, find_recordings, pose_of
 from dimlift.errors import DamagedFile, DataError
 from dimlift.geometry.cameras import back_project, visible, z_buffer
 

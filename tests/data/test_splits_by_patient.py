@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dimlift.data.cases import Case, Dataset
+from dimlift.data.case import Case, Dataset
+from dimlift.data.datasets.splits import folds, fraction, require_classes
 from dimlift.data.orientation import Turn
-from dimlift.data.sample import Geometry, Sample
-from dimlift.data.splits import folds, fraction, require_classes
+from dimlift.data.preprocessing.sample import Geometry, Sample
 from dimlift.errors import DataError
 
 

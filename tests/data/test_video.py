@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from dimlift.data.check import check_dataset
-from dimlift.data.dataset import open_dataset
-from dimlift.data.formats import read_file, read_grid
-from dimlift.data.preprocessing import Preprocessing
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.io.readers import read_file, read_grid
+from dimlift.data.preprocessing.preprocessing import Preprocessing
+from dimlift.data.quality.check_dataset import check_dataset
 from dimlift.errors import DamagedFile, DataError
 
 pytest.importorskip("av")
@@ -67,6 +67,6 @@ def test_one_damaged_video_speaks_for_no_other(tmp_path):
 
 def test_a_video_that_would_fill_the_memory_is_not_decoded(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4")
-    monkeypatch.setattr("dimlift.data.video.LARGEST", 3 * 48 * 32 * 11)
+    monkeypatch.setattr("dimlift.data.io.video.LARGEST", 3 * 48 * 32 * 11)
     with pytest.raises(DataError, match="make it smaller"):
         read_file(path)

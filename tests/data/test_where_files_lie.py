@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from small_files import make_image, make_mask, save
 
-from dimlift.data.check import check_dataset
-from dimlift.data.dataset import open_dataset
-from dimlift.data.masks import read_mask
-from dimlift.data.nifti import read_volume
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.io.nifti import read_volume
+from dimlift.data.preprocessing.masks import read_mask
+from dimlift.data.quality.check_dataset import check_dataset
 from dimlift.data.volume import Volume, require_upright
 from dimlift.errors import DamagedFile, DataError, GeometryMismatch
 

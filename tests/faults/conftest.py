@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from experiments.conftest import train_raw, write_case
+from small_runs import train_raw, write_case
 
 CLOCKS = ("seconds", "peak_bytes", "prediction_seconds", "feature_seconds", "cpu_seconds")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 SOURCE = """
 import json, sys
-from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
+from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 ensure_torchvision_imports()
 import torch
 torch.set_num_threads(1)
@@ -52,9 +52,9 @@ def train_and_kill(config: str, folder: str, kills: int, seed: int) -> None:
     A run that ends before it is killed is followed by one into a new folder; the last is left to end. The imports are
     paid once: every run is a fork of a process that has made them.
     """
-    from dimlift.experiments.config import TrainConfig
-    from dimlift.experiments.config_file import load_config
-    from dimlift.experiments.train import train
+    from dimlift.studies.load_config import load_config
+    from dimlift.studies.run_config import TrainConfig
+    from dimlift.studies.train import train
 
     read, chance, killed, number = load_config(config, [], TrainConfig), random.Random(seed), 0, 0
 
@@ -86,7 +86,7 @@ def segment_within(extra_mb: int, shape: list[int]) -> None:
 
     import torch
 
-    from dimlift.experiments.inference import labels_of, segment
+    from dimlift.inference.sliding_window import labels_of, segment
 
     network = torch.nn.Conv3d(1, 20, 1).eval()
     image, window = torch.zeros(1, *shape).normal_(generator=torch.Generator().manual_seed(0)), (16, 16, 16)
@@ -108,8 +108,8 @@ def peaks(shapes: list[list[int]]) -> None:
     """Print the largest resident memory, beyond image and labels, of segmenting noise of each shape."""
     import torch
 
-    from dimlift.experiments.inference import labels_of, segment
-    from dimlift.experiments.memory import PeakMemory, resident_bytes
+    from dimlift.inference.sliding_window import labels_of, segment
+    from dimlift.training.memory import PeakMemory, resident_bytes
 
     network, found = torch.nn.Conv3d(1, 20, 1).eval(), []
     for shape in [shapes[0], *shapes]:  # the first one loads libraries
@@ -126,11 +126,11 @@ def train_within(extra_mb: int) -> None:
 
     import torch
 
-    from dimlift.batches import VolumeBatch
+    from dimlift.batch import VolumeBatch
+    from dimlift.config.sections import BudgetSection, TrainingSection
     from dimlift.errors import RunError
-    from dimlift.experiments.loop import fit
-    from dimlift.experiments.sections import BudgetSection, TrainingSection
-    from experiments.small_method import SmallMethod, batch_at
+    from dimlift.training.fit import fit
+    from small_method import SmallMethod, batch_at
 
     def large(step: int) -> VolumeBatch:
         return VolumeBatch(torch.zeros(2, 1, 64, 96, 128), torch.zeros(2, 64, 96, 128, dtype=torch.long), ("a", "b"))
@@ -147,8 +147,8 @@ def train_within(extra_mb: int) -> None:
 
 def predict_and_measure(run: str, image: str, output: str, limit: str) -> None:
     """Predict, and print the estimate and the largest resident memory this process ever had."""
-    from dimlift.experiments.memory import bytes_of
-    from dimlift.experiments.predict import predict
+    from dimlift.inference.predict_files import predict
+    from dimlift.training.memory import bytes_of
 
     told = []
     predict(run, [image], output, lambda event: told.append(event.message), max_memory=bytes_of(limit))

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from dimlift.config.sections import BudgetSection, TrainingSection
 from dimlift.errors import RunError, Stopped
-from dimlift.experiments.checkpoint import Counters, load_checkpoint, save_checkpoint
-from dimlift.experiments.config import TrainConfig
-from dimlift.experiments.config_file import load_config
-from dimlift.experiments.folder import claimed
-from dimlift.experiments.loop import fit
-from dimlift.experiments.optimiser import adamw
-from dimlift.experiments.sections import BudgetSection, TrainingSection
-from dimlift.experiments.stopping import heeded
-from dimlift.experiments.train import train
-from experiments.small_method import SmallMethod, batch_at
+from dimlift.studies.load_config import load_config
+from dimlift.studies.run_config import TrainConfig
+from dimlift.studies.run_folder import claimed
+from dimlift.studies.train import train
+from dimlift.training.checkpoint import Counters, load_checkpoint, save_checkpoint
+from dimlift.training.fit import fit
+from dimlift.training.optimizer import adamw
+from dimlift.training.signals import heeded
+from small_method import SmallMethod, batch_at
 
 from .small_run import begin, finish
 

@@ -6,14 +6,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dimlift.data.normalisation import Normalisation
-from dimlift.data.preprocessing import Preprocessing
+from dimlift.config.method_config import Task
+from dimlift.data.preprocessing.intensity import Normalisation
+from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.errors import ConfigError, RunError
-from dimlift.experiments.arms.arm import Task
-from dimlift.experiments.arms.unet import UNetArm
-from dimlift.experiments.memory import bytes_of
-from dimlift.experiments.predict import predict
-from dimlift.experiments.trained import Trained
+from dimlift.inference.predict_files import predict
+from dimlift.inference.predictor import Trained
+from dimlift.methods.baselines.unets import UNetArm
+from dimlift.training.memory import bytes_of
 
 from .small_run import begin, finish
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dimlift.config.sections import BudgetSection, TrainingSection
 from dimlift.errors import RunError
-from dimlift.experiments.config import TrainConfig
-from dimlift.experiments.config_file import load_config
-from dimlift.experiments.loop import fit
-from dimlift.experiments.reproducibility import determinism, promise, source_commit
-from dimlift.experiments.sections import BudgetSection, TrainingSection
-from dimlift.experiments.step import smaller_patch
-from dimlift.experiments.train import train
-from experiments.small_method import SmallMethod, batch_at
+from dimlift.studies.load_config import load_config
+from dimlift.studies.run_config import TrainConfig
+from dimlift.studies.train import train
+from dimlift.training.fit import fit
+from dimlift.training.reproducibility import determinism, promise, source_commit
+from dimlift.training.step import smaller_patch
+from small_method import SmallMethod, batch_at
 
 TRAINING = TrainingSection(device="cpu", checkpoint_every=1e-9)
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from dimlift.config.sections import BudgetSection, TrainingSection
 from dimlift.data.orientation import Turn
-from dimlift.data.patches import PatchSampler
-from dimlift.data.sample import Geometry, Sample
+from dimlift.data.preprocessing.sample import Geometry, Sample
+from dimlift.data.sampling.patch_sampler import PatchSampler
 from dimlift.errors import RunError
-from dimlift.experiments.loop import fit
-from dimlift.experiments.sections import BudgetSection, TrainingSection
-from experiments.small_method import SmallMethod, batch_at
+from dimlift.training.fit import fit
+from small_method import SmallMethod, batch_at
 
 TRAINING = TrainingSection(device="cpu", rate=1e-2, checkpoint_every=1e-9)
 AWAY = os.getpid()

@@ -44,16 +44,16 @@ def readers() -> dict[str, Callable[[Path], object]]:
     """Whoever reads a foreign file, by what `corpus` calls it."""
     import torch
 
-    from dimlift.data.clouds import read_cloud
-    from dimlift.data.dataset import open_dataset
-    from dimlift.data.formats import read_file
-    from dimlift.data.pictures import read_picture
-    from dimlift.experiments.config import TrainConfig
-    from dimlift.experiments.config_file import load_config
-    from dimlift.experiments.trained import Trained
-    from dimlift.lifting.sources.arrival import load_weights
+    from dimlift.backbones.load_checkpoint import load_weights
+    from dimlift.data.datasets.open_dataset import open_dataset
+    from dimlift.data.io.images import read_picture
+    from dimlift.data.io.point_cloud import read_cloud
+    from dimlift.data.io.readers import read_file
+    from dimlift.inference.predictor import Trained
     from dimlift.records.record import Record
     from dimlift.records.study import Study
+    from dimlift.studies.load_config import load_config
+    from dimlift.studies.run_config import TrainConfig
 
     torch.set_num_threads(1)
     return {

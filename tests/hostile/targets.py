@@ -12,18 +12,18 @@ from pathlib import Path
 import yaml
 from corpus import cloud, dicom, entry, nifti, packed, png, safetensors, tar, zipped
 
-from dimlift.data.archives import Limits, unpack
-from dimlift.data.clouds import READERS as CLOUDS
-from dimlift.data.clouds import read_cloud
-from dimlift.data.dataset import open_dataset
-from dimlift.data.formats import READERS, read_file, read_grid
-from dimlift.data.pictures import read_picture
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.io.archives import Limits, unpack
+from dimlift.data.io.images import read_picture
+from dimlift.data.io.point_cloud import READERS as CLOUDS
+from dimlift.data.io.point_cloud import read_cloud
+from dimlift.data.io.readers import READERS, read_file, read_grid
 from dimlift.errors import DimliftError
-from dimlift.experiments.config import StudyConfig, TrainConfig
-from dimlift.experiments.config_file import load_config
 from dimlift.records.record import Record
 from dimlift.records.study import Study
 from dimlift.records.weights import read_weights
+from dimlift.studies.load_config import load_config
+from dimlift.studies.run_config import StudyConfig, TrainConfig
 
 Target = Callable[[bytes], None]
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from dimlift.lifting.sources import open_network
+from dimlift.backbones.open_network import open_network
 
 
 class Family(NamedTuple):

@@ -7,8 +7,8 @@ from timm.models import model_entrypoint
 
 import dimlift
 from dimlift import DepthPlan
-from dimlift.lifting.talk.convolution import TalkingConvolution
-from dimlift.lifting.waking import settle
+from dimlift.lifting.certify.randomise_zeros import settle
+from dimlift.lifting.layers.conv import TalkingConvolution
 from lifting.architectures import ARCHITECTURES
 from lifting.families import answers, build, images
 

@@ -6,8 +6,8 @@ from torch import nn
 
 import dimlift
 from dimlift import DepthPlan
+from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 from dimlift.errors import CannotLift, PlanError
-from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
 from lifting.families import Family, answers, build, images, scramble
 from lifting.test_laws import error, repeated, volume
 

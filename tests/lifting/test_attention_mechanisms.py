@@ -12,9 +12,9 @@ import dimlift
 from dimlift import DepthPlan
 from dimlift.errors import CannotLift, PlanError
 from dimlift.lifting.fold import Fold, folded_as
-from dimlift.lifting.talk import families
-from dimlift.lifting.talk.families import Family, let_span, register_attention
-from dimlift.lifting.talk.spanning import Spanning
+from dimlift.lifting.layers.attention import registry
+from dimlift.lifting.layers.attention.call_interceptor import Spanning
+from dimlift.lifting.layers.attention.registry import Family, let_span, register_attention
 from lifting.families import build
 from lifting.test_attention_laws import OTHERS, PLAIN, small
 
@@ -49,7 +49,7 @@ class Fused(HandAttention):
 
 @pytest.fixture
 def register(monkeypatch):
-    monkeypatch.setattr(families, "FAMILIES", dict(families.FAMILIES))
+    monkeypatch.setattr(registry, "FAMILIES", dict(registry.FAMILIES))
     return lambda way: register_attention("test_attention_mechanisms.HandAttention", Family(way))
 
 

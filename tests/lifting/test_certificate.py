@@ -8,9 +8,9 @@ import torch
 import dimlift
 from dimlift import DepthPlan
 from dimlift.errors import CannotLift
-from dimlift.lifting.talk import full_kernels
-from dimlift.lifting.trial import measure, try_flat
-from dimlift.lifting.weights import compare_shapes
+from dimlift.lifting.certify.equivalence import measure, try_flat
+from dimlift.lifting.certify.weight_report import compare_shapes
+from dimlift.lifting.layers import conv_kernels
 from lifting.families import FAMILIES, answers, build
 
 RESNET = next(family for family in FAMILIES if family.name == "test_resnet")
@@ -79,8 +79,8 @@ def test_a_lift_with_a_tampered_kernel_fails():
 
 
 def test_a_lift_whose_arithmetic_is_wrong_is_refused(monkeypatch):
-    right = full_kernels.convolve_full  # the window one slice too far:
-    monkeypatch.setattr(full_kernels, "convolve_full", lambda x, kernel, how: right(x, kernel.roll(1, 2), how))
+    right = conv_kernels.convolve_full  # the window one slice too far:
+    monkeypatch.setattr(conv_kernels, "convolve_full", lambda x, kernel, how: right(x, kernel.roll(1, 2), how))
     with pytest.raises(CannotLift, match="law of slices should hold"):
         lift(DepthPlan(kernel=3))
     assert lift(DepthPlan(kernel=3), certify=False).certificate is None

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 import dimlift
 from dimlift import DepthPlan
 from dimlift.errors import ShapeError
-from dimlift.lifting.checkpointing import keep_fold_through_checkpoints
+from dimlift.lifting.activation_checkpointing import keep_fold_through_checkpoints
 from dimlift.lifting.fold import Fold, by_depth, current_fold, fold, folded_as, unfold
 
 

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 import dimlift
 from dimlift import DepthPlan
 from dimlift.lifting.fold import Fold, folded_as
-from dimlift.lifting.talk import depth_profile, full_kernels
-from dimlift.lifting.talk.full_kernels import Slide
-from dimlift.lifting.talk.mixing import tap_after_tap
-from dimlift.lifting.talk.products import product
-from dimlift.lifting.talk.winograd import convolve_in_pairs
+from dimlift.lifting.layers import conv_factorised, conv_kernels
+from dimlift.lifting.layers.conv_kernels import Slide
+from dimlift.lifting.layers.conv_matmul import product
+from dimlift.lifting.layers.conv_winograd import convolve_in_pairs
+from dimlift.lifting.layers.depth_shift import tap_after_tap
 from lifting.families import FAMILIES, build
 
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -25,11 +25,11 @@ SLIDES = {
     "unpadded": PLAIN._replace(padding=(0, 1)),
 }
 ROUTES = {
-    "chosen": full_kernels.convolve_full,
+    "chosen": conv_kernels.convolve_full,
     "pairs": convolve_in_pairs,
-    "taps": full_kernels.convolve_by_taps,
-    "stacked": full_kernels.convolve_stacked,
-    "products": full_kernels.convolve_by_products,
+    "taps": conv_kernels.convolve_by_taps,
+    "stacked": conv_kernels.convolve_stacked,
+    "products": conv_kernels.convolve_by_products,
 }
 CASES = [
     (route, how)
@@ -58,7 +58,7 @@ def test_every_route_is_the_3d_convolution_with_replicated_ends(route, slide, ba
     kernel = tap_after_tap(torch.randn(8, 4 // how.groups, 3, 3, 3, dtype=torch.float64))
     fold = Fold(batch, depth, len(x))
     got = answer_and_gradients(ROUTES[route], fold, x, kernel, how)
-    want = answer_and_gradients(full_kernels.convolve_volumes, fold, x, kernel, how)
+    want = answer_and_gradients(conv_kernels.convolve_volumes, fold, x, kernel, how)
     for found, plain in zip(got, want, strict=True):
         torch.testing.assert_close(found, plain, rtol=1e-12, atol=1e-12)
 
@@ -66,7 +66,7 @@ def test_every_route_is_the_3d_convolution_with_replicated_ends(route, slide, ba
 def test_the_definition_is_padding_and_conv3d():
     volume, kernel = torch.randn(2, 4, 3, 5, 5), torch.randn(6, 2, 3, 3, 3)
     with folded_as(Fold(2, 3, 6)):
-        got = full_kernels.convolve_volumes(volume.transpose(1, 2).flatten(0, 1), kernel, PLAIN._replace(groups=2))
+        got = conv_kernels.convolve_volumes(volume.transpose(1, 2).flatten(0, 1), kernel, PLAIN._replace(groups=2))
     padded = F.pad(volume, (0, 0, 0, 0, 1, 1), mode="replicate")
     torch.testing.assert_close(got, F.conv3d(padded, kernel, padding=(0, 1, 1), groups=2).transpose(1, 2).flatten(0, 1))
 
@@ -77,8 +77,8 @@ def test_the_definition_is_padding_and_conv3d():
 def test_kernels_of_other_depths_are_the_3d_convolution_too(k, groups, side):
     x, how = torch.randn(6, 4, side, side, dtype=torch.float64), PLAIN._replace(groups=groups)
     kernel = tap_after_tap(torch.randn(8, 4 // groups, k, 3, 3, dtype=torch.float64))
-    got = answer_and_gradients(full_kernels.convolve_full, Fold(2, 3, 6), x, kernel, how)
-    want = answer_and_gradients(full_kernels.convolve_volumes, Fold(2, 3, 6), x, kernel, how)
+    got = answer_and_gradients(conv_kernels.convolve_full, Fold(2, 3, 6), x, kernel, how)
+    want = answer_and_gradients(conv_kernels.convolve_volumes, Fold(2, 3, 6), x, kernel, how)
     for found, plain in zip(got, want, strict=True):
         torch.testing.assert_close(found, plain, rtol=1e-12, atol=1e-12)
 
@@ -89,8 +89,8 @@ def test_kernels_of_other_depths_are_the_3d_convolution_too(k, groups, side):
 def test_one_pass_over_the_slices_is_the_sum_of_weighed_slices(depth, k, layout):
     x = torch.randn(2 * depth * 2, 5, 3, 4).contiguous(memory_format=layout)
     profile, fold = torch.randn(5, k), Fold(2, depth, len(x))
-    got = answer_and_gradients(depth_profile.mix, fold, x, profile)
-    want = answer_and_gradients(depth_profile.mix_by_taps, fold, x, profile)
+    got = answer_and_gradients(conv_factorised.mix, fold, x, profile)
+    want = answer_and_gradients(conv_factorised.mix_by_taps, fold, x, profile)
     for found, plain in zip(got, want, strict=True):
         torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-5)
 
@@ -148,10 +148,10 @@ def test_depthwise_kernels_in_half_precision_answer_in_it():
     x, kernel = torch.randn(4, 8, 6, 6), torch.randn(8, 1, 3, 3, 3)
     fold, how = Fold(1, 4, 4), PLAIN._replace(groups=8)
     with folded_as(fold):
-        want = full_kernels.convolve_volumes(x, kernel, how)
-        half = full_kernels.convolve_full(x.bfloat16(), kernel.bfloat16(), how)
+        want = conv_kernels.convolve_volumes(x, kernel, how)
+        half = conv_kernels.convolve_full(x.bfloat16(), kernel.bfloat16(), how)
         with torch.autocast("cpu", torch.bfloat16):
-            auto = full_kernels.convolve_full(x, kernel, how)
+            auto = conv_kernels.convolve_full(x, kernel, how)
     for found in (half, auto):
         assert found.dtype == torch.bfloat16
         torch.testing.assert_close(found.float(), want, rtol=0.05, atol=0.1)

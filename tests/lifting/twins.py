@@ -2,7 +2,7 @@
 
 import pytest
 
-from dimlift.lifting.sources.torchvision_operators import ensure_torchvision_imports
+from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 
 ensure_torchvision_imports()
 transformers = pytest.importorskip("transformers", reason="the package transformers is not installed")

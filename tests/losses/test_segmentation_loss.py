@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dimlift.batches import IGNORE
+from dimlift.batch import IGNORE
 from dimlift.errors import ConfigError, ShapeError
 from dimlift.losses.segmentation import DiceCrossEntropy, weigh_classes
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dimlift.batches import IGNORE
+from dimlift.batch import IGNORE
 from dimlift.errors import ShapeError
 from dimlift.losses.volume import classification_loss, regression_loss
 

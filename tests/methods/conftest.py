@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dimlift.methods.borrowed.network import SliceNetwork, wrap_network
+from dimlift.methods.frozen_features.backbone import SliceNetwork, wrap_network
 
 
 class TwoStages(nn.Module):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from dimlift.batches import VolumeBatch
+from dimlift.batch import VolumeBatch
 from dimlift.errors import ConfigError, ShapeError
-from dimlift.methods.distinit import DistInit, as_pictures, with_drawn_slices
-from dimlift.methods.teacher import wrap_teacher
+from dimlift.methods.distillation.distinit import DistInit, as_pictures, with_drawn_slices
+from dimlift.methods.teachers.teacher import wrap_teacher
 
 
 class Brightness(nn.Module):

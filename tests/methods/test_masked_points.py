@@ -3,19 +3,19 @@
 import pytest
 import torch
 
-from dimlift.batches import PointBatch
+from dimlift.batch import PointBatch
 from dimlift.errors import CannotLift, ShapeError
 from dimlift.geometry.patches import cut_hierarchy, seen_below
 from dimlift.geometry.views import axis_view
-from dimlift.methods.crosspoint import CrossPoint
-from dimlift.methods.i2p_mae import I2PMAE, picture
-from dimlift.methods.joint_mae import JointMAE
-from dimlift.methods.masking import at_random, draw_visible, in_sight, standardised
-from dimlift.methods.point_mae import PointMAE
-from dimlift.methods.saliency import look
-from dimlift.methods.teacher import open_map_teacher, open_teacher
-from dimlift.models.cloud_classifier import CloudClassifier
-from dimlift.models.point_hierarchy import PointHierarchy
+from dimlift.methods.points.crosspoint import CrossPoint
+from dimlift.methods.points.i2p_mae import I2PMAE, picture
+from dimlift.methods.points.joint_mae import JointMAE
+from dimlift.methods.points.masking import at_random, draw_visible, in_sight, standardised
+from dimlift.methods.points.point_mae import PointMAE
+from dimlift.methods.teachers.attention_saliency import look
+from dimlift.methods.teachers.teacher import open_map_teacher, open_teacher
+from dimlift.models.point_classifier import CloudClassifier
+from dimlift.models.point_m2ae_encoder import PointHierarchy
 
 
 @pytest.fixture(scope="module")

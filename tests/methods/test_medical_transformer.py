@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from dimlift.batches import IGNORE, VolumeBatch
+from dimlift.batch import IGNORE, VolumeBatch
+from dimlift.config.method_config import Task
 from dimlift.errors import ConfigError
-from dimlift.experiments.arms.arm import Task
-from dimlift.experiments.arms.medical_transformer import MedicalTransformerArm
-from dimlift.experiments.start import start_from
-from dimlift.lifting.network import lift
-from dimlift.lifting.plan import DepthPlan
-from dimlift.methods.medical_transformer import MaskedSlices, hidden_slices
-from dimlift.models.plane_transformer import PlaneClassifier, PlaneTransformer
+from dimlift.lifting.depth_plan import DepthPlan
+from dimlift.lifting.lift import lift
+from dimlift.methods.medical_transformer.config import MedicalTransformerArm
+from dimlift.methods.medical_transformer.method import MaskedSlices, hidden_slices
+from dimlift.models.medical_transformer import PlaneClassifier, PlaneTransformer
 from dimlift.records.weights import write_weights
+from dimlift.training.initialise import start_from
 
 SIZE = (6, 34, 33)
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dimlift.batches import VolumeBatch
+from dimlift.batch import VolumeBatch
 from dimlift.errors import ConfigError
-from dimlift.lifting.network import lift
-from dimlift.lifting.plan import DepthPlan
-from dimlift.methods.multitask import Multitask
-from dimlift.methods.supervised import Supervised
+from dimlift.lifting.depth_plan import DepthPlan
+from dimlift.lifting.lift import lift
+from dimlift.methods.self_training.multitask import Multitask
+from dimlift.methods.supervised.volumes import Supervised
 from dimlift.models.segmenter import Segmenter
 from dimlift.models.unet import plain_unet
 

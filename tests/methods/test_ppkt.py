@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dimlift.data.pairs import PairSampler, seen_points
-from dimlift.data.rgbd import read_frame
-from dimlift.data.rgbd_layouts import find_frames
+from dimlift.data.rgbd.frames import read_frame
+from dimlift.data.rgbd.recordings import find_frames
+from dimlift.data.sampling.rgbd_pair_sampler import PairSampler, seen_points
 from dimlift.errors import RunError
 from dimlift.geometry.cameras import Camera
 from dimlift.losses.contrast import group_means, info_nce
-from dimlift.methods.frame_distillation import FrameDistillation
-from dimlift.methods.ppkt import PPKT
-from dimlift.methods.teacher import wrap_teacher
-from dimlift.methods.teacher_maps import TeacherMaps, fitting, read_pairs
-from dimlift.models.point_unet import point_unet
+from dimlift.methods.points.frame_distillation import FrameDistillation
+from dimlift.methods.points.ppkt import PPKT
+from dimlift.methods.teachers.feature_maps import TeacherMaps, fitting, read_pairs
+from dimlift.methods.teachers.teacher import wrap_teacher
+from dimlift.models.point_sparse_unet import point_unet
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_frames import write_recording

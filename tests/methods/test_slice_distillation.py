@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dimlift.batches import IGNORE, VolumeBatch
+from dimlift.batch import IGNORE, VolumeBatch
 from dimlift.errors import RunError
-from dimlift.methods.borrowed.extraction import Extractor
-from dimlift.methods.borrowed.settings import BorrowSettings
-from dimlift.methods.slice_distillation import SliceDistillation
+from dimlift.methods.distillation.slice_features import SliceDistillation
+from dimlift.methods.frozen_features.extraction import Extractor
+from dimlift.methods.frozen_features.settings import BorrowSettings
 
 SIZE = (6, 12, 10)
 

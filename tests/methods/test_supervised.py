@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from dimlift.batches import IGNORE, VolumeBatch
+from dimlift.batch import IGNORE, VolumeBatch
 from dimlift.errors import ConfigError, UnknownName
 from dimlift.methods.method import Method
-from dimlift.methods.parameters import encoder_layers
-from dimlift.methods.supervised import Supervised
+from dimlift.methods.supervised.param_groups import encoder_layers
+from dimlift.methods.supervised.volumes import Supervised
 from dimlift.models.unet import plain_unet
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dimlift.errors import CannotLift
-from dimlift.methods.teacher import open_teacher
+from dimlift.methods.teachers.teacher import open_teacher
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dimlift.batches import VolumeBatch
-from dimlift.experiments.arms.arm import Task
-from dimlift.experiments.arms.transseg import PAPER, TransSegArm
-from dimlift.experiments.trained import Trained
+from dimlift.batch import VolumeBatch
+from dimlift.config.method_config import Task
+from dimlift.inference.predictor import Trained
 from dimlift.methods.method import Method
+from dimlift.methods.transseg.config import PAPER, TransSegArm
 
 SMALL = {"network": "timm:test_resnet", "pretrained": False, "width": 8}
 

@@ -4,18 +4,18 @@ import pytest
 import torch
 from PIL import Image
 
-from dimlift.batches import ImageBatch
+from dimlift.batch import ImageBatch
 from dimlift.errors import ConfigError, DataError, RunError
-from dimlift.experiments.config_file import parse
-from dimlift.experiments.pretraining.config import PretrainConfig
-from dimlift.experiments.pretraining.run import pretrain
-from dimlift.lifting.network import lift
-from dimlift.lifting.plan import DepthPlan
-from dimlift.methods.supervised import Supervised
-from dimlift.methods.teacher import wrap_teacher
-from dimlift.methods.vdt import VDT, pictures_as_volumes
+from dimlift.lifting.depth_plan import DepthPlan
+from dimlift.lifting.lift import lift
+from dimlift.methods.distillation.vdt import VDT, pictures_as_volumes
+from dimlift.methods.supervised.volumes import Supervised
+from dimlift.methods.teachers.teacher import wrap_teacher
 from dimlift.models.classifier import Classifier
 from dimlift.records.weights import read_weights
+from dimlift.studies.load_config import parse
+from dimlift.studies.pretrain import pretrain
+from dimlift.studies.pretrain_config import PretrainConfig
 
 
 def _student(reduce=(1, 1, 1, 1), classes=3):

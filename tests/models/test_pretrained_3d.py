@@ -5,9 +5,9 @@ import torch
 from monai.networks import nets
 from safetensors.torch import save_file
 
+from dimlift.config.method_config import Task
 from dimlift.errors import ConfigError, WeightsError
-from dimlift.experiments.arms.arm import Task
-from dimlift.experiments.arms.pretrained_3d import Pretrained3DArm
+from dimlift.methods.baselines.pretrained_3d import Pretrained3DArm
 from dimlift.models.medicalnet import medicalnet_unet
 from dimlift.models.residual_unet import residual_unet
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from dimlift.batches import ImageBatch, PairedBatch, VolumeBatch
+from dimlift.backbones.open_network import open_network
+from dimlift.batch import ImageBatch, PairedBatch, VolumeBatch
 from dimlift.errors import CannotLift, ConfigError, RunError
-from dimlift.lifting.sources import open_network
-from dimlift.methods.tubevit import TubeViT, shown_as_slices
+from dimlift.methods.tubevit.method import TubeViT, shown_as_slices
 from dimlift.models.tube_transformer import TubeTransformer
 from dimlift.tokenizers.tubes import Tube, TubeTokens
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from dimlift.errors import ShapeError
-from dimlift.models.any_size import AnySize, OneSize
-from dimlift.models.injected_unet import injected_unet
+from dimlift.models.feature_fusion_unet import injected_unet
+from dimlift.models.pad_to_multiple import AnySize, OneSize
 from dimlift.models.unet import level_geometry, nnunet_unet, plain_unet
 from dimlift.models.unet_transformers import unetr
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from dimlift.backbones.open_network import open_network
 from dimlift.errors import CannotLift
-from dimlift.lifting.sources import open_network
 from dimlift.models.voxel_transformer import VoxelTransformer
 from dimlift.tokenizers.voxels import CubeTokens, GroupTokens, ProjectedTokens
 

@@ -6,15 +6,15 @@ from synthetic_study import Study, record
 
 from dimlift.records.record import Score
 from dimlift.records.study import Arm
-from dimlift.report.crossed import estimate
 from dimlift.report.fraction_curves import fraction_curves
-from dimlift.report.labels import Curve
+from dimlift.report.label_efficiency import Curve
+from dimlift.report.mixed_effects import estimate
 from dimlift.report.page import write_page
-from dimlift.report.pairing import Pairs
+from dimlift.report.paired_differences import Pairs
+from dimlift.report.phrases import energy, worth
 from dimlift.report.power import needed, power_sentence
 from dimlift.report.summary import summarise
 from dimlift.report.verdict import compare
-from dimlift.report.wording import energy, worth
 
 
 def write_fractions(folder, gain=0.05, slope=0.1, cases=6, seeds=3):

@@ -5,7 +5,7 @@ import pytest
 from synthetic_study import record
 
 from dimlift.records.record import Score
-from dimlift.report.pairing import Pairs, pair, scores_of
+from dimlift.report.paired_differences import Pairs, pair, scores_of
 from dimlift.report.verdict import compare, holm
 
 

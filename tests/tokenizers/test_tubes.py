@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dimlift.errors import ShapeError
-from dimlift.kernels.resample import stretched_kernel
+from dimlift.inflation.resize_kernel import stretched_kernel
 from dimlift.tokenizers.positions import sinusoids
 from dimlift.tokenizers.tubes import CORE, FOUR, SPLIT, Tube, TubeTokens, widened
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dimlift.errors import ShapeError
-from dimlift.kernels.resample import resample_kernel
+from dimlift.inflation.resize_kernel import resample_kernel
 from dimlift.tokenizers.voxels import CubeTokens, GroupTokens, ProjectedTokens
 
 CELL = (3, 4, 5)

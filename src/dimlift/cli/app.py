@@ -11,13 +11,13 @@ from dimlift.cli.console import Commands
 from dimlift.cli.demo import demo
 from dimlift.cli.embed import embed
 from dimlift.cli.export import export
+from dimlift.cli.hub import pull, push
 from dimlift.cli.lift import lift
 from dimlift.cli.paint import paint
 from dimlift.cli.predict import predict
 from dimlift.cli.pretrain import pretrain
 from dimlift.cli.probe import probe
 from dimlift.cli.report import report
-from dimlift.cli.share import pull, push
 from dimlift.cli.stages import stages
 from dimlift.cli.threads import settle_threads
 from dimlift.cli.train import train

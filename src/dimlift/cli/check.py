@@ -11,15 +11,15 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from dimlift.cli.bars import Bars
 from dimlift.cli.console import FAULT, out
-from dimlift.experiments.progress import Event
+from dimlift.cli.progress_bars import Bars
+from dimlift.progress import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dimlift.data.cases import Dataset
-    from dimlift.data.findings import Finding
+    from dimlift.data.case import Dataset
+    from dimlift.data.issue import Finding
 
 _COLOURS = {"error": "red", "warning": "yellow"}
 
@@ -58,10 +58,11 @@ def check(
 
         dimlift check scans
     """
-    from dimlift.data.check import check_cases, check_dataset
-    from dimlift.data.cloud_cases import labelled_task, look_at_cloud, open_cloud_dataset
-    from dimlift.data.cloud_places import holds_clouds
-    from dimlift.data.dataset import open_dataset
+    from dimlift.data.datasets.open_dataset import open_dataset
+    from dimlift.data.datasets.point_cloud_index import holds_clouds
+    from dimlift.data.datasets.point_clouds import labelled_task, open_cloud_dataset
+    from dimlift.data.quality.check_dataset import check_cases, check_dataset
+    from dimlift.data.quality.check_point_cloud import look_at_cloud
 
     opened: Dataset
     look: Callable[[Callable[[int, int], None]], list[Finding]]

@@ -7,7 +7,7 @@ import typer
 
 from dimlift.cli.console import FAULT
 from dimlift.cli.options import Deterministic, Log, Overrides, Resume, all_overrides
-from dimlift.cli.results import show_results
+from dimlift.cli.tables import show_results
 
 
 def compare(
@@ -36,15 +36,15 @@ def compare(
 
         dimlift compare study.yaml resources.gpus=1 --on ray://head:10001 --out /shared/study
     """
-    from dimlift.cli.bars import Bars
-    from dimlift.experiments.compare import compare as run_study
-    from dimlift.experiments.config import StudyConfig
-    from dimlift.experiments.config_file import load_config
-    from dimlift.experiments.curves import Curves
-    from dimlift.experiments.folder import require_begun
-    from dimlift.experiments.machines.choice import machines
+    from dimlift.cli.progress_bars import Bars
     from dimlift.report.page import write_page
     from dimlift.report.summary import summarise
+    from dimlift.studies.compare import compare as run_study
+    from dimlift.studies.executors.dispatch import machines
+    from dimlift.studies.load_config import load_config
+    from dimlift.studies.run_config import StudyConfig
+    from dimlift.studies.run_folder import require_begun
+    from dimlift.training.loggers import Curves
 
     overrides = all_overrides(overrides, deterministic)
     runs = machines(on, jobs)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dimlift.cli.console import FAULT
-from dimlift.cli.results import show_results
+from dimlift.cli.tables import show_results
 
 
 def demo(
@@ -31,10 +31,10 @@ def demo(
     if points:
         _demo_points(to, quick)
         return
-    from dimlift.cli.bars import Bars
-    from dimlift.experiments.demo import demo as run_demo
+    from dimlift.cli.progress_bars import Bars
     from dimlift.report.page import write_page
     from dimlift.report.summary import summarise
+    from dimlift.studies.demo import demo as run_demo
 
     with Bars() as bars:
         run_demo(to, quick=quick, progress=bars)
@@ -46,11 +46,11 @@ def demo(
 
 def _demo_points(to: Path, quick: bool) -> None:
     """Learn from clouds made of boxes, in two ways, and write the page."""
-    from dimlift.cli.bars import Bars
     from dimlift.cli.console import out
-    from dimlift.experiments.demo_points import demo_points
+    from dimlift.cli.progress_bars import Bars
     from dimlift.records.json_file import read_json
-    from dimlift.report.clouds import write_clouds_page
+    from dimlift.report.point_page import write_clouds_page
+    from dimlift.studies.demo_points import demo_points
 
     with Bars() as bars:
         demo_points(to, quick=quick, progress=bars)

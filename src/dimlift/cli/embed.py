@@ -31,10 +31,10 @@ def embed(
 
         dimlift probe emb.npz --labels y.csv --group patient
     """
-    from dimlift.cli.bars import Bars
+    from dimlift.cli.progress_bars import Bars
     from dimlift.errors import ConfigError
-    from dimlift.experiments.embed import embed as run_embedding
-    from dimlift.methods.borrowed.settings import BorrowSettings
+    from dimlift.inference.embed import embed as run_embedding
+    from dimlift.methods.frozen_features.settings import BorrowSettings
 
     if planes not in PLANES:
         raise ConfigError(f"--planes is {planes}; 1 (across depth) or 3 (across all axes) is wanted")

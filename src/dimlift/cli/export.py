@@ -18,7 +18,7 @@ def export(
 
         dimlift export run model.onnx
     """
-    from dimlift.experiments.export import export_onnx
+    from dimlift.integrations.onnx import export_onnx
 
     with err.status(f"exporting {run}"):
         exported = export_onnx(run, output)

@@ -84,8 +84,8 @@ def lift(
 
         dimlift lift timm:vit_small_patch14_dinov2 --attention joint --image-size 224 --pretrained --download
     """
-    from dimlift.experiments.lift import lift_network
-    from dimlift.lifting.plan import DepthPlan
+    from dimlift.lifting.depth_plan import DepthPlan
+    from dimlift.studies.lift_to_folder import lift_network
 
     choices: dict[str, Any] = {
         "profile": profile,

@@ -53,8 +53,8 @@ def paint(
 
         dimlift paint scan.ply --frames recording --net timm:vit_small_patch14_dinov2 --pretrained --download
     """
-    from dimlift.cli.bars import Bars
-    from dimlift.experiments.paint import paint_cloud
+    from dimlift.cli.progress_bars import Bars
+    from dimlift.inference.paint_point_cloud import paint_cloud
 
     with Bars() as bars:
         facts = paint_cloud(

@@ -39,9 +39,9 @@ def predict(
 
         dimlift predict run scan.ply labelled.ply
     """
-    from dimlift.cli.bars import Bars
-    from dimlift.experiments.memory import bytes_of
-    from dimlift.experiments.predict import predict as run_prediction
+    from dimlift.cli.progress_bars import Bars
+    from dimlift.inference.predict_files import predict as run_prediction
+    from dimlift.training.memory import bytes_of
 
     limit = None if max_memory is None else bytes_of(max_memory)
     with Bars() as bars:

@@ -31,10 +31,10 @@ def pretrain(
 
         dimlift pretrain ppkt examples/ppkt.yaml frames.path=recording --out pretrained
     """
-    from dimlift.cli.bars import Bars
-    from dimlift.experiments.config_file import load_config
-    from dimlift.experiments.pretraining.config import PretrainConfig
-    from dimlift.experiments.pretraining.run import pretrain as run_pretraining
+    from dimlift.cli.progress_bars import Bars
+    from dimlift.studies.load_config import load_config
+    from dimlift.studies.pretrain import pretrain as run_pretraining
+    from dimlift.studies.pretrain_config import PretrainConfig
 
     config = load_config(source, [f"pretraining.method={method}", *(overrides or [])], PretrainConfig)
     if skip_bad:

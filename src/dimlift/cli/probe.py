@@ -45,7 +45,7 @@ def probe(
         _probe_clouds(embeddings, clouds, protocol, test=test, penalty=penalty, **options)
         return
     from dimlift.errors import UnknownName
-    from dimlift.experiments.probe import probe as run_probe
+    from dimlift.evaluation.linear_probe import probe as run_probe
     from dimlift.records.embeddings import Embeddings
 
     if task not in ("classification", "regression"):
@@ -65,9 +65,9 @@ def probe(
 
 def _probe_clouds(weights: Path, clouds: Path, protocol: str, **options: Any) -> None:
     """Print what a network of points knows, beside the same network with random weights."""
-    from dimlift.cli.bars import Bars
+    from dimlift.cli.progress_bars import Bars
     from dimlift.errors import UnknownName
-    from dimlift.experiments.probe_points import PROTOCOLS, probe_points
+    from dimlift.evaluation.point_probe import PROTOCOLS, probe_points
 
     if protocol not in PROTOCOLS:
         raise UnknownName("protocol", protocol, PROTOCOLS)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dimlift.cli.results import show_results
+from dimlift.cli.tables import show_results
 
 
 def report(

@@ -24,10 +24,10 @@ def stages(
     """
     from rich.table import Table
 
-    from dimlift.cli.bars import Bars
-    from dimlift.experiments.config_file import load_config
-    from dimlift.experiments.staged.config import StagesConfig
-    from dimlift.experiments.staged.run import run_stages
+    from dimlift.cli.progress_bars import Bars
+    from dimlift.studies.load_config import load_config
+    from dimlift.studies.self_training.config import StagesConfig
+    from dimlift.studies.self_training.run import run_stages
 
     config = load_config(source, overrides or [], StagesConfig)
     with Bars() as bars:

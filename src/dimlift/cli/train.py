@@ -36,13 +36,13 @@ def train(
 
         torchrun --standalone --nproc-per-node 8 --no-python dimlift train train.yaml training.batch_size=16 --out run
     """
-    from dimlift.cli.bars import Bars
-    from dimlift.cli.results import show_record
-    from dimlift.experiments.curves import Curves
-    from dimlift.experiments.defaults import train_config
-    from dimlift.experiments.folder import require_begun
-    from dimlift.experiments.team import team
-    from dimlift.experiments.train import train as run_training
+    from dimlift.cli.progress_bars import Bars
+    from dimlift.cli.tables import show_record
+    from dimlift.studies.defaults import train_config
+    from dimlift.studies.run_folder import require_begun
+    from dimlift.studies.train import train as run_training
+    from dimlift.training.distributed import team
+    from dimlift.training.loggers import Curves
 
     overrides = all_overrides(overrides, deterministic)
     if resume:

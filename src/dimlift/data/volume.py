@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.findings import Finding
+from dimlift.data.issue import Finding
 from dimlift.errors import GeometryMismatch
 
 CORNER_TOLERANCE = 0.1

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from dimlift.errors import CannotLift
-from dimlift.kernels.turned import TURNED
-from dimlift.lifting.lifted import Lifted
-from dimlift.lifting.talk.convolution import TalkingConvolution
+from dimlift.inflation.oriented import TURNED
+from dimlift.lifting.layers.conv import TalkingConvolution
+from dimlift.lifting.lifted_module import Lifted
 
 
 def flatten(lifted: Lifted) -> dict[str, Tensor]:

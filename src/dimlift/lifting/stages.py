@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from dimlift.errors import PlanError
-from dimlift.lifting.plan import DepthPlan
+from dimlift.lifting.depth_plan import DepthPlan
 
 
 class Stage(NamedTuple):

@@ -12,7 +12,7 @@ from jaxtyping import Float, Integer
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
-from dimlift.batches import IGNORE
+from dimlift.batch import IGNORE
 from dimlift.errors import ConfigError, ShapeError
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from dimlift.batches import IGNORE
+from dimlift.batch import IGNORE
 from dimlift.errors import ShapeError
 
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from dimlift.batches import VolumeBatch
+from dimlift.batch import VolumeBatch
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.models.encoder import MapEncoder, maps_of, recompute_stages, require_maps
+from dimlift.models.encoder_protocol import MapEncoder, maps_of, recompute_stages, require_maps
 
 
 class Classifier(nn.Module):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from monai.networks.nets import FlexibleUNet
 
-from dimlift.models.any_size import AnySize
+from dimlift.models.pad_to_multiple import AnySize
 
 ResNetName = Literal["resnet10", "resnet18", "resnet34", "resnet50"]
 

@@ -9,7 +9,7 @@ from monai.networks import nets
 from torch import Tensor, nn
 
 from dimlift.errors import ConfigError
-from dimlift.models.any_size import AnySize, Grid
+from dimlift.models.pad_to_multiple import AnySize, Grid
 
 Options = Mapping[str, Any]
 

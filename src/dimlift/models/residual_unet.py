@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.models.any_size import AnySize
+from dimlift.models.pad_to_multiple import AnySize
 
 BLOCKS = (1, 3, 4, 6, 6, 6)
 WIDTHS = (32, 64, 128, 256, 320, 320)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dimlift.decoders.light import LightDecoder
 from dimlift.errors import ShapeError
-from dimlift.models.encoder import MapEncoder, check_volume, maps_of, recompute_stages, require_maps
+from dimlift.models.encoder_protocol import MapEncoder, check_volume, maps_of, recompute_stages, require_maps
 
 
 class Segmenter(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.models.encoder import MapEncoder, check_volume, maps_of, require_maps
+from dimlift.models.encoder_protocol import MapEncoder, check_volume, maps_of, require_maps
 
 SLICES_AT_ONCE = 32
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dimlift.errors import ShapeError
-from dimlift.kernels.sparse import Rulebook, sparse_convolution, strided, submanifold
+from dimlift.ops.sparse_conv import Rulebook, sparse_convolution, strided, submanifold
 
 LEVELS = 4
 

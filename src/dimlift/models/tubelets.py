@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from dimlift.errors import PlanError
-from dimlift.lifting.lifted import Lifted
-from dimlift.lifting.network import lift
-from dimlift.lifting.plan import DepthPlan
+from dimlift.lifting.depth_plan import DepthPlan
+from dimlift.lifting.lift import lift
+from dimlift.lifting.lifted_module import Lifted
 
 
 def tubelet_encoder(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from monai.networks.nets import DynUNet, UNet
 
-from dimlift.models.any_size import AnySize, Grid
+from dimlift.models.pad_to_multiple import AnySize, Grid
 
 
 def plain_unet(

@@ -6,7 +6,7 @@
 
 from monai.networks.nets import UNETR, SwinUNETR
 
-from dimlift.models.any_size import AnySize, Grid, OneSize
+from dimlift.models.pad_to_multiple import AnySize, Grid, OneSize
 
 PATCH = 16
 """Voxels along each axis of one token of UNETR."""

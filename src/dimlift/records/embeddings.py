@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.errors import DamagedFile, DataError
-from dimlift.records.whole import written_whole
+from dimlift.records.atomic_write import written_whole
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dimlift.errors import DataError
+from dimlift.records.atomic_write import written_whole
 from dimlift.records.json_file import read_json
-from dimlift.records.whole import written_whole
 
 SCHEMA = 1
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimlift.errors import DamagedFile, DataError
+from dimlift.errors import DamagedFile, DataError, RunError
+from dimlift.records.atomic_write import written_whole
 from dimlift.records.json_file import read_json
 from dimlift.records.record import write_json
-from dimlift.records.whole import written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,3 +86,34 @@ def read_weights(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
         raise DamagedFile(
             f"{path} ({path.stat().st_size} bytes) is damaged: {fault}; copy it again or train again"
         ) from fault
+
+
+def weights_folder(run: Path) -> Path:
+    """The weights folder of a run: itself, or weights/ inside, or the only one of a study.
+
+    Raises:
+        RunError: if there is none, or several.
+    """
+    if not run.is_dir():
+        raise RunError(f"there is no run {run}; give a folder that `dimlift train` wrote")
+    for folder in (run, run / "weights"):
+        if (folder / CARD_NAME).is_file():
+            return folder
+    cells = sorted(card.parent for card in (run / "weights").glob(f"*/{CARD_NAME}"))
+    if len(cells) == 1:
+        return cells[0]
+    if cells:
+        shown = "\n  ".join(f"{cell}  {_arm_of(run, cell.name)}" for cell in cells[:20])
+        raise RunError(f"{run} holds the weights of {len(cells)} cells; give one of them:\n  {shown}")
+    raise RunError(
+        f"{run} holds no {CARD_NAME}: training has not come to its end; start `dimlift train` again to go on"
+    )
+
+
+def _arm_of(run: Path, cell: str) -> str:
+    """What a person calls a cell."""
+    try:
+        record = read_json(run / "records" / f"{cell}.json")
+        return f"{record['arm']}, fold {record['fold']}, seed {record['seed']}"
+    except (OSError, ValueError, KeyError):
+        return ""

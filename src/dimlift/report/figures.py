@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from dimlift.records.record import Record
 from dimlift.report.fraction_curves import MOST_ARMS, chosen_arms
-from dimlift.report.rows import Row, Summary
+from dimlift.report.phrases import interval, signed
+from dimlift.report.summary_types import Row, Summary
 from dimlift.report.svg import HELPS, HURTS, INK, OPEN, drawing, plain_axes, series_style, to_svg
-from dimlift.report.wording import interval, signed
 
 MOST_ROWS = 30
 """Differences drawn in one figure; of more, the best and the worst."""

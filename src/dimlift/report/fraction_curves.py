@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from dimlift.report.rows import Row, Summary
+from dimlift.report.summary_types import Row, Summary
 from dimlift.report.svg import drawing, plain_axes, series_style, to_svg
 
 MOST_ARMS = 8

@@ -10,8 +10,8 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from dimlift.records.record import Record
-from dimlift.report.pairing import Key, pair, scores_of
-from dimlift.report.rows import Summary
+from dimlift.report.paired_differences import Key, pair, scores_of
+from dimlift.report.summary_types import Summary
 
 BETTER, WORSE = (38, 102, 214), (216, 96, 0)
 """Blue and orange, which everybody can tell apart; the paper shows through where a difference is small."""

@@ -11,14 +11,13 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from scipy import ndimage
 
-from dimlift.data.formats import read_file
+from dimlift.data.io.readers import read_file
 from dimlift.data.volume import Volume
 from dimlift.errors import DimliftError
 from dimlift.records.record import Record
 from dimlift.records.study import Study
-from dimlift.report.rows import Row, Summary
-from dimlift.report.shown import MOST_PREDICTIONS, ranked_cases, score_of_case, shown_rows, stored_prediction
-from dimlift.report.slicing import (
+from dimlift.report.case_selection import MOST_PREDICTIONS, ranked_cases, score_of_case, shown_rows, stored_prediction
+from dimlift.report.slice_images import (
     AXES,
     busiest_slice,
     colour_of,
@@ -29,6 +28,7 @@ from dimlift.report.slicing import (
     upright,
     whole_numbers,
 )
+from dimlift.report.summary_types import Row, Summary
 
 LONGEST_SIDE = 300
 

@@ -13,19 +13,19 @@ from markupsafe import Markup, escape
 
 from dimlift.records.record import Record, load_records, write_text
 from dimlift.records.study import Study
-from dimlift.report import wording
+from dimlift.report import phrases
+from dimlift.report.case_selection import MOST_PREDICTIONS, shown_rows
 from dimlift.report.certificates import certificates
-from dimlift.report.cloud_views import cloud_legend, cloud_views
 from dimlift.report.figures import MOST_ROWS, forest_plot, learning_curves
 from dimlift.report.fraction_curves import MOST_ARMS, fraction_curves
 from dimlift.report.heatmap import heatmap
 from dimlift.report.measures import MEASURES
 from dimlift.report.overlays import case_views, label_legend
+from dimlift.report.point_views import cloud_legend, cloud_views
 from dimlift.report.power import power_sentence
-from dimlift.report.shown import MOST_PREDICTIONS, shown_rows
+from dimlift.report.slice_viewer import slice_viewer
 from dimlift.report.summary import Summary, summarise_records
 from dimlift.report.tables import write_tables
-from dimlift.report.viewer import slice_viewer
 
 PAGE_NAME = "report.html"
 
@@ -57,7 +57,7 @@ def render(folder: Path, study: Study, records: Sequence[Record], summary: Summa
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {
-        name: getattr(wording, name)
+        name: getattr(phrases, name)
         for name in (
             "number",
             "signed",
@@ -93,7 +93,7 @@ def render(folder: Path, study: Study, records: Sequence[Record], summary: Summa
             name: any(getattr(row, name) is not None for row in summary.rows)
             for name in ("cpu_seconds", "gpu_bytes", "joules")
         },
-        said=lambda words, value: getattr(wording, words)(value),
+        said=lambda words, value: getattr(phrases, words)(value),
         curves=learning_curves(summary, records, over_seconds="seconds" in study.budget),
         cost=_cost(summary),
         cases=(cloud_views if study.clouds else case_views)(folder, study, summary, records),
@@ -169,7 +169,7 @@ def _remarks(study: Study, records: Sequence[Record]) -> list[tuple[str, str, in
 def _budget(study: Study) -> str:
     parts: list[Any] = []
     for name, value in study.budget.items():
-        parts.append(f"{wording.duration(value)} of training" if name == "seconds" else f"{value} {name}")
+        parts.append(f"{phrases.duration(value)} of training" if name == "seconds" else f"{value} {name}")
     return ", ".join(parts) or "not stated"
 
 

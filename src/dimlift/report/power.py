@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from dimlift.report.crossed import Estimate
-from dimlift.report.rows import Summary
-from dimlift.report.wording import counted
+from dimlift.report.mixed_effects import Estimate
+from dimlift.report.phrases import counted
+from dimlift.report.summary_types import Summary
 
 POWER = 0.8
 MOST_CASES, MOST_SEEDS = 5000, 30

@@ -7,13 +7,13 @@ from pathlib import Path
 from dimlift.metrics.scores import ONE_EMPTY
 from dimlift.records.record import Record, load_records
 from dimlift.records.study import Study
-from dimlift.report.crossed import estimate
-from dimlift.report.labels import with_worth
+from dimlift.report.label_efficiency import with_worth
 from dimlift.report.measures import MEASURES, primary_measure
-from dimlift.report.pairing import Key, pair, scores_of
-from dimlift.report.rows import ClassResult, Failure, Row, Summary
+from dimlift.report.mixed_effects import estimate
+from dimlift.report.paired_differences import Key, pair, scores_of
+from dimlift.report.phrases import verdict_sentence
+from dimlift.report.summary_types import ClassResult, Failure, Row, Summary
 from dimlift.report.verdict import LEVEL, Comparison, compare
-from dimlift.report.wording import verdict_sentence
 
 __all__ = ["ClassResult", "Failure", "Row", "Summary", "summarise", "summarise_records"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dimlift.records.record import Record, write_json, write_text
-from dimlift.report.rows import Row, Summary
+from dimlift.report.summary_types import Row, Summary
 
 
 def write_tables(page: Path, summary: Summary, records: Sequence[Record]) -> list[Path]:

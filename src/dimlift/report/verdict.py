@@ -4,8 +4,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from dimlift.report.crossed import Estimate, estimate
-from dimlift.report.pairing import Pairs
+from dimlift.report.mixed_effects import Estimate, estimate
+from dimlift.report.paired_differences import Pairs
 
 LEVEL = 0.95
 Verdict = Literal["helps", "hurts", "no evidence yet"]

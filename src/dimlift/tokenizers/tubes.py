@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dimlift.errors import ShapeError
-from dimlift.kernels.channels import adapt_channels
-from dimlift.kernels.inflate import inflate
-from dimlift.kernels.resample import stretched_kernel
+from dimlift.inflation.inflate import inflate
+from dimlift.inflation.input_channels import adapt_channels
+from dimlift.inflation.resize_kernel import stretched_kernel
 from dimlift.tokenizers.tokens import Grid
 
 SHARED = (8, 8, 8)

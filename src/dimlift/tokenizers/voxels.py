@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dimlift.errors import ShapeError
-from dimlift.kernels.channels import adapt_channels
-from dimlift.kernels.inflate import inflate
-from dimlift.kernels.profiles import Profile
-from dimlift.kernels.resample import resample_kernel
+from dimlift.inflation.inflate import inflate
+from dimlift.inflation.input_channels import adapt_channels
+from dimlift.inflation.profiles import Profile
+from dimlift.inflation.resize_kernel import resample_kernel
 from dimlift.tokenizers.tokens import Grid, Tokens, cell_centres
 
 

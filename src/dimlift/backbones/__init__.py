@@ -1,0 +1,1 @@
+"""2D networks by name, and the weights that go into them."""

@@ -1,0 +1,1 @@
+"""Sections of a configuration, the base classes of methods' options, and reading YAML."""

@@ -1,0 +1,1 @@
+"""Dataset layouts on disk: which case has which files."""

@@ -1,1 +1,0 @@
-"""DICOM in and out. `objects` alone imports pydicom, `segmentation` alone imports highdicom."""

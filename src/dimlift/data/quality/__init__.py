@@ -1,0 +1,1 @@
+"""Checks of datasets before any work starts."""

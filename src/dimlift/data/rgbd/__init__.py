@@ -1,0 +1,1 @@
+"""Posed RGB-D recordings."""

@@ -1,0 +1,1 @@
+"""Batches: patches, point samples, augmentation."""

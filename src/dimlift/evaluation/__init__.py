@@ -1,0 +1,1 @@
+"""Scores of predictions, and linear probes of features."""

@@ -1,1 +1,0 @@
-"""The arms a study may hold: one file a method, listed by name in `experiments/tables.py`."""

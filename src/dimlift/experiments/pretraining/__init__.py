@@ -1,1 +1,0 @@
-"""The ways of learning from volumes without labels, or from pictures: one file a method, listed in `tables.py`."""

@@ -1,0 +1,1 @@
+"""2D kernels to 3D kernels."""

@@ -1,0 +1,1 @@
+"""An nnU-Net trainer with frozen 2D features."""

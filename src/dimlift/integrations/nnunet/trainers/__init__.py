@@ -1,0 +1,1 @@
+"""The file that nnU-Net finds by its name."""

@@ -1,1 +1,0 @@
-"""Numbers in kernels: profiles, inflation, channel adaptation. Pure functions of tensors."""

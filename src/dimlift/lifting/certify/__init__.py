@@ -1,0 +1,1 @@
+"""The certificate of a lifted network: equivalence checks and weight reports."""

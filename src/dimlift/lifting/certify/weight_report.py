@@ -1,0 +1,49 @@
+"""Which weights of a lifted network came from where."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from dimlift.backbones.load_report import Shape
+
+
+@dataclass
+class WeightsReport:
+    """Every key of the lifted network, sorted by where its numbers come from. Keys are the 2D network's own.
+
+    Attributes:
+        inflated: keys that gained a depth axis: 2D shape and 3D shape.
+        copied: keys with the 2D shape and the 2D numbers.
+        resized: keys whose 2D shape changed: adapted channels, positions for another image size.
+        new: keys the 2D network does not have.
+    """
+
+    inflated: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    copied: list[str] = field(default_factory=list)
+    resized: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    new: dict[str, Shape] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"inflated": self.inflated, "copied": self.copied, "resized": self.resized, "new": self.new}
+
+
+def shapes_of(network: nn.Module) -> dict[str, Shape]:
+    """Shape of every key of a state dict."""
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def compare_shapes(before: dict[str, Shape], after: dict[str, Shape]) -> WeightsReport:
+    """Sort the keys of `after` by what became of the 2D network's."""
+    report = WeightsReport()
+    for name, shape in after.items():
+        if name not in before:
+            report.new[name] = shape
+        elif before[name] == shape:
+            report.copied.append(name)
+        elif len(shape) == len(before[name]) + 1:
+            report.inflated[name] = (before[name], shape)
+        else:
+            report.resized[name] = (before[name], shape)
+    return report

@@ -1,0 +1,1 @@
+"""Depth mixing, one file a layer type."""

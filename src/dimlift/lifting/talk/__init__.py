@@ -1,1 +1,0 @@
-"""Ways for slices to talk: one file each."""

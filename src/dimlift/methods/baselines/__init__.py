@@ -1,0 +1,1 @@
+"""Networks without 2D knowledge, and external predictions."""

@@ -1,0 +1,1 @@
+"""Inflated ConvNeXt for classification."""

@@ -1,0 +1,1 @@
+"""Distillation of 2D teachers into 3D networks."""

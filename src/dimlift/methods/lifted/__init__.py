@@ -1,0 +1,1 @@
+"""A lifted 2D encoder with a decoder."""

@@ -1,0 +1,1 @@
+"""Self-training with pseudo-labels."""

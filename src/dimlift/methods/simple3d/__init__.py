@@ -1,0 +1,1 @@
+"""Simple3D-Former."""

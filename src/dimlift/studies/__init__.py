@@ -1,0 +1,1 @@
+"""Runs, studies and pretraining, from a configuration to records."""

@@ -1,0 +1,1 @@
+"""Volumes and point clouds behind one interface."""

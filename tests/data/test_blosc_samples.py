@@ -1,0 +1,105 @@
+"""Volumes packed on disk give the same patches as in memory, and damage is noticed."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.preprocessing.blosc_array import PackedArray, pack
+from dimlift.data.preprocessing.blosc_samples import packed
+from dimlift.data.preprocessing.preprocessing import Preprocessing
+from dimlift.data.sampling.patch_sampler import PatchSampler
+from dimlift.errors import DamagedFile
+
+pytest.importorskip("blosc2")
+
+
+@pytest.fixture(params=["float32", "int16"])
+def array(request):
+    rng = np.random.default_rng(0)
+    return (rng.standard_normal((2, 33, 70, 40)) * 100).astype(request.param)
+
+
+def test_any_box_is_what_was_packed(array, tmp_path):
+    stored = pack(array, tmp_path / "blocks")
+    back = PackedArray.from_json(tmp_path / "blocks", stored.to_json())
+    assert np.array_equal(np.asarray(back), array)
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        low = [int(rng.integers(size)) for size in array.shape[1:]]
+        high = [int(rng.integers(first, size + 1)) for first, size in zip(low, array.shape[1:], strict=True)]
+        z, y, x = (slice(first, last) for first, last in zip(low, high, strict=True))
+        assert torch.equal(back[:, z, y, x], torch.from_numpy(array[:, z, y, x]))
+
+
+def test_only_the_blocks_of_a_box_are_read(array, tmp_path, monkeypatch):
+    stored, read = pack(array, tmp_path / "blocks"), []
+    original = PackedArray._block
+    monkeypatch.setattr(PackedArray, "_block", lambda self, place: read.append(place) or original(self, place))
+    stored[:, 30:33, 0:5, 31:33]
+    assert read == [(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 0, 1)]
+
+
+def test_a_changed_byte_and_a_cut_file_are_noticed(array, tmp_path):
+    path = tmp_path / "blocks"
+    stored = pack(array, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedFile, match="delete its folder, it is made anew"):
+        np.asarray(stored)
+    path.write_bytes(content[:-1])
+    with pytest.raises(DamagedFile, match="delete its folder"):
+        PackedArray.from_json(path, stored.to_json())
+
+
+@pytest.fixture
+def cases(tmp_path):
+    import nibabel as nib
+
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        label = (rng.random((20, 18, 12)) > 0.9).astype(np.uint8)
+        for kind, voxels in (("images", rng.normal(0, 1, label.shape).astype(np.float32)), ("labels", label)):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(voxels, np.diag([1, 1, 2, 1])), tmp_path / "data" / kind / f"c{number}.nii.gz")
+    return open_dataset(tmp_path / "data")
+
+
+def test_batches_are_those_of_volumes_in_memory(cases, tmp_path):
+    preprocessing = Preprocessing.fit(cases, cases.cases)
+    held = [preprocessing.read(case) for case in cases.cases]
+    for _ in range(2):  # made, and then opened
+        stored = [packed(preprocessing, case, tmp_path / "packed") for case in cases.cases]
+        for augment in (False, True):
+            one, other = (PatchSampler(s, (8, 16, 24), augment=augment) for s in (held, stored))
+            for step in range(3):
+                got, want = other.batch(step, 2), one.batch(step, 2)
+                assert torch.equal(got.image, want.image)
+                assert torch.equal(got.label, want.label)
+                assert got.cases == want.cases
+
+
+def test_files_are_read_once_and_again_only_when_they_change(cases, tmp_path, monkeypatch):
+    preprocessing = Preprocessing.fit(cases, cases.cases)
+    read = []
+    original = Preprocessing.read
+    monkeypatch.setattr(Preprocessing, "read", lambda self, case: read.append(case.name) or original(self, case))
+    case = cases.cases[0]
+    for _ in range(2):
+        packed(preprocessing, case, tmp_path / "packed")
+    assert read == ["c0"]
+    os.utime(case.images[0], (1, 1))
+    packed(preprocessing, case, tmp_path / "packed")
+    assert read == ["c0", "c0"]
+
+
+def test_a_packed_case_that_is_damaged_names_the_folder_to_delete(cases, tmp_path):
+    preprocessing = Preprocessing.fit(cases, cases.cases)
+    packed(preprocessing, cases.cases[0], tmp_path / "packed")
+    (about,) = (tmp_path / "packed").glob("*/sample.json")
+    about.write_text("{}")
+    with pytest.raises(DamagedFile, match="delete it, it is made anew"):
+        packed(preprocessing, cases.cases[0], tmp_path / "packed")
