@@ -15,7 +15,7 @@ import time
 import warnings
 from pathlib import Path
 
-WAYS = {"slice": "slice", "window of 3": 3, "joint": "joint", "planecycle": "planecycle"}
+WAYS = {"per slice": "per_slice", "window of 3": 3, "volume": "volume", "planecycle": "planecycle"}
 """Column of the table to `attention=`."""
 
 
@@ -25,11 +25,11 @@ def lifted_in(name: str, way: str, side: int, device: str):
 
     import dimlift
     from dimlift import DepthPlan
-    from dimlift.backbones.open_network import open_network
+    from dimlift.backbones.factory import create_backbone
     from dimlift.errors import PlanError
 
     torch.manual_seed(0)
-    flat, _ = open_network(f"timm:{name}", features_only=True, img_size=side)
+    flat, _ = create_backbone(f"timm:{name}", features_only=True, img_size=side)
     try:
         with warnings.catch_warnings(action="ignore"):
             lifted = dimlift.lift(flat, DepthPlan(kernel=1, attention=WAYS[way]), certify=False)
@@ -68,10 +68,10 @@ def law_errors(flat, lifted, side: int, device: str) -> tuple[float, float]:
         with torch.no_grad():
             pairs = zip(flat(given), lifted(given.transpose(0, 1)[None]), strict=True)
         worst = 0.0
-        for wanted, answer in pairs:
-            answer = answer[0].transpose(0, 1)
-            wanted = wanted if wanted.shape == answer.shape else wanted.permute(0, 3, 1, 2)
-            worst = max(worst, float((answer - wanted).abs().max() / wanted.abs().max()))
+        for wanted, output in pairs:
+            output = output[0].transpose(0, 1)
+            wanted = wanted if wanted.shape == output.shape else wanted.permute(0, 3, 1, 2)
+            worst = max(worst, float((output - wanted).abs().max() / wanted.abs().max()))
         errors.append(worst)
     return errors[0], errors[1]
 

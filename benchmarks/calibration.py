@@ -1,11 +1,11 @@
-"""Does the verdict keep its promise? Simulated studies of two arms, with and without a true effect.
+"""Calibration of the verdict on simulated studies of two arms, with and without a true effect.
 
     python benchmarks/calibration.py [--studies 2000] [--results docs/results.md]
 
-Each study is a table of paired differences, one for every case and seed, made of a share of the case, a share of the
-seed (the luck of a training) and a rest. For each regime it counts, over many studies without any effect, how often
-the verdict is "helps" or "hurts" (5 % are promised) and how often the 95 % interval holds the truth, and with a true
-effect of 0.02 how often the verdict is "helps". Other ways to make an interval are counted beside it.
+Each study is a table of paired differences, one for every case and seed: a case effect plus a seed effect (variance of
+training) plus a residual. For each regime the benchmark counts how often the verdict is "helps" or "hurts" without an
+effect (guarantee: at most 5 %), how often the 95 % interval covers the truth, and how often the verdict is "helps" with
+a true effect of 0.02. Other intervals are counted for comparison.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from dimlift.report.mixed_effects import estimate
-from dimlift.report.paired_differences import Pairs
-from dimlift.report.verdict import compare
+from dimlift.report.mixed_effects import crossed_interval
+from dimlift.report.paired_differences import PairedDifferences
+from dimlift.report.verdict import compare_arms
 
-HEADING = "## Does the verdict keep its promise?"
+HEADING = "## Calibration of the verdict"
 EFFECT = 0.02
 
 
@@ -38,27 +38,35 @@ class Regime:
     skewed: bool = False
 
 
-AGAIN = (
-    "The lines above 5 %, with {studies:,} studies drawn anew for each "
-    "(`python benchmarks/calibration.py --again 'REGIME:CASESxSEEDS' --studies {studies}`):"
-)
-
 REGIMES = (
-    Regime("no luck of training", 0.03, 0.0, 0.03),
-    Regime("small luck", 0.03, 0.005, 0.03),
+    Regime("no seed variance", 0.03, 0.0, 0.03),
+    Regime("small seed variance", 0.03, 0.005, 0.03),
     Regime("as on small data sets", 0.03, 0.01, 0.03),
-    Regime("large luck", 0.03, 0.02, 0.03),
-    Regime("only luck", 0.0, 0.01, 0.01),
-    Regime("only a rest (the same arm twice)", 0.0, 0.0, 0.03),
-    Regime("rest and luck (the same arm twice)", 0.0, 0.01, 0.03),
+    Regime("large seed variance", 0.03, 0.02, 0.03),
+    Regime("only seeds", 0.0, 0.01, 0.01),
+    Regime("only residual (A/A)", 0.0, 0.0, 0.03),
+    Regime("residual and seeds (A/A)", 0.0, 0.01, 0.03),
     Regime("cases differ most", 0.05, 0.005, 0.01),
     Regime("skewed cases", 0.03, 0.01, 0.02, skewed=True),
-    Regime("luck of each of five folds", 0.03, 0.0, 0.02, run=0.02),
+    Regime("variance per cv fold", 0.03, 0.0, 0.02, run=0.02),
     Regime("half of the last seed missing", 0.03, 0.01, 0.02, shape="half"),
     Regime("two cases of the last seed", 0.03, 0.01, 0.02, shape="two"),
-    Regime("every seed has its own cases", 0.03, 0.01, 0.02, shape="own"),
+    Regime("own cases per seed", 0.03, 0.01, 0.02, shape="own"),
 )
 SIZES = ((10, 3), (30, 3), (30, 5))
+
+INTRODUCTION = """{heading}
+
+    python benchmarks/calibration.py --studies {studies}
+    python benchmarks/calibration.py --again 'REGIME:CASESxSEEDS' --studies 8000
+
+Simulated studies of two arms, {studies:,} for each entry. *False verdicts*: percentage of *helps* or *hurts* without an
+effect (guarantee: at most 5 %); coverage of the 95 % interval is 100 minus this. *Power*: percentage of *helps* with a
+true effect of {effect} Dice. Standard deviations are those of a paired difference: between cases, between seeds,
+residual. Entries are for 10 cases x 3 seeds, 30 x 3 and 30 x 5.
+
+| regime | case / seed / residual | false verdicts | power |
+|---|---|---|---|"""
 
 
 def tables(
@@ -139,10 +147,10 @@ def measure(regime: Regime, cases: int, seeds: int, studies: int) -> dict[str, f
     for table, keep in tables(regime, cases, seeds, studies):
         case, seed = np.nonzero(keep)
         for effect in (0.0, EFFECT):
-            pairs = Pairs(table[keep] + effect, case, seed, 0)
-            verdict = compare({"arm": pairs})["arm"].verdict
+            pairs = PairedDifferences(table[keep] + effect, case, seed, 0)
+            verdict = compare_arms({"arm": pairs})["arm"].verdict
             counts["power" if effect else "false"] += verdict == "helps" if effect else verdict != "no evidence yet"
-        found = estimate(table[keep], case, seed)
+        found = crossed_interval(table[keep], case, seed)
         counts["covered"] += found.low <= 0 <= found.high
         if keep.all():
             for name, half_width in OTHERS.items():
@@ -157,7 +165,9 @@ def measure_again(regime: Regime, cases: int, seeds: int, studies: int) -> str:
     wrong = 0
     for table, keep in tables(regime, cases, seeds, studies, again=True):
         case, seed = np.nonzero(keep)
-        wrong += compare({"arm": Pairs(table[keep], case, seed, 0)})["arm"].verdict != "no evidence yet"
+        wrong += (
+            compare_arms({"arm": PairedDifferences(table[keep], case, seed, 0)})["arm"].verdict != "no evidence yet"
+        )
     share = wrong / studies
     error = np.sqrt(share * (1 - share) / studies)
     return f"- {regime.name}, {cases} x {seeds}: {100 * share:.2f} % (standard error {100 * error:.2f})"
@@ -173,52 +183,42 @@ def many_arms(studies: int, arms: int = 8, cases: int = 30, seeds: int = 3) -> f
             rng.normal(0, 0.02, (cases, 1)) + rng.normal(0, 0.007, (1, seeds)) + rng.normal(0, 0.02, (cases, seeds))
             for _ in range(arms + 1)
         ]
-        pairs = {index: Pairs((own - scores[0]).ravel(), case, seed, 0) for index, own in enumerate(scores) if index}
-        wrong += any(found.verdict != "no evidence yet" for found in compare(pairs).values())
+        pairs = {
+            index: PairedDifferences((own - scores[0]).ravel(), case, seed, 0)
+            for index, own in enumerate(scores)
+            if index
+        }
+        wrong += any(found.verdict != "no evidence yet" for found in compare_arms(pairs).values())
     return 100 * wrong / studies
 
 
 def report(studies: int) -> str:
-    """The section of docs/results.md."""
-    lines = [
-        HEADING,
-        "",
-        f"Simulated studies of two arms, {studies:,} for each line (`benchmarks/calibration.py`): without an effect, "
-        'how often the verdict is "helps" or "hurts" (promised: at most 5 %) and how often the 95 % interval holds the '
-        f"truth; with a true effect of {EFFECT} Dice, how often it says so. Standard deviations are those of a paired "
-        "difference: between cases, between seeds (the luck of a training), rest. The last columns are the false "
-        "verdicts of other intervals, where the table is full.",
-        "",
-        "| regime | case / seed / rest | cases x seeds | false verdicts | coverage | power | "
-        + " | ".join(OTHERS)
-        + " |",
-        "|---|---|---|--:|--:|--:|" + "--:|" * len(OTHERS),
-    ]
+    """Return the section of docs/results.md."""
+    lines = [INTRODUCTION.format(heading=HEADING, studies=studies, effect=EFFECT)]
     worst, above = 0.0, []
+    others: dict[str, list[float]] = {name: [] for name in OTHERS}
     for regime in REGIMES:
-        for cases, seeds in SIZES:
-            found = measure(regime, cases, seeds, studies)
-            worst = max(worst, found["false"])
-            if found["false"] > 5:
-                above.append((regime, cases, seeds))
-            others = [f"{found[name]:.1f}" if np.isfinite(found[name]) else "" for name in OTHERS]
-            deviations = f"{regime.case} / {regime.seed} / {regime.rest}" + (
-                f", run {regime.run}" if regime.run else ""
-            )
-            line = [regime.name, deviations, f"{cases} x {seeds}", f"{found['false']:.1f}", f"{found['covered']:.1f}"]
-            lines.append("| " + " | ".join([*line, f"{found['power']:.0f}", *others]) + " |")
-            print(lines[-1], flush=True)
+        found = [measure(regime, cases, seeds, studies) for cases, seeds in SIZES]
+        false, power = [each["false"] for each in found], [each["power"] for each in found]
+        worst = max(worst, *false)
+        above += [(regime, *size) for size, share in zip(SIZES, false, strict=True) if share > 5]
+        for name, shares in others.items():
+            shares += [each[name] for each in found if np.isfinite(each[name])]
+        run = f", cv fold {regime.run}" if regime.run else ""
+        columns = [regime.name, f"{regime.case} / {regime.seed} / {regime.rest}{run}"]
+        columns += [", ".join(f"{share:.1f}" for share in false), ", ".join(f"{share:.0f}" for share in power)]
+        lines.append(f"| {' | '.join(columns)} |")
+        print(lines[-1], flush=True)
     error = 100 * np.sqrt(0.05 * 0.95 / studies)
+    ranges = [f"{name} {min(shares):.1f} to {max(shares):.1f} %" for name, shares in others.items()]
     lines += [
         "",
-        f"Rates are percentages; a true 5.0 is measured with a standard error of {error:.1f}, so that among so many "
-        f"lines some lie above it by chance; the highest is {worst:.1f} %. Where nothing but the luck of training "
-        "varies, the interval is the t interval over seed means, whose true rate is exactly 5 %; elsewhere it errs on "
-        "the careful side, and pays for it in power. With eight arms without effect against one reference, 30 cases "
-        f"and 3 seeds, {many_arms(studies):.1f} % of studies hold any false verdict.",
+        f"An entry of 5.0 has a standard error of {error:.1f}; the highest is {worst:.1f}. With eight arms without an "
+        f"effect, 30 cases and 3 seeds, {many_arms(studies):.1f} % of studies contain any false verdict. False "
+        f"verdicts of other intervals on the complete regimes: {', '.join(ranges)}.",
         "",
-        *([AGAIN.format(studies=8 * studies), ""] if above else []),
-        *(measure_again(*line, 8 * studies) for line in above),
+        *([f"Entries above 5, {8 * studies:,} studies sampled again:", ""] if above else []),
+        *(measure_again(*entry, 8 * studies) for entry in above),
         "",
     ]
     return "\n".join(lines)

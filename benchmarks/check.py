@@ -49,24 +49,24 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=6)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=4)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        generate(root, asked.cases, asked.side)
+        generate(root, options.cases, options.side)
         size = sum(path.stat().st_size for path in root.rglob("*.nii.gz"))
         works: dict[str, Callable[[], object]] = {
             "nibabel reads every file once": lambda: read_once(root),
             "opening: labels found in the masks": lambda: open_dataset(root),
-            "check, one thread": lambda: check_dataset(dataset, workers=1),
+            "check, one thread": lambda: check_dataset(dataset, num_workers=1),
             f"check, its own threads ({min(4, len(os.sched_getaffinity(0)))})": lambda: check_dataset(dataset),
         }
         dataset = open_dataset(root)
         best = dict.fromkeys(works, float("inf"))
-        for _ in range(asked.rounds):
+        for _ in range(options.rounds):
             for name, work in works.items():
                 best[name] = min(best[name], seconds(work))
     base = best["nibabel reads every file once"]
-    print(f"{asked.cases} cases of {asked.side}^3, {size / 1e6:.0f} MB packed\n")
+    print(f"{options.cases} cases of {options.side}^3, {size / 1e6:.0f} MB packed\n")
     print("| | seconds | of reading once |\n|---|---|---|")
     for name, value in best.items():
         print(f"| {name} | {value:.2f} | {value / base:.2f} x |")

@@ -28,10 +28,10 @@ from torch.overrides import TorchFunctionMode
 
 import dimlift
 from dimlift import DepthPlan
-from dimlift.backbones.open_network import open_network
+from dimlift.backbones.factory import create_backbone
 from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
-from dimlift.errors import CannotLift
-from dimlift.lifting.lifted_module import Lifted
+from dimlift.errors import LiftError
+from dimlift.lifting.lifted_module import LiftedModule
 
 SIDES = (32, 28, 64, 56, 128, 224, None)
 """Image sizes asked for at building, where a network is built for one; None leaves it its own."""
@@ -41,8 +41,8 @@ REDUCED = ({"depth": 4}, {"depths": (1, 1, 1, 1)}, {"layers": (1, 1, 1, 1)})
 """How a network of more than LARGE parameters is made to fit, where it takes one of these."""
 
 PLANS = {
-    "slices": DepthPlan(kernel=3, profile="centre", head="none"),
-    "constancy": DepthPlan(kernel=3, profile="average", head="none"),
+    "slices": DepthPlan(kernel=3, inflation="centre", slice_pool="none"),
+    "constancy": DepthPlan(kernel=3, inflation="average", slice_pool="none"),
 }
 
 
@@ -80,9 +80,8 @@ class CheapDraws(TorchFunctionMode):
 
 
 CHAOS = (
-    "Of a network that blows rounding up no law can be measured, and deep ones with random weights may be like that:",
-    "a lift says so, and by how much its answer moves. Lines that name a gate of an EfficientNetV2 were written before",
-    "it could tell this from slices that mix.",
+    "No law can be measured where rounding grows without bound, as in deep networks with random weights; the lift",
+    "reports this and the sensitivity. Rows that name a gate of an EfficientNetV2 predate this distinction.",
 )
 
 
@@ -122,7 +121,7 @@ def try_laws(name: str, parameters: int) -> dict[str, Any]:
         for side in SIDES:
             try:
                 found = _laws(_by_name(name, side, options))
-            except CannotLift as fault:
+            except LiftError as fault:
                 if "law of" not in str(fault):
                     refusals.append(str(fault))
                     continue
@@ -136,15 +135,15 @@ def try_laws(name: str, parameters: int) -> dict[str, Any]:
     return {"status": "fails", "reason": refusals[-1]}
 
 
-def _by_name(name: str, side: int | None, options: dict[str, Any]) -> Callable[[DepthPlan], Lifted]:
-    def lift(plan: DepthPlan) -> Lifted:
+def _by_name(name: str, side: int | None, options: dict[str, Any]) -> Callable[[DepthPlan], LiftedModule]:
+    def lift(plan: DepthPlan) -> LiftedModule:
         with CheapDraws():
             return dimlift.lift(f"timm:{name}", plan, image_size=side, **options)
 
     return lift
 
 
-def _laws(lift: Callable[[DepthPlan], Lifted]) -> dict[str, Any]:
+def _laws(lift: Callable[[DepthPlan], LiftedModule]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for law, plan in PLANS.items():
         certificate = lift(plan).certificate
@@ -160,7 +159,7 @@ def _in_double(name: str, side: int | None, options: dict[str, Any]) -> dict[str
     found: dict[str, Any] = {"dtype": "float64"}
     try:
         with CheapDraws():
-            network, _ = open_network(f"timm:{name}", image_size=side, **options)
+            network, _ = create_backbone(f"timm:{name}", image_size=side, **options)
         network = network.double()
         return found | _laws(lambda plan: dimlift.lift(network, plan))
     except Exception as fault:
@@ -215,10 +214,10 @@ def page(lines: dict[str, dict[str, Any]], files: dict[str, str], sizes: dict[st
         "# Which networks of timm can be lifted",
         "",
         wrapped(
-            f"`dimlift.lift` on the names of `timm.list_models()` ({len(files)} in timm {version}), with random "
-            "weights, at the smallest image each takes, on volumes of three slices. Law 1: with the centre profile "
-            "every slice answers as in 2D. Law 2: with the average profile a volume of one repeated slice answers as "
-            'in 2D on every slice. Answers are compared slice by slice (`head="none"`), attention stays within slices.'
+            f"`dimlift.lift` on all names of `timm.list_models()` ({len(files)} in timm {version}), random weights, "
+            "the smallest image size of each, volumes of three slices. Law 1: with centre inflation every slice's "
+            "output equals the 2D network's. Law 2: with average inflation the same holds on a repeated slice. Outputs "
+            'are compared slice by slice (`slice_pool="none"`), attention stays within slices.'
         ),
         "",
         "| | networks |",
@@ -231,29 +230,26 @@ def page(lines: dict[str, dict[str, Any]], files: dict[str, str], sizes: dict[st
         f"| not run yet | {len(files) - len(lines)} |",
         "",
         wrapped(
-            f"{len(single)} networks hold in float32, where 1e-4 is allowed; the largest error among them is "
-            f"{max(single, default=0):.1e}. {len(double)} were tried in float64 as well, where 1e-9 is allowed: in "
-            f"{len(double) - len(rounding)} of them too little of the image arrives at the answer of the random "
-            f"network to be told from rounding in float32, in {len(rounding)} rounding alone is more than 1e-4. In "
-            f"{len(silent)} no convolution talks, since they cut patches without one: only slice by slice was tried "
-            f"there. {len(reduced)} of more than {LARGE / 1e9} billion parameters ran at reduced depth."
+            f"{len(single)} networks hold in float32 (tolerance 1e-4, largest error {max(single, default=0):.1e}). "
+            f"{len(double)} were checked in float64 (1e-9): in {len(double) - len(rounding)} the output of the random "
+            f"network depends too little on the image for float32, in {len(rounding)} float32 rounding alone exceeds "
+            f"1e-4. {len(silent)} have no convolution that mixes along depth and were checked slice by slice only. "
+            f"{len(reduced)} of more than {LARGE / 1e9} billion parameters ran at reduced depth. Networks run from the "
+            "smallest to the largest."
         ),
-        "",
-        "Networks run from the smallest to the largest, so those not run yet are the largest. The figures come from",
         "",
         "```",
         "OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/coverage.py",
         "```",
         "",
         wrapped(
-            "which goes on where it was stopped (`runs/coverage.jsonl`) and writes this page again. `make test` tries "
-            "both laws in float64 for the smallest architecture of every model file that takes no seconds, `make "
-            "test-all` for all."
+            "resumes from `runs/coverage.jsonl` and writes this page. `make test` checks both laws in float64 for the "
+            "smallest fast architecture of every model file, `make test-all` for all."
         ),
         "",
     ]
     if fails or ended:
-        text += ["## What does not hold, and why", "", "| network | reason |", "|---|---|"]
+        text += ["## Failures", "", "| network | reason |", "|---|---|"]
         text += [f"| {line['name']} | {_cell(line['reason'])} |" for line in [*fails, *ended]] + [""]
         text += [*CHAOS, ""]
     text += [
@@ -277,7 +273,7 @@ def wrapped(text: str) -> str:
 
 
 def _cell(reason: str) -> str:
-    return " ".join(reason.split()).replace("|", "/")[:300]
+    return " ".join(reason.split()).replace("|", "/")[:170].rstrip()
 
 
 def main() -> None:

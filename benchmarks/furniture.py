@@ -11,7 +11,6 @@ into docs/results.md, between their markers.
 
 import argparse
 import csv
-import json
 from pathlib import Path
 
 import nibabel
@@ -19,11 +18,11 @@ import numpy as np
 
 from dimlift.evaluation.linear_probe import probe
 from dimlift.inference.embed import embed
-from dimlift.methods.frozen_features.settings import BorrowSettings
+from dimlift.methods.frozen_features.settings import FeatureExtractionSettings
 from dimlift.records.embeddings import Embeddings
 from dimlift.studies.load_config import load_config
 from dimlift.studies.run_config import StudyConfig
-from hippocampus import ROOT, run_study, tell, write_block
+from hippocampus import ROOT, run_study, print_event, write_block
 
 SIDE = 32
 
@@ -39,8 +38,8 @@ def main() -> None:
     run_study(study, folder, options.arms.split(",") if options.arms else list(study.arms), options.budget, "furniture")
     embeddings = options.out / f"embeddings-{options.cases or 'all'}.npz"
     if not embeddings.exists():
-        settings = BorrowSettings(planes=("depth", "height", "width"), enlarge=3.0, cache_channels=128)
-        embed(table, settings, embeddings, pooling="both", cache=options.out / "maps", progress=tell)
+        settings = FeatureExtractionSettings(planes=("depth", "height", "width"), upsample=3.0, cache_channels=128)
+        embed(table, settings, embeddings, pooling="both", cache=options.out / "maps", progress=print_event)
     write_probe(embeddings)
 
 
@@ -90,11 +89,6 @@ def write_probe(path: Path) -> None:
     stored = Embeddings.load(path)
     found = probe(stored)
     lines = [
-        "### Furniture, no training: embedding and probe",
-        "",
-        f"`dimlift embed` and `dimlift probe`, {found.cases} objects, {found.folds} folds, "
-        f"{stored.vectors.shape[1]} numbers an object, pooling {json.dumps(stored.facts['pooling'])}.",
-        "",
         "| probe | measure | value | 95 % interval |",
         "| --- | --- | --- | --- |",
     ]

@@ -1,7 +1,7 @@
 """Does 2D knowledge pay on 8 hippocampus volumes? Every arm of a study at equal steps or equal wall time.
 
     python benchmarks/hippocampus.py --budget steps:500
-    python benchmarks/hippocampus.py --budget seconds:120 --arms unet,borrowed --seeds 0,1,2,3,4
+    python benchmarks/hippocampus.py --budget seconds:120 --arms unet,frozen_features --seeds 0,1,2,3,4
     python benchmarks/hippocampus.py --study benchmarks/fine_features.yaml --budget seconds:120
     python benchmarks/hippocampus.py --study benchmarks/transseg.yaml --budget seconds:120
     python benchmarks/hippocampus.py --study benchmarks/attention_modes.yaml --budget steps:60 --seeds 0,1
@@ -14,7 +14,6 @@ YAML file.
 import argparse
 import datetime
 import os
-import platform
 import time
 from pathlib import Path
 
@@ -22,26 +21,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from dimlift.progress import Event
-from dimlift.records.record import Record, load_records
-from dimlift.report.summary import Row, Summary, summarise
+from dimlift.records.record import RunRecord, load_records
+from dimlift.report.summary import summarise
+from dimlift.report.summary_types import Summary, SummaryRow
 from dimlift.studies.compare import compare
 from dimlift.studies.load_config import load_config
 from dimlift.studies.run_config import StudyConfig
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results.md"
-COLUMNS = (
-    "arm",
-    "runs",
-    "Dice",
-    "by class",
-    "against the reference [95 %]",
-    "HD95 mm",
-    "steps",
-    "training s",
-    "features s",
-    "peak MB",
-)
+COLUMNS = ("arm", "Dice", "difference [95 %]", "verdict", "HD95 mm", "steps", "s")
 
 
 def main() -> None:
@@ -59,13 +48,13 @@ def main() -> None:
 
 
 def run_study(study: StudyConfig, folder: Path, arms: list[str], budget: str, name: str) -> None:
-    """Run the cells of some arms that are missing, then write the table of all there are."""
+    """Execute the missing runs of some arms, then write the table of all there are."""
     unknown = set(arms) - set(study.arms)
     if unknown:
         raise SystemExit(f"no such arm: {', '.join(sorted(unknown))}; there are {', '.join(study.arms)}")
     if arms:
         os.chdir(ROOT)
-        compare(study, folder, progress=tell, only=arms)
+        compare(study, folder, progress=print_event, only=arms)
     write_table(folder, budget, name)
 
 
@@ -84,11 +73,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def tell(event: Event) -> None:
+def print_event(event: Event) -> None:
     """One line for what a person wants to know."""
     if event.message or event.stage in ("done", "failed"):
         clock = time.strftime("%H:%M:%S")
-        print(f"{clock} [{event.cell}/{event.cells}] {event.arm} {event.stage}: {event.message}", flush=True)
+        print(f"{clock} [{event.run_index}/{event.num_runs}] {event.arm} {event.stage}: {event.message}", flush=True)
 
 
 def write_table(folder: Path, budget: str, name: str) -> None:
@@ -112,54 +101,42 @@ def write_block(marker: str, content: str) -> None:
     print(block)
 
 
-def table(summary: Summary, records: list[Record], budget: str) -> str:
-    """Markdown: one row for each arm; a column that says nothing of any arm is left out."""
+def table(summary: Summary, records: list[RunRecord], budget: str) -> str:
+    """Return a Markdown table with one row per arm; a column without entries is left out."""
     kind, _, amount = budget.partition(":")
     columns = [name.replace("Dice", summary.measure.title) for name in COLUMNS]
-    rows = [_line(row, [r for r in records if r.arm == row.arm]) for row in summary.rows if row.finished]
-    told = [place for place in range(len(columns)) if any(row[place] for row in rows)]
-    lines = [
-        f"## {summary.title}, {amount} {kind}",
-        "",
-        summary.sentence,
-        "",
-        f"| {' | '.join(columns[place] for place in told)} |",
-        "|" + " --- |" * len(told),
-    ]
-    lines += [f"| {' | '.join(row[place] for place in told)} |" for row in rows]
-    trained_on = {tuple(sorted(r.extra["training_cases"])) for r in records if r.extra.get("training_cases")}
-    drawn = {0: "", 1: ", the same training volumes for all"}  # predictions made elsewhere do not say
-    today = datetime.date.today().isoformat()
+    rows = [_row(row) for row in summary.rows if row.finished]
+    shown = [index for index in range(len(columns)) if any(row[index] for row in rows)]
+    cases = {score.case for record in records for score in record.scores}
     seeds = sorted({record.seed for record in records})
-    lines += [
-        "",
-        f"Measured {today} with torch {records[0].versions.get('torch', '?')}, Python {platform.python_version()}, "
-        f"one thread, seeds {', '.join(map(str, seeds))}"
-        f"{drawn.get(len(trained_on), '; each seed draws its own training volumes')}. "
-        f"Intervals come from the two-way (case x seed) model"
-        f"{'; features s is a part of training s' if COLUMNS.index('features s') in told else ''}.",
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"| {' | '.join(columns[index] for index in shown)} |",
+            "|" + "---|" * len(shown),
+            *(f"| {' | '.join(row[index] for index in shown)} |" for row in rows),
+            "",
+            f"{amount} {kind}, {len(cases)} cases, seeds {', '.join(map(str, seeds))}; "
+            f"{datetime.date.today().isoformat()}, torch {records[0].versions.get('torch', '?')}.",
+        ]
+    )
 
 
-def _line(row: Row, records: list[Record]) -> list[str]:
-    difference = "reference"
+def _row(row: SummaryRow) -> list[str]:
+    difference, verdict = "", "reference" if row.is_reference else ""
     if row.comparison is not None:
-        found = row.comparison.estimate
+        found, verdict = row.comparison.estimate, row.comparison.verdict
         interval = "" if found.low is None or found.high is None else f" [{found.low:+.4f}, {found.high:+.4f}]"
-        difference = f"{found.mean:+.4f}{interval} {row.comparison.verdict}"
-    elif not row.is_reference:
-        difference = ""
-    several = len(row.classes) > 1
-    classes = ", ".join(f"{c.name} {c.mean:.3f}" for c in row.classes if several and c.mean is not None)
-    hd95 = row.others.get("hd95_mm")
-    features = sum(float(r.extra.get("feature_seconds", 0)) for r in records) / max(len(records), 1)
-    trained = [f"{row.steps or 0:.0f}", f"{row.seconds or 0:.0f}", f"{features:.1f}"]
-    trained.append(f"{(row.peak_bytes or 0) / 1e6:.0f}")
+        difference = f"{found.mean:+.4f}{interval}"
+    hd95 = row.other_measures.get("hd95_mm")
+    cost = (f"{row.steps:.0f}", f"{row.seconds or 0:.0f}") if row.steps else ("", "")
     return [
-        row.title, f"{row.finished}", f"{row.mean or 0:.4f}", classes, difference,
-        "" if hd95 is None else f"{hd95:.2f}", *(trained if row.steps else [""] * len(trained)),
-    ]  # fmt: skip
+        row.title,
+        f"{row.mean or 0:.4f}",
+        difference,
+        verdict,
+        "" if hd95 is None else f"{hd95:.2f}",
+        *cost,
+    ]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import time
 LIFT_LARGE = """
 import json, time
 import dimlift, torch
-from dimlift.backbones.open_network import open_network
+from dimlift.backbones import create_backbone
 
 def high_water():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -25,7 +25,7 @@ def high_water():
 
 import timm
 before = high_water()
-network, _ = open_network("timm:{name}")
+network, _ = create_backbone("timm:{name}")
 wall, cpu = time.perf_counter(), time.process_time()
 lifted = dimlift.lift(network, certify=False)
 cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
@@ -48,10 +48,10 @@ def steps(name: str, slices: int, side: int, rounds: int, backward: bool, half: 
 
     import dimlift
     from dimlift import DepthPlan
-    from dimlift.backbones.open_network import open_network
+    from dimlift.backbones.factory import create_backbone
 
     torch.set_num_threads(1)
-    flat, _ = open_network(f"timm:{name}", features_only=True)
+    flat, _ = create_backbone(f"timm:{name}", features_only=True)
     flat = flat.to(memory_format=torch.channels_last).train(backward)
     volume = torch.randn(1, 3, slices, side, side).contiguous(memory_format=torch.channels_last_3d)
     images = volume[0].transpose(0, 1)
@@ -107,7 +107,7 @@ def main() -> None:
     import dimlift
     from dimlift import DepthPlan
 
-    lifted = dimlift.lift("packaged:efficientnet_lite0", DepthPlan(), in_channels=1, features_only=True)
+    lifted = dimlift.lift("packaged:efficientnet_lite0", DepthPlan(), in_chans=1, features_only=True)
     print(f"\ncertificate of packaged:efficientnet_lite0: {lifted.certificate.seconds:.2f} s")
     if chosen.large:
         script = "import dimlift.backbones.torchvision_ops as t; t.ensure_torchvision_imports()" + LIFT_LARGE

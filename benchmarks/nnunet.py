@@ -1,7 +1,7 @@
 """nnU-Net's own trainer beside nnUNetTrainerDimlift: 8 labelled hippocampi, equal iterations on a processor.
 
     pip install 'dimlift[nnunet]'
-    python -m dimlift.experiments.nnunet
+    python -m dimlift.integrations.nnunet
     python benchmarks/nnunet.py --iterations 1000 --seeds 0,1
 
 Planning, preprocessing, augmentation, loss, schedule and inference are nnU-Net's. What differs is for a processor's
@@ -80,18 +80,18 @@ def arguments() -> argparse.Namespace:
 def configuration(options: argparse.Namespace, results: Path, seeds: list[int]) -> StudyConfig:
     """nnU-Net's answers as the arms of a study."""
 
-    def answers(trainer: str) -> str:
+    def external_predictions(trainer: str) -> str:
         return str(results / NAME / f"{trainer}__nnUNetPlans__{CONFIGURATION}" / "fold_{seed}" / "validation")
 
     arms = {
-        "nnunet": {"title": "nnUNetTrainer", "external": answers(TRAINERS["nnunet"])},
-        "dimlift": {"title": "nnUNetTrainerDimlift", "external": answers(TRAINERS["dimlift"])},
+        "nnunet": {"title": "nnUNetTrainer", "external": external_predictions(TRAINERS["nnunet"])},
+        "dimlift": {"title": "nnUNetTrainerDimlift", "external": external_predictions(TRAINERS["dimlift"])},
     }
     raw = {
         "title": f"nnU-Net's trainers, {options.labelled} training volumes of the hippocampus",
         "dataset": {"path": options.data},
-        "split": {"test_cases": 30, "draw": "seed"},
-        "fractions": [options.labelled],
+        "split": {"num_test": 30, "subset_seed": "run"},
+        "train_counts": [options.labelled],
         "seeds": seeds,
         "budget": {"steps": options.iterations},
         "arms": {name: {"method": "external", **arm} for name, arm in arms.items()},
@@ -108,14 +108,14 @@ def prepare(study: StudyConfig, home: Path) -> None:
     splits, cases = [], {}
     dataset = open_dataset(study.dataset.path, study.dataset.layout)
     for seed in range(max(study.seeds) + 1):
-        sides = split_cases(dataset, study.run("nnunet", fraction=study.fractions[0], fold=0, seed=seed))
+        sides = split_cases(dataset, study.run_config("nnunet", train_size=study.train_sizes[0], fold=0, seed=seed))
         cases |= {case.name: case for side in sides for case in side}
         splits.append({side: [case.name for case in of] for side, of in zip(("train", "val"), sides, strict=True)})
     preprocessed = home / "preprocessed" / NAME
-    told = preprocessed / "splits_final.json"
-    if told.is_file() and json.loads(told.read_text())[: len(splits)] == splits:
+    splits_file = preprocessed / "splits_final.json"
+    if splits_file.is_file() and json.loads(splits_file.read_text())[: len(splits)] == splits:
         return
-    told.unlink(missing_ok=True)
+    splits_file.unlink(missing_ok=True)
     write_raw(home / "raw" / NAME, cases, dataset.labels)
     api.extract_fingerprints([NUMBER], num_processes=1, show_progress_bar=False)
     api.plan_experiments([NUMBER])
@@ -126,7 +126,7 @@ def prepare(study: StudyConfig, home: Path) -> None:
     chosen |= {"batch_size": BATCH, "patch_size": PATCH}
     write_json(preprocessed / "nnUNetPlans.json", plans)
     api.preprocess([NUMBER], configurations=[CONFIGURATION], num_processes=[1], show_progress_bar=False)
-    write_json(told, splits)
+    write_json(splits_file, splits)
 
 
 def write_raw(folder: Path, cases: dict[str, Case], labels: dict[str, int]) -> None:
@@ -167,12 +167,12 @@ def train(trainer: str, seed: int, results: Path, iterations: int) -> None:
     made.num_iterations_per_epoch, made.num_val_iterations_per_epoch = EPOCH, 1
     made.num_epochs, made.save_every = iterations // EPOCH, 1
     maybe_load_checkpoint(made, begun, validation_only=False)
-    told = fold / SECONDS
-    before, began = json.loads(told.read_text()) if begun and told.is_file() else 0.0, time.process_time()
+    splits_file = fold / SECONDS
+    before, began = json.loads(splits_file.read_text()) if begun and splits_file.is_file() else 0.0, time.process_time()
     try:
         made.run_training()
     finally:
-        write_json(told, before + time.process_time() - began)
+        write_json(splits_file, before + time.process_time() - began)
     made.inference_allowed_mirroring_axes = None
     made.perform_actual_validation(False)
 

@@ -14,24 +14,26 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from dimlift.records.record import Record, Score
-from dimlift.records.study import Arm, Study
-from dimlift.report.page import write_page
+from dimlift.records.record import RunRecord, Score
+from dimlift.records.study import StudyArm, Study
+from dimlift.report.page import write_report
 
-PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
 def study(folder: Path, arms: int, cases: int) -> Path:
     """A study of random scores, two seeds."""
     rng = np.random.default_rng(0)
     names = [f"arm_{index:03d}" for index in range(arms)]
-    Study("Many arms", "segmentation", names[0], {name: Arm(name) for name in names}, planned=2 * arms).save(folder)
+    Study("Many arms", "segmentation", names[0], {name: StudyArm(name) for name in names}, planned=2 * arms).save(
+        folder
+    )
     for seed in range(2):
         for name in names:
             values = np.clip(rng.normal(0.8, 0.05, cases), 0, 1)
             scores = [Score(f"case_{i:02d}", "organ", "dice", float(value)) for i, value in enumerate(values)]
-            Record(
-                f"{name}-{seed}", name, 1.0, 0, seed, 100, 60.0, 2**30, {}, "finished", scores=scores
+            RunRecord(
+                f"{name}-{seed}", name, 0, seed, 100, 60.0, 2**30, {}, "finished", scores=scores, train_fraction=1.0
             ).save(folder / "records")  # fmt: skip
     return folder
 
@@ -43,14 +45,14 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=50)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
-        page = write_page(study(Path(folder), options.arms, options.cases))
+        page = write_report(study(Path(folder), options.arms, options.cases))
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         times = []
         for _ in range(5):
             window = browser.new_page()
             window.goto(page.as_uri())
-            window.wait_for_function(f"{PAINT} > 0")
-            times.append(window.evaluate(PAINT))
+            window.wait_for_function(f"{FIRST_PAINT} > 0")
+            times.append(window.evaluate(FIRST_PAINT))
             window.close()
         size = page.stat().st_size / 1e6
         print(

@@ -6,32 +6,32 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dimlift.data.synthetic.rooms import CLASSES, simulated_rooms
+from dimlift.data.synthetic.rooms import ROOM_CLASSES, simulate_rooms
 from dimlift.geometry.cameras import Camera, pinhole
-from dimlift.geometry.colours import picture_of
-from dimlift.methods.points.painting import PosedPicture, paint
-from dimlift.methods.teachers.feature_maps import TeacherMaps
+from dimlift.geometry.colours import render_points
+from dimlift.methods.projected_features.project import PosedImage, project_image_features
+from dimlift.methods.teachers.feature_maps import CachedFeatureMaps
 
 ROOMS, TRAINING, POINTS, LABELLED, PAINT = 30, 18, 4096, 20, 16
 """Rooms and how many train; points and labelled points of each; components of the paint that are kept."""
 
 
-def make_rooms(out: Path, maps: TeacherMaps) -> None:
+def make_rooms(out: Path, maps: CachedFeatureMaps) -> None:
     """Rooms as files with colours, labels and paint, y down as in the frames; training rooms with few labels."""
     if (out / "rooms-splits.json").exists():
         return
     folder = out / "rooms"
     folder.mkdir(parents=True, exist_ok=True)
-    rooms, dense = simulated_rooms(ROOMS, POINTS), simulated_rooms(ROOMS, 60_000)
-    sparse = simulated_rooms(TRAINING, POINTS, LABELLED)
+    rooms, dense = simulate_rooms(ROOMS, POINTS), simulate_rooms(ROOMS, 60_000)
+    sparse = simulate_rooms(TRAINING, POINTS, LABELLED)
     down = torch.tensor([1.0, -1.0, 1.0])
     features = []
     for number in range(ROOMS):
         views = [
-            PosedPicture(f"view {n}", picture_of(dense.points[number] * down, dense.features[number], camera), camera)
+            PosedImage(f"view {n}", render_points(dense.points[number] * down, dense.features[number], camera), camera)
             for n, camera in enumerate(cameras())
         ]
-        features.append(paint(rooms.points[number] * down, views, maps).features.numpy())
+        features.append(project_image_features(rooms.points[number] * down, views, maps).features.numpy())
         print(f"room {number} painted", flush=True)
     shown = np.concatenate(features[:TRAINING])
     centre = shown.mean(0)
@@ -45,7 +45,7 @@ def make_rooms(out: Path, maps: TeacherMaps) -> None:
             labels=np.where(labels < 0, -1, labels),
             features=((features[number] - centre) @ axes.T).astype(np.float32),
         )
-    named = {**{name: value for value, name in enumerate(CLASSES)}, "ignore": -1}
+    named = {**{name: value for value, name in enumerate(ROOM_CLASSES)}, "ignore": -1}
     (folder / "dataset.json").write_text(json.dumps({"labels": named}))
     names = [f"room_{number:02d}" for number in range(ROOMS)]
     (out / "rooms-splits.json").write_text(json.dumps([{"train": names[:TRAINING], "val": names[TRAINING:]}]))

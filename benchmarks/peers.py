@@ -22,14 +22,14 @@ from torch import nn
 
 import dimlift
 from dimlift import DepthPlan
-from dimlift.backbones.open_network import open_network
+from dimlift.backbones.factory import create_backbone
 from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 
 REDUCED = (2, 2, 2, 2, 1)
 
 
 def flat() -> nn.Module:
-    return open_network("timm:resnet18", features_only=True)[0]
+    return create_backbone("timm:resnet18", features_only=True)[0]
 
 
 def timm_3d() -> nn.Module:
@@ -68,8 +68,8 @@ def acs() -> nn.Module:
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "2D on the slices": flat,
-    "lifted, full kernel 3": lambda: dimlift.lift(flat(), DepthPlan(reduce=REDUCED), certify=False),
-    "lifted, factorised 3": lambda: dimlift.lift(flat(), DepthPlan(reduce=REDUCED, factorised=True), certify=False),
+    "lifted, full kernel 3": lambda: dimlift.lift(flat(), DepthPlan(depth_pool=REDUCED), certify=False),
+    "lifted, factorised 3": lambda: dimlift.lift(flat(), DepthPlan(depth_pool=REDUCED, factorised=True), certify=False),
     "timm_3d 1.0.1": timm_3d,
     "MONAI ResNet": monai,
     "ACSConv 0.1.1": acs,

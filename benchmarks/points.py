@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from dimlift.geometry.neighbours import nearest
-from dimlift.geometry.sampling import farthest_points, one_after_another
+from dimlift.geometry.neighbours import knn
+from dimlift.geometry.sampling import farthest_point_sample, fps_reference
 from dimlift.geometry.voxels import voxelise
-from dimlift.models.point_sparse_unet import point_unet
-from dimlift.ops.sparse_conv import sparse_convolution, submanifold
-from dimlift.ops.spconv_backend import computed_by
+from dimlift.models.point_sparse_unet import point_sparse_unet
+from dimlift.ops.sparse_conv import sparse_conv, submanifold_rulebook
+from dimlift.ops.spconv_backend import sparse_backend
 
 POINTS = 100_000
 VOXELS = 20_000
@@ -43,7 +43,7 @@ def seconds(work: Callable[[], object]) -> float:
 def neighbours(points: torch.Tensor) -> dict[str, Callable[[], object]]:
     array = points.numpy().astype(np.float64)
     works: dict[str, Callable[[], object]] = {
-        "dimlift nearest, k = 16": lambda: nearest(points[None], points[None], 16),
+        "dimlift nearest, k = 16": lambda: knn(points[None], points[None], 16),
         "scipy cKDTree": lambda: cKDTree(array).query(array, k=16),
     }
     if has("pykdtree"):
@@ -56,8 +56,8 @@ def neighbours(points: torch.Tensor) -> dict[str, Callable[[], object]]:
 
 def farthest(points: torch.Tensor) -> dict[str, Callable[[], object]]:
     works: dict[str, Callable[[], object]] = {
-        "dimlift farthest_points": lambda: farthest_points(points[None], 2048),
-        "dimlift, without fpsample": lambda: one_after_another(points[None], 2048, torch.zeros(1, dtype=torch.long)),
+        "dimlift farthest_points": lambda: farthest_point_sample(points[None], 2048),
+        "dimlift, without fpsample": lambda: fps_reference(points[None], 2048, torch.zeros(1, dtype=torch.long)),
     }
     if has("fpsample"):
         import fpsample
@@ -76,9 +76,9 @@ def convolutions(draw: torch.Generator) -> dict[str, Callable[[], object]]:
     sheet = torch.cat([flat, 10 * torch.sin(flat[:, :1] / 20) + 20], 1)
     coordinates = voxelise(sheet, 1.0).coordinates[:VOXELS]
     features, weight = torch.randn(len(coordinates), 32, generator=draw), torch.randn(27, 32, 32, generator=draw)
-    rules = submanifold(coordinates)
+    rules = submanifold_rulebook(coordinates)
     works: dict[str, Callable[[], object]] = {
-        f"dimlift sparse_convolution, {len(coordinates)} voxels": lambda: sparse_convolution(features, weight, rules),
+        f"dimlift sparse_convolution, {len(coordinates)} voxels": lambda: sparse_conv(features, weight, rules),
     }
     if has("spconv"):
         import spconv.pytorch as spconv
@@ -94,8 +94,8 @@ def convolutions(draw: torch.Generator) -> dict[str, Callable[[], object]]:
                 return layer(known.replace_feature(features))
 
         def ours_by_spconv() -> object:
-            with computed_by("spconv"):
-                return sparse_convolution(features, weight, rules)
+            with sparse_backend("spconv"):
+                return sparse_conv(features, weight, rules)
 
         ours_by_spconv()  # the rulebook is turned into spconv's at the first call, and kept
         works["spconv SubMConv3d, native"] = forward
@@ -109,7 +109,7 @@ def million() -> None:
     points = torch.rand(1_000_000, 3, generator=draw) * torch.tensor([8.0, 6.0, 3.0])
     wall = torch.randint(0, 3, (len(points),), generator=draw)
     points[torch.arange(len(points)), wall] = 0.01  # on the floor and two walls, as scans are
-    model = point_unet(3, 20, 18, 0.25, 0.05).eval()
+    model = point_sparse_unet(3, 20, 18, 0.25, 0.05).eval()
     began = time.process_time()
     with torch.no_grad():
         model(points, torch.zeros_like(points), torch.zeros(len(points), dtype=torch.long))
@@ -121,21 +121,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--million", action="store_true", help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.million:
+    options = parser.parse_args()
+    if options.million:
         return million()
     draw = torch.Generator().manual_seed(0)
     points = torch.rand(POINTS, 3, generator=draw)
     lines = ["| | ms | of the first |", "|---|---|---|"]
     for works in (neighbours(points), farthest(points), convolutions(draw)):
         best = dict.fromkeys(works, float("inf"))
-        for _ in range(told.rounds):
+        for _ in range(options.rounds):
             for name, work in works.items():
                 best[name] = min(best[name], seconds(work))
         first = next(iter(best.values()))
         lines += [f"| {name} | {1000 * spent:.1f} | {spent / first:.2f} x |" for name, spent in best.items()]
-    answer = subprocess.run([sys.executable, __file__, "--million"], capture_output=True, text=True, check=True)
-    spent, peak = answer.stdout.split()
+    output = subprocess.run([sys.executable, __file__, "--million"], capture_output=True, text=True, check=True)
+    spent, peak = output.stdout.split()
     lines.append(
         f"\nA million points through voxels of 5 cm and SR-UNet18 (share 0.25): {peak} GiB at most, {spent} s."
     )

@@ -18,30 +18,30 @@ from torch.nn.functional import normalize
 
 from dimlift.batch import FrameBatch
 from dimlift.config.sections import BudgetSection, TrainingSection
-from dimlift.data.rgbd.frames import usable_frames
+from dimlift.data.rgbd.frames import readable_frames
 from dimlift.data.rgbd.recordings import FrameFiles, find_frames
-from dimlift.data.sampling.rgbd_pair_sampler import PairSampler
-from dimlift.methods.points.ppkt import PPKT
-from dimlift.methods.teachers.feature_maps import TeacherMaps
+from dimlift.data.sampling.rgbd_pair_sampler import PixelPointPairSampler
+from dimlift.methods.ppkt.method import PPKT
+from dimlift.methods.teachers.feature_maps import CachedFeatureMaps
 from dimlift.methods.teachers.teacher import open_teacher
-from dimlift.models.point_sparse_unet import point_unet
+from dimlift.models.point_sparse_unet import point_sparse_unet
 from dimlift.training.fit import fit
 
 CANDIDATES = 1024
 
 
-def asked(method: PPKT, frames: list[FrameFiles]) -> tuple[float, float]:
+def retrieval_accuracy(method: PPKT, frames: list[FrameFiles]) -> tuple[float, float]:
     """Share of points that find their own pixel, and one within 32 pixels of it."""
     method.eval()
-    sampler = PairSampler(frames, pairs=CANDIDATES, rotate=False)
+    sampler = PixelPointPairSampler(frames, num_pairs=CANDIDATES, rotate=False)
     own, near = [], []
     for index in range(len(frames)):
-        batch = sampler.together([index], np.random.default_rng(index))
+        batch = sampler.collate([index], np.random.default_rng(index))
         with torch.no_grad():
-            points, pixels = normalize(method(batch)[batch.pair_points]), normalize(method.pixels(batch))
+            points, pixels = normalize(method(batch)[batch.pair_points]), normalize(method.project_pixels(batch))
         found = (points @ pixels.T).argmax(1)
         height, width = batch.image.shape[2:]
-        places = batch.pair_places * torch.tensor([width / 2, height / 2])
+        places = batch.pair_uv * torch.tensor([width / 2, height / 2])
         own.append((found == torch.arange(len(found))).float().mean())
         near.append(((places[found] - places).norm(dim=1) <= 32).float().mean())
     return float(torch.stack(own).mean()), float(torch.stack(near).mean())
@@ -53,10 +53,10 @@ def shuffled(batch: FrameBatch, step: int) -> FrameBatch:
     return batch._replace(pair_points=batch.pair_points[order])
 
 
-def built(asked_for: argparse.Namespace, cache: Path, seed: int) -> PPKT:
+def build_method(options: argparse.Namespace, cache: Path, seed: int) -> PPKT:
     torch.manual_seed(seed)
-    maps = TeacherMaps(open_teacher(asked_for.network), cache)
-    return PPKT(point_unet(3, None, 18, asked_for.share, asked_for.voxel), maps, temperature=0.04)
+    maps = CachedFeatureMaps(open_teacher(options.network), cache)
+    return PPKT(point_sparse_unet(3, None, 18, options.share, options.voxel), maps, temperature=0.04)
 
 
 def main() -> None:
@@ -71,26 +71,28 @@ def main() -> None:
     parser.add_argument("--stride", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=Path("ppkt-cache"))
-    told = parser.parse_args()
-    frames, _ = usable_frames(find_frames(told.data))
+    options = parser.parse_args()
+    frames, _ = readable_frames(find_frames(options.data))
     learnt, held_out = frames[:100], frames[-20:]
-    sampler = PairSampler(learnt, stride=told.stride, pairs=told.pairs, seed=told.seed)
-    training = TrainingSection(batch_size=told.batch, rate=1e-3, threads=1, device="cpu", workers=0)
-    budget = BudgetSection(steps=told.steps)
-    rows = [("before", 0.0, *asked(built(told, told.cache, told.seed), held_out))]
+    sampler = PixelPointPairSampler(learnt, stride=options.stride, num_pairs=options.pairs, seed=options.seed)
+    training = TrainingSection(batch_size=options.batch, lr=1e-3, num_threads=1, device="cpu", num_workers=0)
+    budget = BudgetSection(steps=options.steps)
+    rows = [("before", 0.0, *retrieval_accuracy(build_method(options, options.cache, options.seed), held_out))]
     for name in ("PPKT", "random pairs"):
-        method = built(told, told.cache, told.seed)
+        method = build_method(options, options.cache, options.seed)
 
         def batch_at(step: int, name: str = name) -> FrameBatch:
-            batch = sampler.batch(step, told.batch)
+            batch = sampler.batch(step, options.batch)
             return batch if name == "PPKT" else shuffled(batch, step)
 
         began = time.process_time()
-        fit(method, batch_at, budget=budget, training=training, seed=told.seed)
-        rows.append((f"{name}, {told.steps} steps", time.process_time() - began, *asked(method, held_out)))
+        fit(method, batch_at, budget=budget, training=training, seed=options.seed)
+        rows.append(
+            (f"{name}, {options.steps} steps", time.process_time() - began, *retrieval_accuracy(method, held_out))
+        )
     lines = ["| | top-1 of 1024 | within 32 px | processor s |", "|---|---|---|---|"]
     lines += [f"| {name} | {100 * own:.2f} % | {100 * near:.1f} % | {spent:.0f} |" for name, spent, own, near in rows]
-    lines.append(f"\nChance: {100 / CANDIDATES:.2f} %. torch {torch.__version__}, one thread, seed {told.seed}.")
+    lines.append(f"\nChance: {100 / CANDIDATES:.2f} %. torch {torch.__version__}, one thread, seed {options.seed}.")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

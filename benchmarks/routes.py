@@ -2,7 +2,7 @@
 
     python benchmarks/routes.py --budget seconds:120 --labelled 8,32 --pretraining seconds:600 --round seconds:60
     python benchmarks/routes.py --budget steps:1 --labelled 4 --seeds 0 --pretraining steps:1 --round steps:20 \\
-        --rounds 1 --pictures 32 --data TEN_VOLUMES split.test_cases=2        # a proof that everything runs
+        --rounds 1 --pictures 32 --data TEN_VOLUMES split.num_test=2        # a proof that everything runs
 
 30 volumes test, and no route sees them. The 100 others are the pool: slice distillation and DistInit learn from all
 of them without labels, once for all seeds; segmia begins with the labelled ones of each seed and pseudo-labels the
@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.records.train_size import TrainSize
 from dimlift.studies.load_config import load_config, parse
 from dimlift.studies.pretrain import pretrain
 from dimlift.studies.pretrain_config import PretrainConfig
 from dimlift.studies.run_config import StudyConfig
-from dimlift.studies.self_training.config import StagesConfig
-from dimlift.studies.self_training.run import run_stages
+from dimlift.studies.self_training.config import SelfTrainingConfig
+from dimlift.studies.self_training.run import self_train
 from dimlift.studies.split import split_cases
-from hippocampus import ROOT, run_study, tell
+from hippocampus import ROOT, run_study, print_event
 
 SHARED: dict[str, dict[str, Any]] = {
     "unet_slice_distillation": {
-        "pretraining": {"method": "slice_distillation", "stages": [0, 1, 2, 3], "components": 48},
+        "pretraining": {"method": "slice_distillation", "stages": [0, 1, 2, 3], "num_components": 48},
     },
     "lifted_distinit": {
         "pretraining": {"method": "distinit", "teachers": [{"network": "packaged:efficientnet_lite0"}]},
@@ -48,7 +49,7 @@ def main() -> None:
     os.chdir(ROOT)
     kind, _, amount = options.budget.partition(":")
     for count in (int(text) for text in options.labelled.split(",")):
-        overrides = [f"budget={{{kind}: {amount}}}", f"seeds=[{options.seeds}]", f"fractions=[{count}]"]
+        overrides = [f"budget={{{kind}: {amount}}}", f"seeds=[{options.seeds}]", f"train_counts=[{count}]"]
         if options.data:
             overrides.append(f"dataset.path={options.data}")
         study = load_config(Path(__file__).with_suffix(".yaml"), [*overrides, *options.overrides], StudyConfig)
@@ -90,14 +91,14 @@ def placed(study: StudyConfig, pretrained: Path, count: int) -> StudyConfig:
     """The study with the folders its arms start from."""
     arms = {}
     for name, arm in study.arms.items():
-        start = arm.start and arm.start.replace("PRETRAINED", str(pretrained)).replace("LABELLED", str(count))
-        arms[name] = arm.model_copy(update={"start": start})
+        start = arm.init_from and arm.init_from.replace("PRETRAINED", str(pretrained)).replace("LABELLED", str(count))
+        arms[name] = arm.model_copy(update={"init_from": start})
     return study.model_copy(update={"arms": arms})
 
 
 def ready(study: StudyConfig, name: str) -> bool:
     """Whether an arm has what it starts from, for every seed."""
-    start = study.arms[name].start
+    start = study.arms[name].init_from
     return start is None or all(Path(start.replace("{seed}", str(seed))).is_dir() for seed in study.seeds)
 
 
@@ -107,23 +108,23 @@ def shared(study: StudyConfig, name: str, options: argparse.Namespace) -> None:
     kind, _, amount = options.pretraining.partition(":")
     raw: dict[str, Any] = {
         **recipe,
-        "student": {**arm.model_dump(mode="json"), "start": None},
+        "arm": {**arm.model_dump(mode="json"), "init_from": None},
         "budget": {kind: float(amount) if kind == "seconds" else int(amount)},
         "training": {**study.training.model_dump(mode="json"), **recipe.get("training", {})},
     }
     if recipe["pretraining"]["method"] == "vdt":
-        raw["pictures"] = {"path": options.photos, "size": options.pictures}
+        raw["images"] = {"path": options.photos, "size": options.pictures}
     else:
-        raw |= {"volumes": study.dataset.model_dump(), "split": study.split.model_dump()}
-    pretrain(parse(raw, PretrainConfig, source=name), Path(arm.start or "").parent, tell)
+        raw |= {"dataset": study.dataset.model_dump(), "split": study.split.model_dump()}
+    pretrain(parse(raw, PretrainConfig, source=name), Path(arm.init_from or "").parent, print_event)
 
 
 def pseudo_labels(study: StudyConfig, seed: int, count: int, options: argparse.Namespace) -> None:
     """Rounds of pseudo-labels for the labelled volumes of one seed; the pool is what neither trains nor tests."""
     arm = study.arms["lifted_segmia"]
-    out = Path((arm.start or "").replace("{seed}", str(seed))).parent
+    out = Path((arm.init_from or "").replace("{seed}", str(seed))).parent
     dataset = open_dataset(study.dataset.path, study.dataset.layout)
-    train, test = split_cases(dataset, study.run("unet", fraction=count, fold=0, seed=seed))
+    train, test = split_cases(dataset, study.run_config("unet", train_size=TrainSize(count=count), fold=0, seed=seed))
     spoken_for = {case.name for case in [*train, *test]}
     rest = [case for case in dataset.cases if case.name not in spoken_for]
     tables = out.parent / f"{out.name}-tables"
@@ -139,16 +140,16 @@ def pseudo_labels(study: StudyConfig, seed: int, count: int, options: argparse.N
     raw = {
         "labelled": {"path": str(tables / "labelled.csv")},
         "unlabelled": {"path": str(tables / "unlabelled.csv")},
-        "student": {**arm.model_dump(mode="json"), "start": None},
+        "arm": {**arm.model_dump(mode="json"), "init_from": None},
         "stages": ["imagenet", "segmentation", "segmia"],
         "baseline": False,
         "folds": 2,
-        "rounds": options.rounds,
+        "num_rounds": options.rounds,
         "budget": {kind: float(amount) if kind == "seconds" else int(amount)},
         "training": study.training.model_dump(mode="json"),
         "seed": seed,
     }
-    run_stages(parse(raw, StagesConfig, source="segmia"), out, tell)
+    self_train(parse(raw, SelfTrainingConfig, source="segmia"), out, print_event)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 
 from dimlift.data.datasets.open_dataset import open_dataset
-from dimlift.data.preprocessing.blosc_samples import packed
+from dimlift.data.preprocessing.blosc_samples import load_blosc_sample
 from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.data.sampling.patch_sampler import PatchSampler
 
@@ -41,7 +41,7 @@ def loader(folder: Path) -> None:
     dataset = open_dataset(write_volumes(folder / "data", 8, (192, 192, 96)))
     preprocessing = Preprocessing.fit(dataset, dataset.cases)
     began = time.perf_counter()
-    stored = [packed(preprocessing, case, folder / "packed") for case in dataset.cases]
+    stored = [load_blosc_sample(preprocessing, case, folder / "packed") for case in dataset.cases]
     packing = time.perf_counter() - began
     sampler = PatchSampler(stored, (64, 64, 64), augment=False)
 
@@ -74,7 +74,7 @@ def processes(folder: Path) -> None:
         "dataset": {"path": str(data)},
         "arm": {"method": "unet", "widths": [16, 32, 64], "residual_units": 0},
         "budget": {"steps": 200},
-        "training": {"patch_size": [48, 48, 48], "batch_size": 4, "threads": 1, "device": "cpu"},
+        "training": {"patch_size": [48, 48, 48], "batch_size": 4, "num_threads": 1, "device": "cpu"},
     }
     (folder / "train.yaml").write_text(json.dumps(config))  # JSON is YAML
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -84,8 +84,8 @@ def processes(folder: Path) -> None:
         for count in seconds:
             out = folder / f"run-{turn}-{count}"
             start = [programs / "torchrun", "--nproc-per-node", str(count), "--no-python", programs / "dimlift"]
-            asked = [*start, "train", folder / "train.yaml", "--out", out]
-            subprocess.run(list(map(str, asked)), check=True, env=environment, capture_output=True)
+            command = [*start, "train", folder / "train.yaml", "--out", out]
+            subprocess.run(list(map(str, command)), check=True, env=environment, capture_output=True)
             (record,) = (out / "records").glob("*.json")
             seconds[count].append(json.loads(record.read_text())["seconds"])
     one, two = (float(np.median(found)) for found in seconds.values())

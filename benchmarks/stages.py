@@ -1,4 +1,4 @@
-"""What each of 3D-ConvNeXt's four pretrainings adds to a classification: `dimlift stages`, then equal steps for all.
+"""What each of 3D-ConvNeXt's four pretrainings adds to a classification: `dimlift self-train`, then equal steps for all.
 
     python benchmarks/stages.py --network convnext3d --steps 100 --pretraining 100 --seeds 0,1,2
     python benchmarks/stages.py --network lifted --arms scratch,imagenet --steps 100
@@ -22,14 +22,14 @@ import numpy as np
 
 from dimlift.data.case import Case
 from dimlift.data.datasets.open_dataset import open_dataset
-from dimlift.data.io.readers import read_file
+from dimlift.data.io.readers import read_volume
 from dimlift.data.volume import voxel_sizes
 from dimlift.studies.load_config import load_config, parse
 from dimlift.studies.run_config import StudyConfig
-from dimlift.studies.self_training.config import StagesConfig
-from dimlift.studies.self_training.run import REPORT, run_stages
+from dimlift.studies.self_training.config import SelfTrainingConfig
+from dimlift.studies.self_training.run import REPORT, self_train
 from dimlift.studies.split import split_cases
-from hippocampus import ROOT, run_study, tell, write_block
+from hippocampus import ROOT, run_study, print_event, write_block
 
 SIZES = ("1 small", "2 middling", "3 large")
 MASKS = 8
@@ -47,15 +47,17 @@ def main() -> None:
     overrides += [f"reference={options.network}_scratch", *options.overrides]
     study = load_config(Path(__file__).with_suffix(".yaml"), overrides, StudyConfig)
     arms = {
-        name: arm.model_copy(update={"start": arm.start and arm.start.replace("PRETRAINED", str(out))})
+        name: arm.model_copy(update={"init_from": arm.init_from and arm.init_from.replace("PRETRAINED", str(out))})
         for name, arm in study.arms.items()
         if name.startswith(options.network) and (not chosen or name.removeprefix(f"{options.network}_") in chosen)
     }
-    staged = any(arm.start for arm in arms.values())
+    staged = any(arm.init_from for arm in arms.values())
     for seed in study.seeds if staged else ():
         pretrain(study, options, seed)
     title = f"Stages of pretraining, `{options.network}`, classes of size"
-    study = study.model_copy(update={"arms": {n: a for n, a in arms.items() if ready(a.start, study)}, "title": title})
+    study = study.model_copy(
+        update={"arms": {n: a for n, a in arms.items() if ready(a.init_from, study)}, "title": title}
+    )
     name = f"stages {options.network}"
     folder = out / f"{options.network}-steps-{options.steps}"
     run_study(study, folder, list(study.arms), f"steps:{options.steps}", name)
@@ -82,7 +84,7 @@ def write_classes(data: str, table: Path) -> Path:
     cases = open_dataset(data).cases
     volumes = []
     for case in cases:
-        mask = read_file(Path(str(case.label)))
+        mask = read_volume(Path(str(case.label)))
         volumes.append(np.count_nonzero(mask.array) * float(np.prod(voxel_sizes(mask.affine))))
     thirds = np.searchsorted(np.quantile(volumes, (1 / 3, 2 / 3)), volumes)
     write_table(table, [(case, SIZES[third]) for case, third in zip(cases, thirds, strict=True)])
@@ -102,7 +104,7 @@ def pretrain(study: StudyConfig, options: argparse.Namespace, seed: int) -> None
     """All stages of one seed, on volumes none of which tests."""
     name = f"{options.network}_scratch"
     graded = open_dataset(study.dataset.path, study.dataset.layout, "classification")
-    train, test = split_cases(graded, study.run(name, fraction=study.fractions[0], fold=0, seed=seed))
+    train, test = split_cases(graded, study.run_config(name, train_size=study.train_sizes[0], fold=0, seed=seed))
     spoken_for = {case.name for case in [*train, *test]}
     rest = [case for case in open_dataset(options.data).cases if case.name not in spoken_for]
     drawn = np.random.default_rng(seed).permutation(len(rest))[:MASKS]
@@ -111,27 +113,27 @@ def pretrain(study: StudyConfig, options: argparse.Namespace, seed: int) -> None
     write_table(tables / "labelled.csv", masked)
     write_table(tables / "unlabelled.csv", [(case, "") for case in train])
     names = {value: label for label, value in graded.labels.items()}
-    write_table(tables / "classified.csv", [(case, names[int(case.label)]) for case in train])
+    write_table(tables / "classification.csv", [(case, names[int(case.label)]) for case in train])
     start = ["imagenet"] if options.network == "lifted" else []
     arm = study.arms["lifted_imagenet" if start else name]
     raw = {
-        **{part: {"path": str(tables / f"{part}.csv")} for part in ("labelled", "unlabelled", "classified")},
-        "student": arm.model_dump(mode="json"),
+        **{part: {"path": str(tables / f"{part}.csv")} for part in ("labelled", "unlabelled", "classification")},
+        "arm": arm.model_dump(mode="json"),
         "stages": [*start, "segmentation", "segmia", "multitask"],
         "folds": 2,
-        "rounds": 1,
+        "num_rounds": 1,
         "preprocessing": study.preprocessing.model_dump(mode="json"),
         "budget": {"steps": options.pretraining},
-        "refine": {"steps": options.pretraining // 2},
+        "finetune": {"steps": options.pretraining // 2},
         "training": study.training.model_dump(mode="json"),
         "seed": seed,
     }
-    run_stages(parse(raw, StagesConfig, source="stages"), options.out / f"{options.network}-{seed}", tell)
+    self_train(parse(raw, SelfTrainingConfig, source="stages"), options.out / f"{options.network}-{seed}", print_event)
 
 
 def write_mask(case: Case, folder: Path) -> Path:
     """Both parts of a hippocampus as one."""
-    mask = read_file(Path(str(case.label)))
+    mask = read_volume(Path(str(case.label)))
     path = folder.resolve() / f"{case.name}.nii.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image((mask.array > 0).astype(np.uint8), mask.affine), path)
@@ -147,15 +149,13 @@ def write_stages(study: StudyConfig, options: argparse.Namespace) -> None:
     """The Dice that each stage came to within the labelled volumes, between its markers."""
     reports = [json.loads((options.out / f"{options.network}-{seed}" / REPORT).read_text()) for seed in study.seeds]
     lines = [
-        f"### `{options.network}`: Dice of each stage, {MASKS} labelled volumes cross-validated in two folds",
-        "",
         f"| stage | {' | '.join(f'seed {seed}' for seed in study.seeds)} |",
         "| --- |" + " --: |" * len(study.seeds),
     ]
     for stage in dict.fromkeys(row["stage"] for report in reports for row in report):
         found = [next((row for row in report if row["stage"] == stage), None) for report in reports]
-        told = ["" if row is None or row["dice"] is None else f"{row['dice']:.3f}" for row in found]
-        lines.append(f"| {stage} | {' | '.join(told)} |")
+        cells = ["" if row is None or row["dice"] is None else f"{row['dice']:.3f}" for row in found]
+        lines.append(f"| {stage} | {' | '.join(cells)} |")
     write_block(f"stages {options.network} dice", "\n".join(lines))
 
 

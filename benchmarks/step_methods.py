@@ -10,28 +10,28 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import save_file
 
-from dimlift.backbones.open_network import open_network
+from dimlift.backbones.factory import create_backbone
 from dimlift.data.synthetic.shapes import simulate_shapes
 from dimlift.records.record import write_json
 
 DEIT = {"network": "timm:deit_tiny_patch16_224", "pretrained": False}
-HIERARCHY = {"method": "point_hierarchy", "patches": [128, 64, 16], "neighbours": [16, 8, 4], "widths": [48, 96, 192],
+M2AE = {"method": "point_m2ae", "num_groups": [128, 64, 16], "group_sizes": [16, 8, 4], "widths": [48, 96, 192],
              "depths": [1, 1, 2]}  # fmt: skip
-TEACHER = {"network": "packaged:efficientnet_lite0", "view_size": 96}
-FRAMES = {"network": "packaged:efficientnet_lite0", "share": 0.25, "depth": 18, "voxel": 0.05}
+TEACHER = {"network": "packaged:efficientnet_lite0", "render_size": 96}
+FRAMES = {"network": "packaged:efficientnet_lite0", "width_multiplier": 0.25, "depth": 18, "voxel_size": 0.05}
 DISTINIT = {"method": "distinit", "teachers": [{"network": "packaged:efficientnet_lite0"}]}
-STAGED = {"student": {"method": "convnext3d", "network": "timm:convnext_atto"}, "baseline": False, "folds": 2}
-BORROW = {"network": "packaged:efficientnet_lite0", "planes": ["depth", "height", "width"]}
+STAGED = {"arm": {"method": "convnext3d", "network": "timm:convnext_atto"}, "baseline": False, "folds": 2}
+FEATURES = {"network": "packaged:efficientnet_lite0", "planes": ["depth", "height", "width"]}
 
 METHODS: dict[str, dict[str, Any]] = {
     "unet": {"arm": {"method": "unet"}},
     "nnunet": {"arm": {"method": "nnunet"}},
-    "borrowed": {"arm": {"method": "borrowed", **BORROW, "components": 48}},
-    "slices": {"arm": {"method": "slices"}},
+    "frozen_features": {"arm": {"method": "frozen_features", **FEATURES, "num_components": 48}},
+    "slicewise": {"arm": {"method": "slicewise"}},
     "lifted": {"arm": {"method": "lifted"}},
     "convnext3d": {"arm": {"method": "convnext3d", "network": "timm:convnext_atto", "pretrained": False}},
     "transseg": {"arm": {"method": "transseg"}},
-    "retrospect": {"arm": {"method": "retrospect", "photos": "PHOTOS", "held_out": 2}},
+    "image_replay": {"arm": {"method": "image_replay", "image_dir": "IMAGES", "num_val_images": 2}},
     "medical_transformer": {"arm": {"method": "medical_transformer"}},
     "resnet (volumes)": {"task": "classification", "arm": {"method": "resnet"}},
     "lifted (volumes)": {"task": "classification", "arm": {"method": "lifted"}},
@@ -40,48 +40,48 @@ METHODS: dict[str, dict[str, Any]] = {
         "task": "classification",
         "arm": {"method": "slice_classifier", "tune": "lora", "pooling": "transformer"},
     },
-    "simple3d": {"task": "classification", "arm": {"method": "simple3d", **DEIT, "cell": [8, 8, 8]}},
-    "simple3d_retrospect": {
+    "simple3d": {"task": "classification", "arm": {"method": "simple3d", **DEIT, "patch_size": [8, 8, 8]}},
+    "simple3d_image_replay": {
         "task": "classification",
         "arm": {
-            "method": "simple3d_retrospect",
+            "method": "simple3d_image_replay",
             "network": DEIT["network"],
             "weights": "WEIGHTS",
-            "cell": [8, 8, 8],
-            "photos": "PHOTOS",
-            "held_out": 2,
+            "patch_size": [8, 8, 8],
+            "image_dir": "IMAGES",
+            "num_val_images": 2,
         },
     },
     "tubevit": {
         "task": "classification",
-        "arm": {"method": "tubevit", **DEIT, "tubes": "core", "pictures": "PHOTOS", "picture_classes": 2},
+        "arm": {"method": "tubevit", **DEIT, "tubes": "core", "image_dir": "IMAGES", "num_image_classes": 2},
     },
     "pretrain slice_distillation": {
-        "pretraining": {"method": "slice_distillation", **BORROW, "components": 32},
-        "student": {"method": "unet"},
+        "pretraining": {"method": "slice_distillation", **FEATURES, "num_components": 32},
+        "arm": {"method": "unet"},
     },
-    "pretrain distinit": {"pretraining": DISTINIT, "student": {"method": "lifted"}},
+    "pretrain distinit": {"pretraining": DISTINIT, "arm": {"method": "lifted"}},
     "pretrain medical_transformer": {
         "pretraining": {"method": "medical_transformer"},
-        "student": {"method": "medical_transformer"},
+        "arm": {"method": "medical_transformer"},
     },
-    "pretrain vdt": {"pretraining": {"method": "vdt"}, "student": {"method": "lifted"}, "pictures": {"size": 160}},
+    "pretrain vdt": {"pretraining": {"method": "vdt"}, "arm": {"method": "lifted"}, "images": {"size": 160}},
     "pretrain ppkt": {"pretraining": {"method": "ppkt", **FRAMES}},
     "pretrain soft_labels": {"pretraining": {"method": "soft_labels", **FRAMES}},
     "pretrain point_mae": {
         "pretraining": {"method": "point_mae"},
-        "student": {"method": "point_transformer", "width": 192, "depth": 6},
+        "arm": {"method": "point_transformer", "width": 192, "depth": 6},
     },
-    "pretrain i2p_mae": {"pretraining": {"method": "i2p_mae", **DEIT, "view_size": 96}, "student": HIERARCHY},
-    "pretrain joint_mae": {"pretraining": {"method": "joint_mae", "view_size": 96}, "student": HIERARCHY},
-    "pretrain crosspoint": {"pretraining": {"method": "crosspoint", **TEACHER}, "student": HIERARCHY},
+    "pretrain i2p_mae": {"pretraining": {"method": "i2p_mae", **DEIT, "render_size": 96}, "arm": M2AE},
+    "pretrain joint_mae": {"pretraining": {"method": "joint_mae", "render_size": 96}, "arm": M2AE},
+    "pretrain crosspoint": {"pretraining": {"method": "crosspoint", **TEACHER}, "arm": M2AE},
     "stages segmentation": {"stages": ["segmentation"], **STAGED},
     "stages multitask": {"stages": ["segmentation", "multitask"], **STAGED},
 }
 
 
 @dataclass(frozen=True)
-class Material:
+class BenchmarkData:
     """Generated data: volumes with masks, the same in a table with classes, photographs, clouds, RGB-D frames."""
 
     folder: Path
@@ -90,36 +90,39 @@ class Material:
     stride: int
 
 
-def configuration(name: str, material: Material, steps: int) -> dict[str, Any]:
+def configuration(name: str, material: BenchmarkData, steps: int) -> dict[str, Any]:
     """A run of a method, as it would stand in a file."""
     home, method = material.folder, METHODS[name]
     raw: dict[str, Any] = {**method, "budget": {"steps": steps}}
-    raw["training"] = {"batch_size": 2, "threads": 1, "device": "cpu", "checkpoint_every": 3600.0}
-    if "arm" in method:
-        places = {"PHOTOS": home / "photos", "WEIGHTS": home / "weights.safetensors"}
-        arm = {key: str(places[value]) if str(value) in places else value for key, value in method["arm"].items()}
+    raw["training"] = {"batch_size": 2, "num_threads": 1, "device": "cpu", "checkpoint_every": 3600.0}
+    if "stages" in method:
+        raw |= {part: {"path": str(home / f"{part}.csv")} for part in ("labelled", "classification")} | {
+            "num_rounds": 1
+        }
+    elif "pretraining" not in method:
+        paths = {"IMAGES": home / "photos", "WEIGHTS": home / "weights.safetensors"}
+        arm = {key: str(paths[value]) if str(value) in paths else value for key, value in method["arm"].items()}
         if "weights" in arm:
-            save_file(open_network(DEIT["network"], pretrained=False)[0].state_dict(), arm["weights"])
+            save_file(create_backbone(DEIT["network"], pretrained=False)[0].state_dict(), arm["weights"])
         classifying = method.get("task") == "classification"
         raw |= {"arm": arm, "dataset": {"path": str(home / "table.csv" if classifying else home)}, "fold": None}
-    elif "stages" in method:
-        raw |= {part: {"path": str(home / f"{part}.csv")} for part in ("labelled", "classified")} | {"rounds": 1}
-    elif "point" in str(method.get("student")):
-        raw["clouds"] = {"path": str(home / "clouds.npz"), "points": material.points}
+    elif "point" in str(method.get("arm")):
+        raw["dataset"] = {"path": str(home / "point_clouds.npz")}
+        raw["point_clouds"] = {"num_points": material.points}
         raw["training"]["batch_size"] = 8
-    elif "student" not in method:
-        raw["frames"] = {"path": str(home / "room"), "pairs": 2048, "stride": material.stride}
-    elif "pictures" in method:
-        raw["pictures"] = {**method["pictures"], "path": str(home / "photos")}
+    elif "arm" not in method:
+        raw["frames"] = {"path": str(home / "room"), "num_pairs": 2048, "stride": material.stride}
+    elif "images" in method:
+        raw["images"] = {**method["images"], "path": str(home / "photos")}
         raw["training"]["batch_size"] = 8
     else:
-        raw["volumes"] = {"path": str(home), "layout": "folders"}
-    if "clouds" not in raw and "frames" not in raw and "pictures" not in raw:
+        raw["dataset"] = {"path": str(home), "layout": "folders"}
+    if not {"point_clouds", "frames", "images"} & set(raw):
         raw["training"]["patch_size"] = list(material.patch)
     return raw
 
 
-def generate(folder: Path, scale: int = 0) -> Material:
+def generate(folder: Path, scale: int = 0) -> BenchmarkData:
     """Write what the methods learn from.
 
     Args:
@@ -139,20 +142,20 @@ def generate(folder: Path, scale: int = 0) -> Material:
             nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / kind / f"case_{number}.nii.gz")
         rows.append([f"images/case_{number}.nii.gz", "even" if number % 2 else "odd", f"case_{number}"])
     masks = [[image, image.replace("images", "halves"), case] for image, _, case in rows]
-    for table, chosen in (("table", rows), ("labelled", masks[:2]), ("classified", rows[2:])):
+    for table, chosen in (("table", rows), ("labelled", masks[:2]), ("classification", rows[2:])):
         with (folder / f"{table}.csv").open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([["image", "label", "group"], *chosen])
-    picture = {0: (375, 500), 1: (192, 256), 2: (384, 512)}[scale]
+    image_size = {0: (375, 500), 1: (192, 256), 2: (384, 512)}[scale]
     for number in range(8):
-        place = folder / "photos" / ("cat" if number % 2 else "dog")
-        place.mkdir(parents=True, exist_ok=True)
-        photograph(rng, picture).save(place / f"{number}.jpg", quality=90)
-    simulate_shapes(folder / "clouds.npz", 4, {0: 1024, 1: 256, 2: 1024}[scale])
+        path = folder / "photos" / ("cat" if number % 2 else "dog")
+        path.mkdir(parents=True, exist_ok=True)
+        random_image(rng, image_size).save(path / f"{number}.jpg", quality=90)
+    simulate_shapes(folder / "point_clouds.npz", 4, {0: 1024, 1: 256, 2: 1024}[scale])
     write_room(folder / "room", rng, {0: (480, 640), 1: (120, 160), 2: (240, 320)}[scale])
-    return Material(folder, (depth, side, side), {0: 1024, 1: 256, 2: 1024}[scale], 4)
+    return BenchmarkData(folder, (depth, side, side), {0: 1024, 1: 256, 2: 1024}[scale], 4)
 
 
-def photograph(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+def random_image(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     """Soft blobs of colour, which a JPEG file holds in as many bytes as a photograph."""
     coarse = Image.fromarray(rng.integers(0, 255, (size[0] // 16, size[1] // 16, 3), np.uint8))
     smooth = np.asarray(coarse.resize(size[::-1], Image.Resampling.BICUBIC), np.int16)
@@ -171,7 +174,7 @@ def write_room(folder: Path, rng: np.random.Generator, size: tuple[int, int], fr
         depth = 2000 + 100 * np.sin(columns / width * 6)
         depth[(abs(rows - height / 2) < height / 6) & (abs(columns - width / 2 + 20 * number) < width / 8)] = 1000
         stem = folder / f"frame-{number:06d}"
-        photograph(rng, size).save(stem.with_suffix(".color.png"))
+        random_image(rng, size).save(stem.with_suffix(".color.png"))
         Image.fromarray(depth.astype(np.uint16)).save(stem.with_suffix(".depth.png"))
         pose = np.eye(4)
         pose[0, 3] = 0.05 * number

@@ -1,7 +1,7 @@
 """Where the time of a training step goes: data handling, networks, optimiser; every method by the loop that trains it.
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/steps.py
-    OMP_NUM_THREADS=1 python benchmarks/steps.py --only unet,borrowed --steps 12 --lines
+    OMP_NUM_THREADS=1 python benchmarks/steps.py --only unet,frozen_features --steps 12 --lines
 
 Small generated data, patches and batches of the size a processor trains with; one warm-up step, then a few that count,
 in processor seconds of one thread. The loop is the package's own, watched from outside: what it asks for a batch is
@@ -29,16 +29,16 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 import dimlift
-from dimlift.methods.teachers.frozen_module import Frozen
+from dimlift.methods.teachers.frozen_module import FrozenModule
 from dimlift.studies.load_config import parse
 from dimlift.studies.pretrain import pretrain
 from dimlift.studies.pretrain_config import PretrainConfig
 from dimlift.studies.run_config import TrainConfig
-from dimlift.studies.self_training.config import StagesConfig
-from dimlift.studies.self_training.run import run_stages
+from dimlift.studies.self_training.config import SelfTrainingConfig
+from dimlift.studies.self_training.run import self_train
 from dimlift.studies.train import train
 from dimlift.training import fit
-from step_methods import METHODS, Material, configuration, generate
+from step_methods import METHODS, BenchmarkData, configuration, generate
 
 COLUMNS = ["method", "ms a step", "data", "networks", "of it frozen", "loss", "optimiser", "not data"]
 GOAL = 0.85
@@ -60,20 +60,20 @@ class Watch:
         self.steps: list[dict[str, float]] = []
         self._now: dict[str, float] = {}
         self._depth, self._began, self._frozen = 0, 0.0, False
-        self._asked: set[int] = set()
+        self._frozen_ids: set[int] = set()
 
     @contextmanager
     def on(self) -> Iterator[None]:
         """Watch every loop that runs inside."""
-        made, prefetched, take_step = Frozen.__init__, fit.prefetched, fit.take_step
+        made, prefetch_batches, training_step = FrozenModule.__init__, fit.prefetch_batches, fit.training_step
 
-        def freeze(holder: Frozen, network: torch.nn.Module) -> None:
+        def freeze(holder: FrozenModule, network: torch.nn.Module) -> None:
             made(holder, network)
-            self._asked.update(map(id, network.modules()))
+            self._frozen_ids.update(map(id, network.modules()))
 
         @contextmanager
         def drawing(*arguments: Any) -> Iterator[Any]:
-            with prefetched(*arguments) as next_batch:
+            with prefetch_batches(*arguments) as next_batch:
 
                 def timed(step: int) -> Any:
                     began = time.process_time()
@@ -89,7 +89,7 @@ class Watch:
         def stepping(fabric: Any, *arguments: Any) -> float:
             began = time.process_time()
             watched = _Watched(fabric, self._now)
-            value = take_step(watched, *arguments)
+            value = training_step(watched, *arguments)
             ended, now = time.process_time(), self._now
             forward = watched.began - began
             now["loss"] = forward - now["networks"] - now["frozen"]
@@ -98,7 +98,7 @@ class Watch:
             return value
 
         with ExitStack() as stack:
-            stack.enter_context(mock.patch.object(Frozen, "__init__", freeze))
+            stack.enter_context(mock.patch.object(FrozenModule, "__init__", freeze))
             stack.enter_context(mock.patch.object(fit, "prefetched", drawing))
             stack.enter_context(mock.patch.object(fit, "take_step", stepping))
             for handle in (
@@ -114,13 +114,13 @@ class Watch:
         A student that answers through its teacher's first and last layer has weights that learn between them.
         """
         if self._depth == 0:
-            self._frozen = id(module) in self._asked and not any(p.requires_grad for p in module.parameters())
+            self._frozen = id(module) in self._frozen_ids and not any(p.requires_grad for p in module.parameters())
             if self._frozen and torch.is_grad_enabled():
                 raise SystemExit(f"a frozen {type(module).__name__} is asked with a gradient")
             self._began = time.process_time()
         self._depth += 1
 
-    def _leave(self, _module: torch.nn.Module, _inputs: Any, _answer: Any) -> None:
+    def _leave(self, _module: torch.nn.Module, _inputs: Any, _output: Any) -> None:
         self._depth -= 1
         if self._depth == 0 and "data" in self._now:
             part = "frozen" if self._frozen else "networks"
@@ -156,13 +156,13 @@ def main() -> None:
             watch = Watch()
             with watch.on():
                 run(name, material, 1 + options.steps, home / f"run-{number}")
-            told = row(name, watch.steps[1:])
+            cells = row(name, watch.steps[1:])
             if options.lines:
                 small, large = (
                     lines(name, generate(home / f"{number}-{i}", i), home / f"lines-{number}-{i}") for i in (1, 2)
                 )
-                told.append(f"{large / small:.2f} x")
-            print(f"| {' | '.join(told)} |", flush=True)
+                cells.append(f"{large / small:.2f} x")
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -174,21 +174,21 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(name: str, material: Material, steps: int, out: Path) -> None:
+def run(name: str, material: BenchmarkData, steps: int, out: Path) -> None:
     """Train a method as the command would."""
     raw = configuration(name, material, steps)
     if "pretraining" in raw:
         pretrain(parse(raw, PretrainConfig), out)
     elif "labelled" in raw:
-        run_stages(parse(raw, StagesConfig), out)
+        self_train(parse(raw, SelfTrainingConfig), out)
     else:
         train(parse(raw, TrainConfig), out)
 
 
-def lines(name: str, material: Material, out: Path) -> int:
+def lines(name: str, material: BenchmarkData, out: Path) -> int:
     """Lines of dimlift that the second step of a run executes."""
     count, inside = 0, False
-    prefetched, take_step = fit.prefetched, fit.take_step
+    prefetch_batches, training_step = fit.prefetch_batches, fit.training_step
 
     def step(frame: Any, event: str, _value: Any) -> Any:
         nonlocal count
@@ -200,7 +200,7 @@ def lines(name: str, material: Material, out: Path) -> int:
 
     @contextmanager
     def drawing(*arguments: Any) -> Iterator[Any]:
-        with prefetched(*arguments) as next_batch:
+        with prefetch_batches(*arguments) as next_batch:
 
             def drawn(number: int) -> Any:
                 nonlocal inside
@@ -211,7 +211,7 @@ def lines(name: str, material: Material, out: Path) -> int:
 
     def stepping(*arguments: Any) -> float:
         nonlocal inside
-        value = take_step(*arguments)
+        value = training_step(*arguments)
         inside = False
         return value
 

@@ -1,4 +1,4 @@
-"""What the site adds to the pages as they lie here: links into the repository, executed notebooks."""
+"""MkDocs hooks: executed notebooks, the navigation of method pages, links into the repository."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 
 
 def on_config(config: Any) -> Any:
-    """List the pages of methods, and the notebooks, whose pages are made here."""
+    """Add the pages of methods and notebooks to the navigation."""
     pages = Path(config.docs_dir)
     (methods,) = [entry["Methods"] for entry in config.nav if isinstance(entry, dict) and "Methods" in entry]
     methods += sorted(f"methods/{path.name}" for path in (pages / "methods").glob("*.md"))
@@ -19,21 +19,21 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Make a page of every notebook, which is executed."""
+    """Execute every notebook and add it as a page."""
     for path in _notebooks(Path(config.docs_dir)):
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=executed(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Lead links that leave docs/ to the repository."""
-    here = Path(page.file.src_uri).parent
-    up = "../" * (len(here.parts) + 1)
+    """Redirect links that leave docs/ to the repository."""
+    folder = Path(page.file.src_uri).parent
+    up = "../" * (len(folder.parts) + 1)
     return markdown.replace(f"]({up}", f"]({config.repo_url}/blob/main/")
 
 
 def executed(path: Path) -> str:
-    """A notebook as Markdown, with what its cells answer now.
+    """Return a notebook as Markdown with the outputs of a fresh execution.
 
     Raises:
         CellExecutionError: if a cell fails.
@@ -47,9 +47,9 @@ def executed(path: Path) -> str:
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
-        said = "".join(_text(output) for output in cell.outputs).strip()
-        if said:
-            parts.append(f"```text\n{said}\n```")
+        output = "".join(_text(each) for each in cell.outputs).strip()
+        if output:
+            parts.append(f"```text\n{output}\n```")
     return "\n\n".join([parts[1], parts[0], *parts[2:]]) + "\n"
 
 

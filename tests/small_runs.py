@@ -1,4 +1,4 @@
-"""Small real pieces: volumes with two blobs on disk, and runs that take a second."""
+"""Small volumes with two blobs on disk, and configurations of runs that take a second."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from dimlift.studies.load_config import parse
 from dimlift.studies.run_config import StudyConfig, TrainConfig
 
 SHAPE = (14, 12, 10)
-"""(i, j, k) of the files; k lies through the plane."""
+"""(i, j, k) of the files; k is the through-plane axis."""
 
 
 def write_case(
     folder: Path, name: str, seed: int, classes: int = 2, shape: tuple[int, ...] = SHAPE, contrast: float = 1.0
 ) -> None:
-    """A bright and a dark blob in noise, their label map beside it; all values times `contrast`."""
+    """Write an image of a bright and a dark blob in noise, scaled by `contrast`, and its label map."""
     rng = np.random.default_rng(seed)
     label = np.zeros(shape, np.uint8)
     image = rng.normal(0, 0.3, shape).astype(np.float32)
@@ -34,24 +34,24 @@ def write_case(
 
 
 def train_raw(data: Path, **changes: Any) -> dict[str, Any]:
-    """A run of a few steps, as it would stand in a file."""
+    """Return the content of a configuration file for a few steps."""
     raw: dict[str, Any] = {
         "dataset": {"path": str(data)},
         "split": {"folds": 3},
         "arm": {"method": "unet", "widths": [4, 8], "residual_units": 0},
         "budget": {"steps": 4},
-        "training": {"patch_size": [8, 8, 8], "batch_size": 1, "threads": 1, "device": "cpu"},
+        "training": {"patch_size": [8, 8, 8], "batch_size": 1, "num_threads": 1, "device": "cpu"},
     }
     return {**raw, **changes}
 
 
 def train_config(data: Path, **changes: Any) -> TrainConfig:
-    """The same, read."""
+    """Return the parsed configuration of a few steps."""
     return parse(train_raw(data, **changes), TrainConfig)
 
 
 def study_config(data: Path, **changes: Any) -> StudyConfig:
-    """Two small arms, two seeds."""
+    """Return a study of two small arms and two seeds."""
     raw = train_raw(data)
     arm = raw.pop("arm")
     raw |= {"arms": {"small": arm, "wide": {**arm, "widths": [6, 8]}}, "seeds": [0, 1], "budget": {"steps": 2}}

@@ -1,4 +1,4 @@
-"""The whole way on real volumes, as a user goes it: check, train, predict, and read back what was written."""
+"""Complete workflow on real volumes: check, train, predict, and verify the written files."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ HIPPOCAMPUS = Path(__file__).parents[2] / "shared" / "data" / "hippocampus"
 CASES = ("001", "003", "004", "006", "007", "011")
 
 pytestmark = pytest.mark.skipif(
-    not HIPPOCAMPUS.is_dir(), reason="the hippocampus volumes are not beside the project (../shared/data/hippocampus)"
+    not HIPPOCAMPUS.is_dir(), reason="the hippocampus volumes are missing (../shared/data/hippocampus)"
 )
 
 
@@ -47,7 +47,7 @@ def run(data):
     return out
 
 
-def test_training_leaves_weights_with_their_card_and_one_record(run):
+def test_train_writes_weights_card_and_record(run):
     card = json.loads((run / "weights" / "model.json").read_text())
     assert card["task"] == "segmentation"
     assert card["source"] == "packaged:efficientnet_lite0"
@@ -60,7 +60,7 @@ def test_training_leaves_weights_with_their_card_and_one_record(run):
     assert record["history"][-1]["loss"] < record["history"][0]["loss"]
 
 
-def test_predictions_lie_on_the_grid_of_their_images_and_score_what_the_record_says(run, data, tmp_path):
+def test_predict_reproduces_recorded_scores(run, data, tmp_path):
     (record,) = (json.loads(path.read_text()) for path in (run / "records").glob("*.json"))
     tested = sorted({score["case"] for score in record["scores"]})
     assert len(tested) == 2
@@ -74,23 +74,23 @@ def test_predictions_lie_on_the_grid_of_their_images_and_score_what_the_record_s
         labels = np.asarray(written.dataobj)
         assert set(np.unique(labels)) <= {0, 1, 2}
         for value in (1, 2):
-            told = next(
+            recorded = next(
                 score["value"]
                 for score in record["scores"]
                 if score["case"] == case and score["metric"] == "dice" and score["class"] == str(value)
             )
             found = dice(labels == value, np.asarray(truth.dataobj) == value)
-            assert found == pytest.approx(told, abs=1e-9)
+            assert found == pytest.approx(recorded, abs=1e-9)
 
 
-def test_twenty_steps_find_more_than_chance_would(run):
-    """A fifth of these crops is hippocampus; labels at random would score about .1 a class."""
+def test_twenty_steps_exceed_chance_level(run):
+    """A fifth of these crops is hippocampus; random labels have a Dice of about 0.1 per class."""
     (record,) = (json.loads(path.read_text()) for path in (run / "records").glob("*.json"))
     values = [score["value"] for score in record["scores"] if score["metric"] == "dice"]
     assert np.mean(values) > 0.2
 
 
-def test_starting_a_finished_run_again_changes_nothing(run, data):
+def test_repeating_finished_run_changes_nothing(run, data):
     before = {path: path.read_bytes() for path in run.rglob("*.json")}
     dimlift("train", data, *TWENTY_STEPS, "--out", run)
     assert before == {path: path.read_bytes() for path in run.rglob("*.json")}

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from dimlift.inference.hub import pull as pull
     from dimlift.inference.hub import push as push
     from dimlift.inference.predict_files import predict as predict
-    from dimlift.inference.predictor import Trained as Trained
+    from dimlift.inference.predictor import Predictor as Predictor
     from dimlift.integrations.onnx import export_onnx as export_onnx
     from dimlift.integrations.sklearn import DimliftClassifier as DimliftClassifier
     from dimlift.integrations.sklearn import DimliftSegmenter as DimliftSegmenter
-    from dimlift.lifting.bn_recalibration import recalibrate as recalibrate
+    from dimlift.lifting.bn_recalibration import recalibrate_bn as recalibrate_bn
     from dimlift.lifting.depth_plan import DepthPlan as DepthPlan
     from dimlift.lifting.flatten import flatten as flatten
     from dimlift.lifting.lift import lift as lift
-    from dimlift.lifting.lifted_module import Lifted as Lifted
-    from dimlift.report.page import write_page as write_page
+    from dimlift.lifting.lifted_module import LiftedModule as LiftedModule
+    from dimlift.report.page import write_report as write_report
     from dimlift.report.summary import summarise as summarise
     from dimlift.studies.compare import compare as compare
     from dimlift.studies.defaults import train_config as train_config
@@ -35,10 +35,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "lift": "dimlift.lifting.lift",
-    "Lifted": "dimlift.lifting.lifted_module",
+    "LiftedModule": "dimlift.lifting.lifted_module",
     "DepthPlan": "dimlift.lifting.depth_plan",
     "flatten": "dimlift.lifting.flatten",
-    "recalibrate": "dimlift.lifting.bn_recalibration",
+    "recalibrate_bn": "dimlift.lifting.bn_recalibration",
     "open_dataset": "dimlift.data.datasets.open_dataset",
     "TrainConfig": "dimlift.studies.run_config",
     "StudyConfig": "dimlift.studies.run_config",
@@ -50,13 +50,13 @@ _HOMES = {
     "demo": "dimlift.studies.demo",
     "pull": "dimlift.inference.hub",
     "push": "dimlift.inference.hub",
-    "Trained": "dimlift.inference.predictor",
+    "Predictor": "dimlift.inference.predictor",
     "DimliftClassifier": "dimlift.integrations.sklearn",
     "DimliftSegmenter": "dimlift.integrations.sklearn",
     "export_onnx": "dimlift.integrations.onnx",
     "check": ("dimlift.data.quality.check_dataset", "check_dataset"),
     "summarise": "dimlift.report.summary",
-    "write_page": "dimlift.report.page",  # "report" is the room: a function of that name would vanish behind it
+    "write_report": "dimlift.report.page",  # "report" is the room: a function of that name would vanish behind it
 }
 
 __all__ = sorted(_HOMES)

@@ -1,4 +1,4 @@
-"""What a batch is: `data` and `experiments` make batches, `methods` learn from them."""
+"""Batches: made by `data`, consumed by `methods` and `training`."""
 
 from typing import Any, NamedTuple, TypeVar
 
@@ -6,17 +6,20 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
+IGNORE = -1
+"""Label of voxels and points without annotation: no loss, no sampling, no score."""
+
 
 class VolumeBatch(NamedTuple):
-    """Patches of labelled volumes, side by side.
+    """Patches of labelled volumes.
 
     Attributes:
-        image: normalised intensities. Depth is the through-plane axis.
-        label: class of every voxel (segmentation, integer; `IGNORE` where nobody annotated), or one class per
-            volume (classification, integer), or one number per volume (regression, float).
-        cases: the name of the case each patch was cut from, for messages.
-        features: borrowed 2D features on the voxels of the patch, or on every second of them along each axis, if the
-            method asked for them.
+        image: normalised intensities; depth is the through-plane axis.
+        label: class of every voxel (segmentation, integer, `IGNORE` without annotation), one class per volume
+            (classification, integer), or one number per volume (regression, float).
+        cases: name of the case of each patch, for messages.
+        features: frozen 2D features on the voxels of the patch, or on every second voxel along each axis; None if the
+            method uses none.
     """
 
     image: Float[Tensor, "batch channels depth height width"]
@@ -26,12 +29,12 @@ class VolumeBatch(NamedTuple):
 
 
 class ImageBatch(NamedTuple):
-    """Pictures beside each other.
+    """Images.
 
     Attributes:
-        image: values from 0 to 1, red, green, blue.
-        label: class of every picture; None where nobody says.
-        cases: the file of each picture, for messages.
+        image: RGB values from 0 to 1.
+        label: class of every image; None without labels.
+        cases: file of each image, for messages.
     """
 
     image: Float[Tensor, "batch channels height width"]
@@ -40,35 +43,35 @@ class ImageBatch(NamedTuple):
 
 
 class PairedBatch(NamedTuple):
-    """Volumes and pictures that are learnt from in the same step; not of each other.
+    """Volumes and unrelated images for the same training step.
 
     Attributes:
-        volumes: the patches of the task.
-        pictures: what is to be remembered, or learnt beside it.
+        volumes: patches of the task.
+        images: images of a second loss.
     """
 
     volumes: VolumeBatch
-    pictures: ImageBatch
+    images: ImageBatch
 
     @property
     def cases(self) -> tuple[str, ...]:
-        """Names of the volumes and of the pictures."""
-        return self.volumes.cases + self.pictures.cases
+        """Names of the volumes and of the images."""
+        return self.volumes.cases + self.images.cases
 
     @property
     def image(self) -> Tensor:
-        """The patches, by whose size a step's memory is judged."""
+        """The patches, which determine the memory of a step."""
         return self.volumes.image
 
 
 class PointBatch(NamedTuple):
-    """Clouds of points beside each other, all with the same number of points.
+    """Point clouds with equal numbers of points.
 
     Attributes:
         points: coordinates.
-        label: class of every point, or one class per cloud; `IGNORE` where nobody says; None where nobody is asked.
-        cases: the name of each cloud, for messages.
-        features: what else is known of each point (colour from 0 to 1, normal, painted 2D features).
+        label: class of every point, or one class per point cloud; `IGNORE` without annotation; None without labels.
+        cases: name of each point cloud, for messages.
+        features: further features of each point (colour from 0 to 1, normal, projected image features).
     """
 
     points: Float[Tensor, "batch points 3"]
@@ -78,23 +81,23 @@ class PointBatch(NamedTuple):
 
     @property
     def image(self) -> Tensor:
-        """The clouds, by whose size a step's memory is judged."""
+        """The points, which determine the memory of a step."""
         return self.points
 
 
 class FrameBatch(NamedTuple):
-    """Pictures, the points that were measured beside them, and which pixel shows which point.
+    """RGB-D frames: images, points measured with them, and which pixel shows which point.
 
     Attributes:
-        image: values from 0 to 1, red, green, blue.
-        points: of all frames one after the other, in metres.
-        colours: of the points, from 0 to 1.
-        frame: index of each point's frame, in ascending order.
+        image: RGB values from 0 to 1.
+        points: points of all frames, concatenated, in metres.
+        colours: RGB values of the points, from 0 to 1.
+        frame: index of each point's frame, ascending.
         pair_points: row of the point of each pair.
-        pair_places: (x, y) of its pixel in the picture of the point's frame, from -1 to 1, as `grid_sample` with
-            align_corners=False reads.
-        cases: the name of each frame, for messages.
-        pair_segments: superpixel of each pair's pixel, numbered through all pictures; None where nobody asked.
+        pair_uv: (x, y) of its pixel in the image of the point's frame, from -1 to 1, as in `grid_sample` with
+            align_corners=False.
+        cases: name of each frame, for messages.
+        pair_segments: superpixel of each pair's pixel, numbered over all images; None if the method uses none.
     """
 
     image: Float[Tensor, "batch 3 height width"]
@@ -102,7 +105,7 @@ class FrameBatch(NamedTuple):
     colours: Float[Tensor, "points 3"]
     frame: Int[Tensor, " points"]
     pair_points: Int[Tensor, " pairs"]
-    pair_places: Float[Tensor, "pairs 2"]
+    pair_uv: Float[Tensor, "pairs 2"]
     cases: tuple[str, ...]
     pair_segments: Int[Tensor, " pairs"] | None = None
 
@@ -112,9 +115,9 @@ AnyBatch = TypeVar("AnyBatch", bound=tuple[Any, ...])
 
 
 def on_device(batch: AnyBatch, device: torch.device) -> AnyBatch:
-    """The batch on a device; images and volumes with their channels innermost, everything else as it is."""
+    """Move a batch to a device; images and volumes are converted to channels-last memory."""
 
-    def moved(part: Any) -> Any:
+    def move(part: Any) -> Any:
         if isinstance(part, Tensor):
             layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(part.ndim)
             if layout is not None and part.is_floating_point():
@@ -122,8 +125,4 @@ def on_device(batch: AnyBatch, device: torch.device) -> AnyBatch:
             return part.to(device, non_blocking=True)
         return on_device(part, device) if isinstance(part, tuple) and hasattr(part, "_fields") else part
 
-    return type(batch)(*map(moved, batch))
-
-
-IGNORE = -1
-"""Label value of voxels that carry no annotation: no loss, no sampling, no score."""
+    return type(batch)(*map(move, batch))

@@ -1,18 +1,18 @@
-"""Every error dimlift raises on purpose. Each says what was found, what was wanted, and the way out.
+"""Exceptions raised by dimlift. Every message states what was found, what is expected and what to do.
 
 DimliftError
-├── ShapeError      a tensor or volume does not have the axes or sizes asked for
-├── PlanError       a DepthPlan that does not fit, noticed before any weight is touched
-├── CannotLift      a 2D layer or network has no known 3D counterpart
-├── WeightsError    weights do not fit the network they were meant for
-├── CannotExport    a network cannot be written in another format
-├── UnknownName     a name is not in a table of choices
-├── ConfigError     a configuration cannot be read
-├── DataError       a file or a dataset cannot be used as it is
-│   ├── DamagedFile       truncated, bit-flipped or not what its name says
-│   └── GeometryMismatch  image and label do not lie on the same grid
-├── RunError        a run cannot start or go on (folder in use, loss not finite, ...)
-└── Stopped         somebody asked the run to stop; its state is on disk, and it can go on
+├── ShapeError        a tensor or volume has the wrong axes or sizes
+├── PlanError         a DepthPlan is inconsistent or does not fit the network
+├── LiftError         a 2D layer or network has no known 3D counterpart
+├── WeightsError      weights do not fit the network
+├── ExportError       a network cannot be exported to another format
+├── UnknownNameError  a name is not registered
+├── ConfigError       a configuration is invalid
+├── DataError         a file or dataset cannot be used
+│   ├── CorruptFileError       truncated, bit-flipped or of another format than its name states
+│   └── GeometryMismatchError  image and label are on different grids
+├── RunError          a run cannot start or continue (folder in use, loss not finite, ...)
+└── RunInterrupted    a signal stopped the run; its checkpoint is on disk and the run can be resumed
 """
 
 import difflib
@@ -20,55 +20,55 @@ from collections.abc import Iterable
 
 
 class DimliftError(Exception):
-    """Base of all errors raised on purpose. The command line prints them without a traceback, exit code 2."""
+    """Base class of all dimlift errors. The command line prints them without a traceback and exits with code 2."""
 
 
 class ShapeError(DimliftError, ValueError):
-    """A tensor or volume does not have the axes or sizes asked for."""
+    """A tensor or volume has the wrong axes or sizes."""
 
 
 class PlanError(DimliftError, ValueError):
-    """A DepthPlan does not fit the network or itself."""
+    """A DepthPlan is inconsistent or does not fit the network."""
 
 
-class CannotLift(DimliftError, TypeError):
+class LiftError(DimliftError, TypeError):
     """A 2D layer or network has no known 3D counterpart."""
 
 
 class WeightsError(DimliftError, ValueError):
-    """Weights do not fit the network they were meant for."""
+    """Weights do not fit the network."""
 
 
 class ConfigError(DimliftError, ValueError):
-    """A configuration cannot be read."""
+    """A configuration is invalid."""
 
 
 class DataError(DimliftError, ValueError):
-    """A file or a dataset cannot be used as it is."""
+    """A file or dataset cannot be used."""
 
 
-class DamagedFile(DataError):
-    """A file is truncated, bit-flipped, or not what its name says."""
+class CorruptFileError(DataError):
+    """A file is truncated, bit-flipped, or of another format than its name states."""
 
 
-class GeometryMismatch(DataError):
-    """An image and its label do not lie on the same grid."""
+class GeometryMismatchError(DataError):
+    """An image and its label are on different grids."""
 
 
 class RunError(DimliftError, RuntimeError):
-    """A run cannot start or go on."""
+    """A run cannot start or continue."""
 
 
-class Stopped(DimliftError):
-    """Somebody asked the run to stop; its state is on disk, and the same command goes on with it."""
+class RunInterrupted(DimliftError):
+    """A signal stopped the run. Its checkpoint is on disk; the same command resumes it."""
 
 
-class CannotExport(DimliftError, RuntimeError):
-    """A network cannot be written in another format, or does not answer the same there."""
+class ExportError(DimliftError, RuntimeError):
+    """A network cannot be exported to another format, or its outputs differ after export."""
 
 
-class UnknownName(DimliftError, KeyError):
-    """A name is not in a table of choices; the message lists the nearest ones."""
+class UnknownNameError(DimliftError, KeyError):
+    """A name is not registered. The message lists the registered names, or the closest ones if there are many."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         choices = sorted(known)
@@ -80,5 +80,5 @@ class UnknownName(DimliftError, KeyError):
         self.message = f"unknown {kind} {name!r}; {hint}"
         super().__init__(self.message)
 
-    def __str__(self) -> str:  # KeyError would show the message in quotes
+    def __str__(self) -> str:  # KeyError.__str__ would add quotes
         return self.message

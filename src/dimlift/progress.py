@@ -1,4 +1,4 @@
-"""What a run says while it goes on. The command line draws bars from it; nothing here draws."""
+"""Progress events of a run. Callers pass a callback; the command line draws progress bars from the events."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -8,37 +8,37 @@ Stage = Literal["check", "read", "features", "train", "validate", "predict", "sk
 
 @dataclass(frozen=True)
 class Event:
-    """One step of the way.
+    """One progress report.
 
     Attributes:
         stage: what is being done.
-        arm: name of the arm, empty where no arm is concerned.
-        share: how much of this stage is done, 0 to 1.
-        step: optimiser steps taken.
+        arm: name of the arm, empty outside a study.
+        fraction: completed fraction of the stage, 0 to 1.
+        step: optimizer steps taken.
         loss: mean training loss since the last event; None outside training.
-        seconds_left: estimate for this stage; None before one can be made.
-        cell: number of the cell in the study, counted from 1.
-        cells: how many the study has.
-        message: anything a person should read.
+        seconds_left: estimated time left in the stage; None while there is no estimate.
+        run_index: index of the run in the study, counted from 1.
+        num_runs: number of runs in the study.
+        message: text to print.
     """
 
     stage: Stage
     arm: str = ""
-    share: float = 0.0
+    fraction: float = 0.0
     step: int = 0
     loss: float | None = None
     seconds_left: float | None = None
-    cell: int = 1
-    cells: int = 1
+    run_index: int = 1
+    num_runs: int = 1
     message: str = ""
 
 
 class Progress(Protocol):
-    """Anything that wants to hear of events."""
+    """Callback that receives progress events."""
 
     def __call__(self, event: Event) -> None:
-        """Called about a hundred times a stage; must return quickly."""
+        """Handle an event. Called about a hundred times per stage, so it must return quickly."""
 
 
-def silent(event: Event) -> None:
-    """Hear and say nothing."""
+def no_progress(event: Event) -> None:
+    """Ignore the event; the default callback."""

@@ -1,4 +1,4 @@
-"""One key table: files in original, timm or Hugging Face naming, whatever wrapped them, are the same function."""
+"""Files in original, timm or Hugging Face naming, with any wrapper prefix, load to the same function."""
 
 import hashlib
 import json
@@ -8,18 +8,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dimlift
-from cli.command_line import ask, refused
+from cli.command_line import run_cli, run_rejected
 from dimlift import DepthPlan
+from dimlift.backbones import create_backbone
 from dimlift.backbones.load_checkpoint import load_weights
 from dimlift.backbones.load_report import resized_by
-from dimlift.backbones.open_network import open_network
 from dimlift.errors import WeightsError
 from lifting.families import scramble
 from lifting.twins import CASES, SIDE, TIMM, WIDTH, transformers
 
 
-def answer(network, images):
-    """The logits, or else what all tokens or positions became."""
+def final_output(network, images):
+    """Return the logits, or the final tokens or map."""
     with torch.no_grad():
         if isinstance(network, transformers.ViTMAEForPreTraining):
             network = network.vit
@@ -38,39 +38,41 @@ def answer(network, images):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_file_of_transformers_fills_the_network_of_timm(tmp_path, case):
+def test_file_of_transformers_loads_into_timm(tmp_path, case):
     make, name, options = CASES[case]
-    theirs = scramble(make()).eval()
-    theirs.save_pretrained(tmp_path)
-    ours, _ = open_network(f"timm:{name}", weights=tmp_path / "model.safetensors", **options)
+    hf_model = scramble(make()).eval()
+    hf_model.save_pretrained(tmp_path)
+    timm_model, _ = create_backbone(f"timm:{name}", weights=tmp_path / "model.safetensors", **options)
     side = options.get("img_size", 64)
     images = torch.randn(2, 3, side, side)
-    a, b = answer(theirs, images), answer(ours.eval(), images)
+    a, b = final_output(hf_model, images), final_output(timm_model.eval(), images)
     assert a.std() > 1e-3
     torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-5 * float(a.abs().max()))
 
 
 @pytest.mark.parametrize("case", ["vit", "deit", "beit", "mae", "dinov2", "clip", "siglip", "resnet"])
-def test_a_file_of_timm_fills_the_network_of_transformers(tmp_path, case):
+def test_file_of_timm_loads_into_transformers(tmp_path, case):
     make, name, options = CASES[case]
     make().save_pretrained(tmp_path)
-    ours, fresh = (open_network(f"timm:{name}", **options)[0] for _ in range(2))
-    ours.load_state_dict(scramble(fresh).state_dict())
-    save_file(ours.state_dict(), tmp_path / "timm.safetensors")
-    theirs, _ = open_network(f"transformers:{tmp_path}", weights=tmp_path / "timm.safetensors")
-    theirs.eval()
+    timm_model, fresh = (create_backbone(f"timm:{name}", **options)[0] for _ in range(2))
+    timm_model.load_state_dict(scramble(fresh).state_dict())
+    save_file(timm_model.state_dict(), tmp_path / "timm.safetensors")
+    hf_model, _ = create_backbone(f"transformers:{tmp_path}", weights=tmp_path / "timm.safetensors")
+    hf_model.eval()
     images = torch.randn(2, 3, options.get("img_size", 64), options.get("img_size", 64))
     with torch.no_grad():
-        out = theirs(images)
+        out = hf_model(images)
         if isinstance(out, list):
-            torch.testing.assert_close(out[-1], ours.eval().forward_intermediates(images, intermediates_only=True)[-1])
+            torch.testing.assert_close(
+                out[-1], timm_model.eval().forward_intermediates(images, intermediates_only=True)[-1]
+            )
         else:
-            torch.testing.assert_close(out, ours.eval()(images))
+            torch.testing.assert_close(out, timm_model.eval()(images))
 
 
 def dinov2():
-    """A small network of timm, and its weights as DINOv2's authors name them."""
-    network, _ = open_network("timm:vit_small_patch14_reg4_dinov2", **TIMM)
+    """Return a small network of timm, and its weights in the original naming of DINOv2."""
+    network, _ = create_backbone("timm:vit_small_patch14_reg4_dinov2", **TIMM)
     state = dict(scramble(network).state_dict())
     cls, grid = torch.randn(1, 1, WIDTH), torch.randn(1, 1, WIDTH)
     state["cls_token"] = cls + grid
@@ -80,19 +82,19 @@ def dinov2():
 
 
 def in_chunks(state):
-    """Blocks as they are named while DINOv2 and DINOv3 train: chunk, then number."""
+    """Rename blocks as in training checkpoints of DINOv2 and DINOv3: chunk, then number."""
     return {key.replace("blocks.0.", "blocks.0.0.").replace("blocks.1.", "blocks.3.1."): t for key, t in state.items()}
 
 
 @pytest.mark.parametrize("features_only", [False, True])
 @pytest.mark.parametrize("wrap", [lambda state: state, in_chunks])
-def test_a_training_checkpoint_in_original_names(tmp_path, wrap, features_only):
+def test_training_checkpoint_in_original_names_loads(tmp_path, wrap, features_only):
     network, state = dinov2()
     teacher = {f"backbone.{key}": tensor for key, tensor in wrap(state).items()}
     teacher |= {"dino_head.mlp.0.weight": torch.ones(3, 3), "ibot_head.last_layer.weight": torch.ones(3, 3)}
     other = {f"student.backbone.{key}": tensor + 1 for key, tensor in wrap(state).items()}
     torch.save({"model": {f"teacher.{key}": t for key, t in teacher.items()} | other}, tmp_path / "teacher.pth")
-    loaded, info = open_network(
+    loaded, info = create_backbone(
         "timm:vit_small_patch14_reg4_dinov2",
         weights=tmp_path / "teacher.pth",
         features_only=features_only,
@@ -106,19 +108,19 @@ def test_a_training_checkpoint_in_original_names(tmp_path, wrap, features_only):
             torch.testing.assert_close(loaded.eval()(images)[-1], wanted[-1])
         else:
             torch.testing.assert_close(loaded.eval()(images), network(images))
-    assert set(info.reading.dropped) >= {
+    assert set(info.load_report.dropped) >= {
         "mask_token",
         f"student.backbone ({len(other)})",
         "teacher.dino_head",
         "teacher.ibot_head",
     }
     assert len(info.sha256) == 64
-    assert info.reading.prefix == "teacher.backbone."
-    assert bool(info.reading.naming) == (wrap is in_chunks)
+    assert info.load_report.prefix == "teacher.backbone."
+    assert bool(info.load_report.naming) == (wrap is in_chunks)
 
 
-def test_dinov3_in_original_names_brings_its_biases_or_says_so(tmp_path):
-    network, fresh = (open_network("timm:vit_small_patch16_dinov3_qkvb", **TIMM)[0] for _ in range(2))
+def test_dinov3_in_original_names_needs_network_with_biases(tmp_path):
+    network, fresh = (create_backbone("timm:vit_small_patch16_dinov3_qkvb", **TIMM)[0] for _ in range(2))
     state = dict(scramble(fresh).state_dict())
     network.load_state_dict(state)
     original = {}
@@ -132,17 +134,19 @@ def test_dinov3_in_original_names_brings_its_biases_or_says_so(tmp_path):
     original |= {"mask_token": torch.zeros(1, WIDTH), "rope_embed.periods": torch.ones(4)}
     save_file({f"teacher.backbone.{key}": t for key, t in original.items()}, tmp_path / "MedDINOv3.safetensors")
     images = torch.randn(1, 3, SIDE, SIDE)
-    ours, info = open_network("timm:vit_small_patch16_dinov3_qkvb", weights=tmp_path / "MedDINOv3.safetensors", **TIMM)
+    timm_model, info = create_backbone(
+        "timm:vit_small_patch16_dinov3_qkvb", weights=tmp_path / "MedDINOv3.safetensors", **TIMM
+    )
     with torch.no_grad():
-        torch.testing.assert_close(ours.eval()(images), network.eval()(images))
+        torch.testing.assert_close(timm_model.eval()(images), network.eval()(images))
     assert info.licence == "dinov3-license"
     with pytest.raises(WeightsError, match=r"not of this network: blocks\.\*\.attn\.qkv\.bias"):
-        open_network("timm:vit_small_patch16_dinov3", weights=tmp_path / "MedDINOv3.safetensors", **TIMM)
+        create_backbone("timm:vit_small_patch16_dinov3", weights=tmp_path / "MedDINOv3.safetensors", **TIMM)
 
 
-def test_clip_as_openai_and_open_clip_name_it(tmp_path):
+def test_clip_in_openai_and_open_clip_names_loads(tmp_path):
     options = TIMM | {"num_classes": 32}
-    network, _ = open_network("timm:vit_base_patch16_clip_224", **options)
+    network, _ = create_backbone("timm:vit_base_patch16_clip_224", **options)
     state = dict(scramble(network).state_dict()) | {"head.bias": torch.zeros(32)}
     network.load_state_dict(state)
     swaps = {
@@ -158,8 +162,8 @@ def test_clip_as_openai_and_open_clip_name_it(tmp_path):
     }
     original = {"token_embedding.weight": torch.ones(4, 4), "logit_scale": torch.ones(())}
     for key, tensor in state.items():
-        for timms, theirs in swaps.items():
-            key = key.replace(timms, theirs)
+        for timm_name, original_name in swaps.items():
+            key = key.replace(timm_name, original_name)
         key = {"pos_embed": "positional_embedding", "cls_token": "class_embedding", "head.weight": "proj"}.get(key, key)
         if key.endswith("_embedding"):
             tensor = tensor.squeeze()
@@ -168,16 +172,16 @@ def test_clip_as_openai_and_open_clip_name_it(tmp_path):
     images = torch.randn(1, 3, SIDE, SIDE)
     for prefix in ("", "module."):
         torch.save({"state_dict": {prefix + key: tensor for key, tensor in original.items()}}, tmp_path / "clip.pt")
-        ours, info = open_network("timm:vit_base_patch16_clip_224", weights=tmp_path / "clip.pt", **options)
+        timm_model, info = create_backbone("timm:vit_base_patch16_clip_224", weights=tmp_path / "clip.pt", **options)
         with torch.no_grad():
-            torch.testing.assert_close(ours.eval()(images), network.eval()(images))
-        assert set(info.reading.dropped) == {f"{prefix}token_embedding", f"{prefix}logit_scale"}
+            torch.testing.assert_close(timm_model.eval()(images), network.eval()(images))
+        assert set(info.load_report.dropped) == {f"{prefix}token_embedding", f"{prefix}logit_scale"}
 
 
-def test_positions_are_resized_to_the_image_at_hand(tmp_path):
-    network, _ = open_network("timm:vit_tiny_patch16_224", **TIMM)
+def test_positions_are_resized_to_the_image_size(tmp_path):
+    network, _ = create_backbone("timm:vit_tiny_patch16_224", **TIMM)
     save_file(network.state_dict(), tmp_path / "vit.safetensors")
-    larger, _ = open_network(
+    larger, _ = create_backbone(
         "timm:vit_tiny_patch16_224",
         weights=tmp_path / "vit.safetensors",
         image_size=64,
@@ -188,13 +192,13 @@ def test_positions_are_resized_to_the_image_at_hand(tmp_path):
 
 
 @pytest.mark.parametrize("features_only", [False, True])
-def test_positions_resized_on_reading_are_in_the_certificate(tmp_path, features_only):
-    network, _ = open_network("timm:vit_tiny_patch16_224", **TIMM)
+def test_certificate_lists_positions_resized_on_loading(tmp_path, features_only):
+    network, _ = create_backbone("timm:vit_tiny_patch16_224", **TIMM)
     options = {k: v for k, v in TIMM.items() if k != "img_size"}
     save_file({f"teacher.{k}": t for k, t in network.state_dict().items()}, tmp_path / "vit.safetensors")
     lifted = dimlift.lift(
         "timm:vit_tiny_patch16_224",
-        DepthPlan(attention="joint"),
+        DepthPlan(attention="volume"),
         weights=tmp_path / "vit.safetensors",
         image_size=64,
         features_only=features_only,
@@ -209,16 +213,16 @@ def test_positions_resized_on_reading_are_in_the_certificate(tmp_path, features_
     assert ("head (2)" in lifted.provenance["dropped"]) == features_only
     assert lifted.provenance["filled"] == lifted.provenance["tensors"]
     assert [name for name in lifted.weights_report.new if "depth" in name]
-    assert all(p.shape != after for p in lifted.depth_parameters())  # resized is not new to depth
+    assert all(p.shape != after for p in lifted.depth_parameters())  # resized tensors are not new
 
 
-def test_of_a_live_module_given_another_size_the_certificate_says_so_too():
-    network, _ = open_network("timm:vit_tiny_patch16_224", **TIMM)
+def test_certificate_lists_positions_resized_in_live_module():
+    network, _ = create_backbone("timm:vit_tiny_patch16_224", **TIMM)
     lifted = dimlift.lift(network, image_size=64)
     assert lifted.certificate.weights.resized == {"pos_embed": ((1, 5, WIDTH), (1, 17, WIDTH))}
 
 
-def test_a_table_that_is_renamed_and_resized_was_not_dropped():
+def test_resized_by_finds_renamed_position_table():
     before = {"visual.positional_embedding": torch.ones(5, 4), "visual.proj": torch.ones(4, 4), "same": torch.ones(2)}
     after = {"pos_embed": torch.ones(1, 17, 4), "same": before["same"]}
     assert resized_by(before, after, ["visual.positional_embedding", "visual.proj"]) == {
@@ -227,30 +231,32 @@ def test_a_table_that_is_renamed_and_resized_was_not_dropped():
     assert resized_by(before, {"pos_embed": torch.ones(1, 5, 4)}, ["visual.positional_embedding"]) == {}
 
 
-def test_what_does_not_fit_is_named_as_the_file_names_it(tmp_path):
-    theirs = CASES["vit"][0]()
-    theirs.save_pretrained(tmp_path)
+def test_mismatched_file_is_rejected_with_its_own_names(tmp_path):
+    hf_model = CASES["vit"][0]()
+    hf_model.save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
     state = load_file(file)
-    gone = "vit.encoder.layer.1.attention.attention.key.weight"
-    save_file({key: t for key, t in state.items() if key != gone} | {"vit.extra.weight": torch.ones(2)}, file)
+    removed = "vit.encoder.layer.1.attention.attention.key.weight"
+    save_file({key: t for key, t in state.items() if key != removed} | {"vit.extra.weight": torch.ones(2)}, file)
     with pytest.raises(
         WeightsError, match=r"missing: blocks\.1\.attn\.qkv\.weight; not of this network: .*vit\.extra\.weight"
     ):
-        open_network("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=5)
+        create_backbone("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=5)
     save_file(state, file)
     with pytest.raises(WeightsError, match="of another architecture"):
-        open_network("timm:resnet18", weights=file)
+        create_backbone("timm:resnet18", weights=file)
     with pytest.raises(WeightsError, match="its head is for other classes"):
-        open_network("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=7)
+        create_backbone("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=7)
     save_file({key: t for key, t in state.items() if not key.startswith("classifier")}, file)
     with pytest.raises(WeightsError, match="features_only=True, or with num_classes=0"):
-        open_network("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=5)
-    open_network("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=5, features_only=True, out_indices=(1,))
+        create_backbone("timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=5)
+    create_backbone(
+        "timm:vit_tiny_patch16_224", weights=file, **TIMM, num_classes=5, features_only=True, out_indices=(1,)
+    )
 
 
-def test_many_keys_that_do_not_fit_are_all_named_by_their_kind(tmp_path):
-    """Twelve blocks of the file have what the network has not, and its own a bias that the file has not."""
+def test_many_mismatched_keys_are_grouped(tmp_path):
+    """The blocks of the file have an additional parameter, those of the network an additional bias."""
     network = torch.nn.ModuleDict({"blocks": torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(12))})
     state = {key: value for key, value in network.state_dict().items() if key.endswith("weight")}
     save_file(state | {f"blocks.{n}.gamma": torch.ones(2) for n in range(12)}, tmp_path / "a.safetensors")
@@ -259,10 +265,10 @@ def test_many_keys_that_do_not_fit_are_all_named_by_their_kind(tmp_path):
         load_weights(network, tmp_path / "a.safetensors")
 
 
-def test_where_weights_come_from_is_written_down(tmp_path):
-    network, _ = open_network("timm:test_resnet")
+def test_lift_command_writes_provenance(tmp_path):
+    network, _ = create_backbone("timm:test_resnet")
     save_file(network.state_dict(), tmp_path / "mine.safetensors")
-    told = ask(
+    result = run_cli(
         "lift",
         "timm:test_resnet",
         "--weights",
@@ -272,7 +278,7 @@ def test_where_weights_come_from_is_written_down(tmp_path):
         "--out",
         tmp_path / "out",
     )
-    assert told.code == 0
+    assert result.code == 0
     card = json.loads((tmp_path / "out" / "model.json").read_text())
     assert card["licence"] == card["provenance"]["licence"] == "cc-by-4.0"
     assert card["provenance"]["weights"].endswith("mine.safetensors")
@@ -280,7 +286,9 @@ def test_where_weights_come_from_is_written_down(tmp_path):
     assert card["provenance"]["filled"] == card["provenance"]["tensors"] == len(network.state_dict())
     digest = hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest()
     assert card["provenance"]["sha256"] == digest
-    assert f"mine.safetensors; sha256 {digest[:12]}; licence cc-by-4.0" in " ".join(told.out.split())
+    assert f"mine.safetensors; sha256 {digest[:12]}; licence cc-by-4.0" in " ".join(result.out.split())
     save_file({"a.b": torch.ones(2)}, tmp_path / "other.safetensors")
-    assert "of another architecture" in refused("lift", "timm:test_resnet", "--weights", tmp_path / "other.safetensors")
-    assert "--download" in refused("lift", "transformers:nobody/has-this")
+    assert "of another architecture" in run_rejected(
+        "lift", "timm:test_resnet", "--weights", tmp_path / "other.safetensors"
+    )
+    assert "--download" in run_rejected("lift", "transformers:nobody/has-this")

@@ -1,16 +1,16 @@
-"""Whole 2D segmentation networks of smp: lifted, they segment volumes."""
+"""Segmentation networks of smp, lifted with their decoders."""
 
 import pytest
 import torch
 
 import dimlift
 from dimlift import DepthPlan
-from dimlift.config.method_config import Task
-from dimlift.errors import ConfigError, PlanError, UnknownName, WeightsError
-from dimlift.inference.predictor import fit_weights
-from dimlift.losses.segmentation import DiceCrossEntropy
-from dimlift.methods.lifted.config import LiftedArm
-from lifting.families import answers, scramble
+from dimlift.config.method_config import TaskSpec
+from dimlift.errors import ConfigError, PlanError, UnknownNameError, WeightsError
+from dimlift.inference.predictor import load_state_strict
+from dimlift.losses.segmentation import DiceCELoss
+from dimlift.methods.lifted.config import LiftedConfig
+from lifting.families import run_network, scramble
 
 smp = pytest.importorskip("segmentation_models_pytorch", reason="the package segmentation_models_pytorch is missing")
 
@@ -21,34 +21,34 @@ def unet(**options):
     return scramble(smp.Unet("mobilenet_v2", encoder_weights=None, **SMALL, **options)).eval()
 
 
-def test_a_lifted_unet_holds_the_laws_and_segments_volumes():
+def test_lifted_unet_keeps_output_of_every_slice():
     network = unet(in_channels=1).double()
     lifted = dimlift.lift(network, DepthPlan(kernel=3)).eval()
     assert [(claim.claimed, claim.holds) for claim in lifted.certificate.claims] == [(True, True)] * 2
     volume = torch.randn(2, 1, 3, 32, 64, dtype=torch.float64)
-    out = answers(lifted, volume)[0]
+    out = run_network(lifted, volume)[0]
     assert out.shape == (2, 3, 3, 32, 64)
-    slices = answers(network, volume.transpose(1, 2).flatten(0, 1))[0]
+    slices = run_network(network, volume.transpose(1, 2).flatten(0, 1))[0]
     torch.testing.assert_close(out.transpose(1, 2).flatten(0, 1), slices, rtol=1e-9, atol=1e-9)
     assert any(key.startswith("decoder.") for key in lifted.weights_report.inflated)
     assert any(key.startswith("segmentation_head.") for key in lifted.weights_report.inflated)
 
 
-def test_a_lifted_unet_learns_from_a_volume():
-    lifted = dimlift.lift("smp:Unet/mobilenet_v2", DepthPlan(kernel=3), in_channels=1, **SMALL).train()
-    optimiser = torch.optim.SGD(lifted.parameters(), 0.05)
+def test_lifted_unet_trains_on_a_volume():
+    lifted = dimlift.lift("smp:Unet/mobilenet_v2", DepthPlan(kernel=3), in_chans=1, **SMALL).train()
+    optimizer = torch.optim.SGD(lifted.parameters(), 0.05)
     volume = torch.randn(1, 1, 4, 32, 32)
     label, losses = (volume[:, 0] > 0).long(), []
     for _ in range(3):
-        loss = DiceCrossEntropy()(lifted(volume), label)
-        optimiser.zero_grad()
+        loss = DiceCELoss()(lifted(volume), label)
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[2] < losses[0]
     depth = lifted.network.get_parameter("decoder.blocks.0.conv1.0.weight").grad
     assert depth.ndim == 5
-    assert depth[:, :, 0].abs().max() > 0  # the neighbours' taps, zero at the start, learn
+    assert depth[:, :, 0].abs().max() > 0  # the outer taps, zero at the start, are trained
 
 
 OTHERS = ("FPN", "UnetPlusPlus", "DeepLabV3Plus", "UPerNet", "Linknet", "MAnet")
@@ -63,17 +63,17 @@ OTHERS = ("FPN", "UnetPlusPlus", "DeepLabV3Plus", "UPerNet", "Linknet", "MAnet")
     ],
 )
 def test_other_architectures_hold_the_laws(name):
-    lifted = dimlift.lift(f"smp:{name}", DepthPlan(kernel=3), in_channels=1, classes=2)
+    lifted = dimlift.lift(f"smp:{name}", DepthPlan(kernel=3), in_chans=1, classes=2)
     assert lifted.certificate.holds
     assert lifted(torch.randn(1, 1, 2, 64, 64)).shape == (1, 2, 2, 64, 64)
     assert lifted.strides == ((1, 1, 1),)
 
 
-def test_names_and_weights(tmp_path, monkeypatch):
+def test_create_smp_rejects_unknown_names_and_loads_files(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UnknownName, match="Unet"):
+    with pytest.raises(UnknownNameError, match="Unet"):
         dimlift.lift("smp:Unett/resnet18")
-    with pytest.raises(UnknownName, match="resnet18"):
+    with pytest.raises(UnknownNameError, match="resnet18"):
         dimlift.lift("smp:Unet/resnet_18")
     with pytest.raises(WeightsError, match="download=True"):
         dimlift.lift("smp:Unet/resnet18", pretrained=True)
@@ -86,14 +86,14 @@ def test_names_and_weights(tmp_path, monkeypatch):
         torch.testing.assert_close(tensor, network.state_dict()[key])
 
 
-def test_a_whole_network_is_an_arm_of_a_study(tmp_path):
-    arm = LiftedArm(network="smp:Unet/mobilenet_v2", pretrained=False)
-    task = Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (4, 32, 32))
+def test_lifted_config_builds_smp_network(tmp_path):
+    arm = LiftedConfig(network="smp:Unet/mobilenet_v2", pretrained=False)
+    task = TaskSpec("segmentation", 1, 3, (1.0, 1.0, 1.0), (4, 32, 32))
     method = arm.build(task)
-    volume = torch.randn(1, 1, 3, 40, 36)  # no multiple of 32
+    volume = torch.randn(1, 1, 3, 40, 36)  # not a multiple of 32
     assert method.eval()(volume).shape == (1, 3, 3, 40, 36)
-    rebuilt = arm.build(task, fresh=False)
-    fit_weights(rebuilt, method.state_dict(), tmp_path)
+    rebuilt = arm.build(task, load_pretrained=False)
+    load_state_strict(rebuilt, method.state_dict(), tmp_path)
     torch.testing.assert_close(rebuilt.eval()(volume), method(volume))
     with pytest.raises(ConfigError):
-        arm.build(Task("classification", 1, 3, None, (4, 32, 32)))
+        arm.build(TaskSpec("classification", 1, 3, None, (4, 32, 32)))

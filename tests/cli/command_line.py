@@ -1,4 +1,4 @@
-"""The command line as a function, and images to give it."""
+"""Run the command line in this process, and write small images."""
 
 from dataclasses import dataclass
 
@@ -10,34 +10,35 @@ SHAPE = (18, 20, 16)
 
 
 @dataclass
-class Answer:
-    """What a command answered."""
+class CommandResult:
+    """Exit code and output of a command."""
 
     code: int
     out: str
     err: str
 
     @property
-    def told(self):
-        """The message without the line breaks a terminal may have put into it."""
+    def message(self):
+        """The error message without line breaks."""
         return " ".join(self.err.split())
 
 
-def ask(*words):
+def run_cli(*words):
+    """Run a command and return its result."""
     from dimlift.cli.app import app
 
     result = CliRunner().invoke(app, [str(word) for word in words])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return Answer(result.exit_code, result.stdout, result.stderr)
+    return CommandResult(result.exit_code, result.stdout, result.stderr)
 
 
-def refused(*words):
-    """The message of a command that must refuse: exit code 2, one block, no traceback."""
-    answer = ask(*words)
-    assert answer.code == 2, answer.out + answer.err
-    assert "Traceback" not in answer.out + answer.err
-    return answer.told
+def run_rejected(*words):
+    """Run a command that must fail with exit code 2 and without traceback, and return its error message."""
+    result = run_cli(*words)
+    assert result.code == 2, result.out + result.err
+    assert "Traceback" not in result.out + result.err
+    return result.message
 
 
 def write_image(path, array, affine=None):
@@ -47,7 +48,7 @@ def write_image(path, array, affine=None):
 
 
 def head(seed, shape=SHAPE):
-    """An image with a bright and a dim block, and their labels."""
+    """Return an image with a bright and a dim block, and its labels."""
     rng = np.random.default_rng(seed)
     label = np.zeros(shape, np.uint8)
     x, y, z = rng.integers(2, 5, size=3)
@@ -64,4 +65,4 @@ QUICK = (
     "training.patch_size=[16,16,16]",
     "training.batch_size=1",
 )
-"""Two steps of a very small network."""
+"""Overrides for two steps of a very small network."""

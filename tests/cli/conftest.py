@@ -1,14 +1,14 @@
-"""A tiny data set on disk, and a run on one."""
+"""A small dataset on disk, and a run on one."""
 
 import json
 
 import pytest
-from command_line import QUICK, ask, head, write_image
+from command_line import QUICK, head, run_cli, write_image
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    """A function that writes a data set of `cases` cases in nnU-Net's raw layout."""
+    """Return a function that writes a dataset of `cases` cases in nnU-Net's raw layout."""
 
     def write(cases=5, labels=None, folder="blocks"):
         root = tmp_path / folder
@@ -26,12 +26,12 @@ def dataset(tmp_path):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """The folder of a run of two steps, its data set beside it; only to be read."""
+    """The folder of a run of two steps, with its dataset next to it; read-only."""
     root = tmp_path_factory.mktemp("trained")
     for case in range(5):
         image, label = head(case)
         write_image(root / "data" / "images" / f"case{case}.nii.gz", image)
         write_image(root / "data" / "labels" / f"case{case}.nii.gz", label)
-    answer = ask("train", root / "data", *QUICK, "--out", root / "run")
-    assert answer.code == 0, answer.out + answer.err
+    result = run_cli("train", root / "data", *QUICK, "--out", root / "run")
+    assert result.code == 0, result.out + result.err
     return root / "run"

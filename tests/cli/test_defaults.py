@@ -1,27 +1,26 @@
-"""What `dimlift train DATASET` fills in."""
+"""Default configurations of `dimlift train DATASET`."""
 
 import numpy as np
 import pytest
-from command_line import ask, refused
+from command_line import run_cli, run_rejected
 
-from dimlift.data.io.point_cloud_writer import write_labelled
+from dimlift.data.io.point_cloud_writer import write_point_labels
 from dimlift.errors import ConfigError
 from dimlift.studies.defaults import SECONDS, train_config
 
 
 @pytest.mark.parametrize("name", ["2024", "true", "a: b", "data/hippocampus"])
-def test_a_data_set_keeps_its_name_whatever_yaml_would_read_into_it(name):
+def test_dataset_path_is_never_parsed_as_yaml(name):
     assert train_config(name).dataset.path == name
 
 
-def test_a_budget_takes_the_place_of_the_default_one():
+def test_budget_replaces_default():
     assert train_config("data").budget.seconds == SECONDS
     assert train_config("data", ["budget.steps=7"]).budget.steps == 7
     assert train_config("data", ["budget.steps=7"]).budget.seconds is None
 
 
-def test_a_fault_is_looked_for_where_it_was_typed(tmp_path):
-    """Nobody who names a data set has seen the file of defaults."""
+def test_error_names_override_not_default_file(tmp_path):
     with pytest.raises(ConfigError, match=r"^unknown key 'split.test'; did you mean"):
         train_config("data", ["split.test=0.2"])
     path = tmp_path / "config.yaml"
@@ -30,53 +29,57 @@ def test_a_fault_is_looked_for_where_it_was_typed(tmp_path):
         train_config(path, ["split.test=0.2"])
 
 
-def test_a_configuration_is_read_as_one(tmp_path):
+def test_train_config_reads_yaml_file(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("dataset: {path: data}\narm: {method: unet}\nbudget: {steps: 3}\n")
     config = train_config(path, ["seed=5"])
     assert (config.arm.method, config.budget.steps, config.seed) == ("unet", 3, 5)
 
 
-CLOUDS = {"per point": "segmentation", "per cloud": "classification", "table.csv": "classification"}
+DATASETS = {"per point": "segmentation", "per file": "classification", "table.csv": "classification"}
 
 
 @pytest.fixture
-def clouds(tmp_path):
+def point_clouds(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(4):
         labels = np.array([3, 5] * 20, np.int32)
-        write_labelled(tmp_path / "per point" / f"{number}.ply", rng.normal(size=(40, 3)), labels)
-        kind = tmp_path / "per cloud" / ("ball", "rod")[number % 2]
+        write_point_labels(tmp_path / "per point" / f"{number}.ply", rng.normal(size=(40, 3)), labels)
+        kind = tmp_path / "per file" / ("ball", "rod")[number % 2]
         kind.mkdir(parents=True, exist_ok=True)
         np.save(kind / f"{number}.npy", rng.normal(size=(40, 3)))
-    rows = [f"per cloud/{kind}/{n}.npy,{kind}" for n, kind in enumerate(["ball", "rod"] * 2)]
+    rows = [f"per file/{kind}/{n}.npy,{kind}" for n, kind in enumerate(["ball", "rod"] * 2)]
     (tmp_path / "table.csv").write_text("\n".join(["cloud,label", *rows]))
     return tmp_path
 
 
-@pytest.mark.parametrize("name", CLOUDS)
-def test_clouds_are_seen_by_themselves_and_so_is_what_is_labelled(name, clouds):
-    config = train_config(clouds / name, ["budget.steps=7"])
-    assert (config.clouds.path, config.task, config.dataset) == (str(clouds / name), CLOUDS[name], None)
+@pytest.mark.parametrize("name", DATASETS)
+def test_train_config_detects_point_clouds_and_task(name, point_clouds):
+    config = train_config(point_clouds / name, ["budget.steps=7"])
+    assert (config.dataset.path, config.task, config.arm.modality) == (
+        str(point_clouds / name),
+        DATASETS[name],
+        "point_clouds",
+    )
     assert config.budget.steps == 7
-    assert config.clouds.points == 4096
-    answer = ask("check", clouds / name)
-    assert answer.code == 0, answer.err
-    assert "4 cases, 2 labels, nothing wrong" in answer.out
+    assert config.point_clouds.num_points == 4096
+    result = run_cli("check", point_clouds / name)
+    assert result.code == 0, result.err
+    assert "4 cases, 2 labels, no issues" in result.out
 
 
-def test_what_is_told_wins_over_what_is_seen(clouds):
-    told = train_config(clouds / "per cloud", ["task=segmentation", "clouds.points=64"])
-    assert (told.task, told.clouds.points) == ("segmentation", 64)
-    assert "have no labels" in refused("check", clouds / "per cloud", "--task", "segmentation")
+def test_overrides_replace_detected_task(point_clouds):
+    config = train_config(point_clouds / "per file", ["task=segmentation", "point_clouds.num_points=64"])
+    assert (config.task, config.point_clouds.num_points) == ("segmentation", 64)
+    assert "have no labels" in run_rejected("check", point_clouds / "per file", "--task", "segmentation")
 
 
-def test_one_volume_among_clouds_makes_a_data_set_of_volumes(clouds):
-    (clouds / "per point" / "scan.nii.gz").touch()
-    assert train_config(clouds / "per point").clouds is None
+def test_volume_among_point_clouds_makes_volume_dataset(point_clouds):
+    (point_clouds / "per point" / "scan.nii.gz").touch()
+    assert train_config(point_clouds / "per point").arm.modality == "volumes"
 
 
-def test_whoever_wants_volumes_and_gets_clouds_says_so(clouds):
-    assert "holds clouds of points, and volumes are wanted" in refused(
-        "embed", clouds / "per point", "--out", clouds / "emb.npz"
+def test_embed_rejects_point_clouds_without_weights(point_clouds):
+    assert "point clouds need --weights" in run_rejected(
+        "embed", point_clouds / "per point", "--out", point_clouds / "emb.npz"
     )

@@ -1,40 +1,43 @@
-"""What the command line says of itself."""
+"""Help texts and exit codes of the command line."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from command_line import ask
+from command_line import run_cli
 
-COMMANDS = ["demo", "lift", "check", "train", "predict", "compare", "report", "export", "push", "pull"]
+COMMANDS = [
+    "demo", "lift", "check", "project-features", "pretrain", "train", "predict", "compare", "report", "embed", "probe",
+    "self-train", "export", "push", "pull",
+]  # fmt: skip
 
 
 def test_help_lists_every_command():
-    answer = ask("--help")
-    assert answer.code == 0
-    assert all(f" {command} " in answer.out for command in COMMANDS)
+    result = run_cli("--help")
+    assert result.code == 0
+    assert all(f" {command} " in result.out for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_a_command_shows_an_example(command):
-    answer = ask(command, "--help")
-    assert answer.code == 0
-    assert f"dimlift {command} " in answer.out.partition("Example")[2]
+def test_help_of_command_shows_example(command):
+    result = run_cli(command, "--help")
+    assert result.code == 0
+    assert f"dimlift {command} " in result.out.partition("Example")[2]
 
 
-def test_the_installed_command_answers_without_loading_torch():
+def test_version_does_not_import_torch():
     code = (
         "import sys\nfrom dimlift.cli.app import main\nsys.argv = ['dimlift', '--version']\n"
         "try:\n    main()\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    version, answer = done.stdout.splitlines()
+    version, status = done.stdout.splitlines()
     assert version.startswith("dimlift ")
-    assert answer == "0 False"
+    assert status == "0 False"
 
 
-def test_an_error_leaves_the_process_with_code_two_and_no_traceback(tmp_path):
+def test_error_has_exit_code_two_and_no_traceback(tmp_path):
     command = Path(sys.executable).with_name("dimlift")
     done = subprocess.run([command, "check", tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -43,5 +46,5 @@ def test_an_error_leaves_the_process_with_code_two_and_no_traceback(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_command_is_an_error_too():
-    assert ask("trian").code == 2
+def test_unknown_command_is_an_error():
+    assert run_cli("trian").code == 2

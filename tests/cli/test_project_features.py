@@ -1,24 +1,21 @@
-"""`dimlift paint`: files in, files out, and what is said when they do not fit."""
+"""`dimlift project-features`."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import ask, refused
+from command_line import run_cli, run_rejected
 from PIL import Image
 
-from dimlift.data.io.point_cloud import read_cloud
+from dimlift.data.io.point_cloud import read_point_cloud
 from dimlift.data.io.point_cloud_writer import write_ply
 from dimlift.data.rgbd.frames import read_frame
 from dimlift.data.rgbd.recordings import find_frames
 from dimlift.geometry.cameras import back_project
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_frames import FOCAL, SIZE, write_recording
 
-NET = ("--net", "timm:test_resnet", "--cell", "1")
+COMMAND = "project-features"
+NETWORK = ("--network", "timm:test_resnet", "--occlusion-cell", "1")
 CAMERA = f"{FOCAL},{FOCAL},{SIZE[1] / 2},{SIZE[0] / 2}"
 
 
@@ -27,26 +24,26 @@ def room(tmp_path):
     folder = write_recording(tmp_path / "room")
     frame = read_frame(find_frames(folder)[1])
     points, pixels = back_project(frame.depth.double(), frame.depth_camera)
-    write_ply(tmp_path / "scan.ply", points.numpy(), frame.picture.flatten(1).T[pixels].numpy())
+    write_ply(tmp_path / "scan.ply", points.numpy(), frame.image.flatten(1).T[pixels].numpy())
     return folder
 
 
-def test_a_recording_paints_a_scan(room, tmp_path):
-    scan, out = tmp_path / "scan.ply", tmp_path / "made" / "painted.npz"
-    answer = ask("paint", scan, "--frames", room, "--out", out, *NET)
-    assert answer.code == 0, answer.err
-    assert f"{SIZE[0] * SIZE[1]} points" in " ".join(answer.out.split())
-    painted = read_cloud(out)
-    assert painted.extra["features"].shape[0] == SIZE[0] * SIZE[1] == len(painted.points)
-    assert painted.extra["views"].max() == 3
-    coloured = read_cloud(out.with_suffix(".ply"))
-    assert np.allclose(coloured.points, painted.points, atol=1e-4)
-    assert coloured.colours.std(0).min() > 0.01
+def test_project_features_of_a_recording_writes_all_files(room, tmp_path):
+    scan, out = tmp_path / "scan.ply", tmp_path / "made" / "projected.npz"
+    result = run_cli(COMMAND, scan, "--frames", room, "--out", out, *NETWORK)
+    assert result.code == 0, result.err
+    assert f"{SIZE[0] * SIZE[1]} points" in " ".join(result.out.split())
+    projected = read_point_cloud(out)
+    assert projected.extra["features"].shape[0] == SIZE[0] * SIZE[1] == len(projected.points)
+    assert projected.extra["views"].max() == 3
+    preview = read_point_cloud(out.with_suffix(".ply"))
+    assert np.allclose(preview.points, projected.points, atol=1e-4)
+    assert preview.colours.std(0).min() > 0.01
     assert Image.open(out.with_suffix(".png")).size == (2 * SIZE[1], SIZE[0])
     assert json.loads(out.with_suffix(".json").read_text())["views"] == 3
 
 
-def test_pictures_with_poses_are_as_good_as_a_recording(room, tmp_path):
+def test_project_features_of_posed_images_matches_the_recording(room, tmp_path):
     images = tmp_path / "rgb"
     images.mkdir()
     lines = []
@@ -55,23 +52,23 @@ def test_pictures_with_poses_are_as_good_as_a_recording(room, tmp_path):
         lines.append(f"{number}.png {0.05 * number} 0 0 0 0 0 1")
     (tmp_path / "poses.txt").write_text("\n".join(lines))
     scan, one, other = tmp_path / "scan.ply", tmp_path / "one.npz", tmp_path / "other.npz"
-    asked = ("paint", scan, "--images", images, "--poses", tmp_path / "poses.txt", "--intrinsics", CAMERA)
-    assert ask(*asked, "--out", one, *NET).code == 0
-    assert ask("paint", scan, "--frames", room, "--out", other, *NET).code == 0
+    arguments = (COMMAND, scan, "--images", images, "--poses", tmp_path / "poses.txt", "--intrinsics", CAMERA)
+    assert run_cli(*arguments, "--out", one, *NETWORK).code == 0
+    assert run_cli(COMMAND, scan, "--frames", room, "--out", other, *NETWORK).code == 0
     assert np.array_equal(np.load(one)["views"], np.load(other)["views"])
 
 
-def test_what_does_not_fit_is_told_and_nothing_is_left_half_written(room, tmp_path):
-    scan, out = tmp_path / "scan.ply", tmp_path / "painted.npz"
-    assert "--images, --poses and --intrinsics" in refused("paint", scan, "--out", out)
-    assert "must end in .npz" in refused("paint", scan, "--frames", room, "--out", tmp_path / "painted.ply")
-    assert "fx,fy,cx,cy" in refused(
-        "paint", scan, "--images", room, "--poses", room, "--intrinsics", "wide", "--out", out
+def test_project_features_rejects_inconsistent_files(room, tmp_path):
+    scan, out = tmp_path / "scan.ply", tmp_path / "projected.npz"
+    assert "--images, --poses and --intrinsics" in run_rejected(COMMAND, scan, "--out", out)
+    assert "must end in .npz" in run_rejected(COMMAND, scan, "--frames", room, "--out", tmp_path / "projected.ply")
+    assert "fx,fy,cx,cy" in run_rejected(
+        COMMAND, scan, "--images", room, "--poses", room, "--intrinsics", "wide", "--out", out
     )
     np.save(tmp_path / "far.npy", np.full((5, 3), 1e5))
-    assert "camera-to-world" in refused("paint", tmp_path / "far.npy", "--frames", room, "--out", out, *NET)
+    assert "camera-to-world" in run_rejected(COMMAND, tmp_path / "far.npy", "--frames", room, "--out", out, *NETWORK)
     (room / "frame-000001.depth.png").write_bytes(b"")
-    assert "--skip-bad" in refused("paint", scan, "--frames", room, "--out", out, *NET)
+    assert "--skip-corrupt" in run_rejected(COMMAND, scan, "--frames", room, "--out", out, *NETWORK)
     assert not out.exists()
-    assert ask("paint", scan, "--frames", room, "--out", out, *NET, "--skip-bad").code == 0
+    assert run_cli(COMMAND, scan, "--frames", room, "--out", out, *NETWORK, "--skip-corrupt").code == 0
     assert len(json.loads(out.with_suffix(".json").read_text())["left_out"]) == 1

@@ -1,4 +1,4 @@
-"""`torchrun` itself starts `dimlift train` twice: what one process computes, computed by two, with either strategy."""
+"""`dimlift train` under `torchrun`: two processes compute what one process computes, with either strategy."""
 
 import json
 import os
@@ -18,23 +18,23 @@ BIN = Path(sys.executable).parent
 
 RUN = (
     "task=classification",
-    "arm.method=resnet",  # group norms and cross-entropy: the mean over volumes is the mean of the processes' means
+    "arm.method=resnet",  # group norms and cross-entropy: the mean over volumes is the mean of the process means
     "arm.layers=10",
     "arm.widths=[16,16,16,16]",
     "budget.steps=4",
     "split.folds=3",
     "training.batch_size=4",
-    "training.rate=0.0001",  # Adam's first steps are as long for a rounding error as for a gradient
+    "training.lr=0.0001",  # Adam's first steps amplify rounding errors to the size of gradients
     "training.patch_size=[8,8,8]",
     "training.device=cpu",
-    "training.threads=1",
-    "training.validate_every=0.5",
+    "training.num_threads=1",
+    "training.val_interval=0.5",
 )
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Bright volumes and dark ones, in a folder for each class."""
+    """Bright and dark volumes, in one folder per class."""
     root = tmp_path_factory.mktemp("classes") / "data"
     for number in range(12):
         kind = "bright" if number % 2 else "dark"
@@ -44,7 +44,7 @@ def data(tmp_path_factory):
     return root
 
 
-def started(*command):
+def run_command(*command):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": f"{BIN}:{os.environ['PATH']}"}
     done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -56,16 +56,16 @@ def record(out):
     return json.loads(path.read_text())
 
 
-def test_two_processes_of_torchrun_train_what_one_process_trains(data, tmp_path):
-    started(BIN / "dimlift", "train", data, *RUN, "--out", tmp_path / "one")
+def test_torchrun_matches_single_process(data, tmp_path):
+    run_command(BIN / "dimlift", "train", data, *RUN, "--out", tmp_path / "one")
     want, weights = record(tmp_path / "one"), load_file(tmp_path / "one/weights/model.safetensors")
     torchrun = (BIN / "torchrun", "--standalone", "--nproc-per-node", 2, "--no-python")
     for strategy in ("ddp", "fsdp"):
         out = tmp_path / strategy
-        said = started(*torchrun, "dimlift", "train", data, *RUN, f"training.strategy={strategy}", "--out", out)
-        assert said.count("weights: ") == 1, said  # process 0 alone speaks
+        output = run_command(*torchrun, "dimlift", "train", data, *RUN, f"training.strategy={strategy}", "--out", out)
+        assert output.count("weights: ") == 1, output  # only process 0 prints
         got = record(out)
-        assert (got["cell"], got["status"], got["extra"]["processes"]) == (want["cell"], "finished", 2)
+        assert (got["run_id"], got["status"], got["extra"]["processes"]) == (want["run_id"], "finished", 2)
         assert got["history"][0]["loss"] == pytest.approx(want["history"][0]["loss"], rel=1e-6)
         assert [p["loss"] for p in got["history"]] == pytest.approx([p["loss"] for p in want["history"]], rel=5e-4)
         assert [p.get("accuracy") for p in got["history"]] == [p.get("accuracy") for p in want["history"]]

@@ -1,4 +1,4 @@
-"""What comes out of an archive is what went in; it is unpacked once, and refused without a trace."""
+"""Archives: extracted once, completely or not at all, within limits."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dimlift.data.datasets.open_dataset import open_dataset
-from dimlift.data.io.archives import Limits, unpacked
+from dimlift.data.io.archives import ArchiveLimits, unpacked_folder
 from dimlift.errors import DataError
 
 
@@ -27,13 +27,13 @@ def pack(folder, kind, where):
 
 
 @pytest.mark.parametrize("kind", ["tar", "tgz", "tar.gz", "tar.bz2", "tar.xz", "zip"])
-def test_what_comes_out_is_what_went_in(tmp_path, kind):
+def test_unpacked_folder_reproduces_files(tmp_path, kind):
     source = tmp_path / "source"
     rng = np.random.default_rng(0)
     for name, size in (("a.bin", 0), ("b/c.bin", 512), ("b/d" + "x" * 120 + ".bin", 700), ("b/é.bin", 3_000_000)):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(rng.bytes(size))
-    found = unpacked(pack(source, kind, tmp_path))
+    found = unpacked_folder(pack(source, kind, tmp_path))
     assert found.name == "source"
     names = [file.relative_to(source) for file in sorted(source.rglob("*"))]
     assert [file.relative_to(found) for file in sorted(found.rglob("*"))] == names
@@ -42,43 +42,44 @@ def test_what_comes_out_is_what_went_in(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_a_dataset_may_be_an_archive_of_its_folder(nnunet_folder, tmp_path, kind):
+def test_open_dataset_reads_archives(nnunet_folder, tmp_path, kind):
     folder = nnunet_folder()
     dataset = open_dataset(pack(folder, kind, tmp_path))
     assert dataset.manifest_hash() == open_dataset(folder).manifest_hash()
 
 
-def test_it_is_unpacked_once_and_again_only_after_the_old_folder_is_gone(nnunet_folder, tmp_path):
+def test_unpacked_folder_extracts_once(nnunet_folder, tmp_path):
     path = pack(nnunet_folder(), "tar", tmp_path)
-    first = unpacked(path)
-    kept = first / "kept.txt"
-    kept.write_text("here")
-    assert unpacked(path) == first
-    assert kept.exists()
+    first = unpacked_folder(path)
+    marker = first / "kept.txt"
+    marker.write_text("here")
+    assert unpacked_folder(path) == first
+    assert marker.exists()
     later = first.parent.stat().st_mtime + 10
     os.utime(path, (later, later))
-    with pytest.raises(DataError, match="remove that folder"):
-        unpacked(path)
+    with pytest.raises(DataError, match="delete that folder"):
+        unpacked_folder(path)
     shutil.rmtree(first.parent)
-    assert not (unpacked(path) / "kept.txt").exists()
+    assert not (unpacked_folder(path) / "kept.txt").exists()
 
 
 @pytest.mark.parametrize(
-    ("limits", "says"), [(Limits(entries=4), "more than 4 entries"), (Limits(ratio=0.1, always=0), "unpacks to more")]
+    ("limits", "message"),
+    [(ArchiveLimits(entries=4), "more than 4 entries"), (ArchiveLimits(ratio=0.1, always=0), "extracts to more")],
 )
-def test_limits_hold_and_leave_nothing(nnunet_folder, tmp_path, limits, says):
+def test_unpacked_folder_enforces_limits(nnunet_folder, tmp_path, limits, message):
     path = pack(nnunet_folder(), "zip", tmp_path)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(DataError, match=says) as refusal:
-        unpacked(path, limits)
+    with pytest.raises(DataError, match=message) as refusal:
+        unpacked_folder(path, limits)
     assert str(path) in str(refusal.value)
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_file_where_the_archive_has_a_folder_is_a_fault_of_the_archive(tmp_path):
+def test_unpacked_folder_rejects_file_as_folder(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", b"file")
         archive.writestr("a/b", b"file in a file")
-    with pytest.raises(DataError, match="cannot be unpacked"):
-        unpacked(path)
+    with pytest.raises(DataError, match="cannot be extracted"):
+        unpacked_folder(path)

@@ -1,4 +1,4 @@
-"""BIDS: subjects are patients, masks lie in derivatives, and what two files could mean is asked."""
+"""BIDS: subjects are groups, masks are in derivatives, ambiguous files are refused."""
 
 import json
 from pathlib import Path
@@ -18,16 +18,16 @@ def bids(tmp_path: Path) -> Path:
     for subject in ("01", "02", "03"):
         for session in ("a", "b"):
             visit = f"sub-{subject}_ses-{session}"
-            place = f"sub-{subject}/ses-{session}/anat"
+            folder = f"sub-{subject}/ses-{session}/anat"
             for suffix in ("T1w", "FLAIR"):
                 seed += 1
-                save(root / place / f"{visit}_{suffix}.nii.gz", make_image(seed))
-            save(root / "derivatives" / "manual" / place / f"{visit}_space-T1w_dseg.nii.gz", make_mask(seed))
+                save(root / folder / f"{visit}_{suffix}.nii.gz", make_image(seed))
+            save(root / "derivatives" / "manual" / folder / f"{visit}_space-T1w_dseg.nii.gz", make_mask(seed))
     (root / "dataset_description.json").write_text(json.dumps({"Name": "study", "BIDSVersion": "1.10.0"}))
     return root
 
 
-def test_visits_become_cases_and_subjects_patients(bids: Path):
+def test_bids_visits_are_cases_and_subjects_are_groups(bids: Path):
     table = bids / "derivatives" / "manual" / "dseg.tsv"
     table.write_text("index\tname\n0\tbackground\n1\tlesion\n2\toedema\n")
     dataset = open_dataset(bids)
@@ -39,14 +39,14 @@ def test_visits_become_cases_and_subjects_patients(bids: Path):
     assert check_dataset(dataset) == []
 
 
-def test_without_a_table_labels_are_called_by_their_numbers_and_a_channel_some_lack_is_none(bids: Path):
+def test_bids_without_table_names_labels_by_number(bids: Path):
     (bids / "sub-02" / "ses-a" / "anat" / "sub-02_ses-a_FLAIR.nii.gz").unlink()
     dataset = open_dataset(bids)
     assert dataset.channels == ("T1w",)
     assert dataset.labels == {"1": 1, "2": 2}
 
 
-def test_two_files_that_could_be_meant_are_refused(bids: Path):
+def test_bids_rejects_ambiguous_files(bids: Path):
     folder = bids / "sub-01" / "ses-a" / "anat"
     save(folder / "sub-01_ses-a_run-2_T1w.nii.gz", make_image(90))
     with pytest.raises(DataError, match=r"of the same visit and kind as .*CSV table"):
@@ -58,10 +58,10 @@ def test_two_files_that_could_be_meant_are_refused(bids: Path):
         open_dataset(bids)
 
 
-def test_masks_without_images_are_named(bids: Path):
+def test_bids_reports_masks_without_images(bids: Path):
     save(bids / "derivatives" / "manual" / "sub-09" / "anat" / "sub-09_dseg.nii.gz", make_mask(1))
-    (stray,) = check_dataset(open_dataset(bids))
-    assert "belongs to no case" in stray.finding
+    (issue,) = check_dataset(open_dataset(bids))
+    assert "belongs to no case" in issue.message
     for path in bids.rglob("*_dseg.nii.gz"):
         path.unlink()
     with pytest.raises(DataError, match="0 visits with a mask"):

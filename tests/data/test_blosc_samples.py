@@ -1,4 +1,4 @@
-"""Volumes packed on disk give the same patches as in memory, and damage is noticed."""
+"""Cached samples on disk give the same patches as in memory, and corruption is detected."""
 
 import os
 
@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from dimlift.data.datasets.open_dataset import open_dataset
-from dimlift.data.preprocessing.blosc_array import PackedArray, pack
-from dimlift.data.preprocessing.blosc_samples import packed
+from dimlift.data.preprocessing.blosc_array import BloscArray, write_blosc_array
+from dimlift.data.preprocessing.blosc_samples import load_blosc_sample
 from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.data.sampling.patch_sampler import PatchSampler
-from dimlift.errors import DamagedFile
+from dimlift.errors import CorruptFileError
 
 pytest.importorskip("blosc2")
 
@@ -22,9 +22,9 @@ def array(request):
     return (rng.standard_normal((2, 33, 70, 40)) * 100).astype(request.param)
 
 
-def test_any_box_is_what_was_packed(array, tmp_path):
-    stored = pack(array, tmp_path / "blocks")
-    back = PackedArray.from_json(tmp_path / "blocks", stored.to_json())
+def test_blosc_array_reads_any_box(array, tmp_path):
+    stored = write_blosc_array(array, tmp_path / "blocks")
+    back = BloscArray.from_json(tmp_path / "blocks", stored.to_json())
     assert np.array_equal(np.asarray(back), array)
     rng = np.random.default_rng(1)
     for _ in range(30):
@@ -34,25 +34,25 @@ def test_any_box_is_what_was_packed(array, tmp_path):
         assert torch.equal(back[:, z, y, x], torch.from_numpy(array[:, z, y, x]))
 
 
-def test_only_the_blocks_of_a_box_are_read(array, tmp_path, monkeypatch):
-    stored, read = pack(array, tmp_path / "blocks"), []
-    original = PackedArray._block
-    monkeypatch.setattr(PackedArray, "_block", lambda self, place: read.append(place) or original(self, place))
+def test_blosc_array_reads_only_needed_blocks(array, tmp_path, monkeypatch):
+    stored, read = write_blosc_array(array, tmp_path / "blocks"), []
+    original = BloscArray._block
+    monkeypatch.setattr(BloscArray, "_block", lambda self, block: read.append(block) or original(self, block))
     stored[:, 30:33, 0:5, 31:33]
     assert read == [(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 0, 1)]
 
 
-def test_a_changed_byte_and_a_cut_file_are_noticed(array, tmp_path):
+def test_blosc_array_detects_corruption(array, tmp_path):
     path = tmp_path / "blocks"
-    stored = pack(array, path)
+    stored = write_blosc_array(array, path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DamagedFile, match="delete its folder, it is made anew"):
+    with pytest.raises(CorruptFileError, match="delete its folder, it will be recreated"):
         np.asarray(stored)
     path.write_bytes(content[:-1])
-    with pytest.raises(DamagedFile, match="delete its folder"):
-        PackedArray.from_json(path, stored.to_json())
+    with pytest.raises(CorruptFileError, match="delete its folder"):
+        BloscArray.from_json(path, stored.to_json())
 
 
 @pytest.fixture
@@ -68,11 +68,11 @@ def cases(tmp_path):
     return open_dataset(tmp_path / "data")
 
 
-def test_batches_are_those_of_volumes_in_memory(cases, tmp_path):
+def test_blosc_sample_batches_match_memory(cases, tmp_path):
     preprocessing = Preprocessing.fit(cases, cases.cases)
     held = [preprocessing.read(case) for case in cases.cases]
-    for _ in range(2):  # made, and then opened
-        stored = [packed(preprocessing, case, tmp_path / "packed") for case in cases.cases]
+    for _ in range(2):  # written, then read
+        stored = [load_blosc_sample(preprocessing, case, tmp_path / "packed") for case in cases.cases]
         for augment in (False, True):
             one, other = (PatchSampler(s, (8, 16, 24), augment=augment) for s in (held, stored))
             for step in range(3):
@@ -82,24 +82,24 @@ def test_batches_are_those_of_volumes_in_memory(cases, tmp_path):
                 assert got.cases == want.cases
 
 
-def test_files_are_read_once_and_again_only_when_they_change(cases, tmp_path, monkeypatch):
+def test_load_blosc_sample_caches_until_files_change(cases, tmp_path, monkeypatch):
     preprocessing = Preprocessing.fit(cases, cases.cases)
     read = []
     original = Preprocessing.read
     monkeypatch.setattr(Preprocessing, "read", lambda self, case: read.append(case.name) or original(self, case))
     case = cases.cases[0]
     for _ in range(2):
-        packed(preprocessing, case, tmp_path / "packed")
+        load_blosc_sample(preprocessing, case, tmp_path / "packed")
     assert read == ["c0"]
     os.utime(case.images[0], (1, 1))
-    packed(preprocessing, case, tmp_path / "packed")
+    load_blosc_sample(preprocessing, case, tmp_path / "packed")
     assert read == ["c0", "c0"]
 
 
-def test_a_packed_case_that_is_damaged_names_the_folder_to_delete(cases, tmp_path):
+def test_load_blosc_sample_reports_corrupt_cache(cases, tmp_path):
     preprocessing = Preprocessing.fit(cases, cases.cases)
-    packed(preprocessing, cases.cases[0], tmp_path / "packed")
-    (about,) = (tmp_path / "packed").glob("*/sample.json")
-    about.write_text("{}")
-    with pytest.raises(DamagedFile, match="delete it, it is made anew"):
-        packed(preprocessing, cases.cases[0], tmp_path / "packed")
+    load_blosc_sample(preprocessing, cases.cases[0], tmp_path / "packed")
+    (entry,) = (tmp_path / "packed").glob("*/sample.json")
+    entry.write_text("{}")
+    with pytest.raises(CorruptFileError, match="delete it, it will be recreated"):
+        load_blosc_sample(preprocessing, cases.cases[0], tmp_path / "packed")

@@ -1,4 +1,4 @@
-"""A DICOM series is one even, upright stack in the order of space, or it is refused with the reason."""
+"""DICOM series: one even, orthogonal stack sorted by position, or refused with the reason."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ pydicom = pytest.importorskip("pydicom")
 sitk = pytest.importorskip("SimpleITK")
 
 from small_files import save  # noqa: E402
-from test_geometry_is_exact import make_preprocessing  # noqa: E402
+from test_geometry_roundtrip import make_preprocessing  # noqa: E402
 
-from dimlift.data.datasets.inference_inputs import find_inputs  # noqa: E402
+from dimlift.data.datasets.inference_inputs import find_inference_cases  # noqa: E402
 from dimlift.data.datasets.open_dataset import open_dataset  # noqa: E402
-from dimlift.data.io.readers import read_file, read_grid, volumes_in  # noqa: E402
-from dimlift.data.preprocessing.intensity import Normalisation  # noqa: E402
+from dimlift.data.io.readers import list_volumes, read_grid, read_volume  # noqa: E402
+from dimlift.data.preprocessing.intensity import IntensityNormalisation  # noqa: E402
 from dimlift.data.preprocessing.masks import read_mask  # noqa: E402
 from dimlift.data.quality.check_dataset import check_dataset  # noqa: E402
-from dimlift.errors import DamagedFile, DataError, GeometryMismatch  # noqa: E402
+from dimlift.errors import CorruptFileError, DataError, GeometryMismatchError  # noqa: E402
 from small_series import GAP, PIXELS, SIZES, make_slices, numbered, save_slices  # noqa: E402
 
 C, S = np.cos(0.35), np.sin(0.35)
@@ -27,9 +27,9 @@ SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 
 @pytest.mark.parametrize("sides", [(1, 0, 0, 0, 1, 0), OBLIQUE, SAGITTAL], ids=["axial", "oblique", "sagittal"])
 @pytest.mark.parametrize("modality", ["CT", "MR"])
-def test_it_reads_what_itk_reads_whatever_the_files_are_called(tmp_path: Path, modality: str, sides: tuple):
+def test_dicom_series_matches_simpleitk(tmp_path: Path, modality: str, sides: tuple):
     folder = save_slices(tmp_path / "series", make_slices(numbered(), modality, sides))
-    volume = read_file(folder)
+    volume = read_volume(folder)
     assert np.array_equal(volume.array, numbered() - (1024.0 if modality == "CT" else 0.0))
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
@@ -43,12 +43,12 @@ def test_it_reads_what_itk_reads_whatever_the_files_are_called(tmp_path: Path, m
     assert np.array_equal(read_grid(folder).affine, volume.affine)
 
 
-def test_each_slice_is_rescaled_by_its_own_slope(tmp_path: Path):
+def test_dicom_slices_are_rescaled_individually(tmp_path: Path):
     slices = make_slices(numbered(), "MR")
     for index, one in enumerate(slices):
         one.RescaleSlope, one.RescaleIntercept = str(index + 1), str(-index)
     wanted = numbered() * np.arange(1, 7) - np.arange(6)
-    assert np.array_equal(read_file(save_slices(tmp_path / "series", slices)).array, wanted)
+    assert np.array_equal(read_volume(save_slices(tmp_path / "series", slices)).array, wanted)
 
 
 def drop(slices: list) -> None:
@@ -125,70 +125,70 @@ def cut_pixels(slices: list) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (drop, r"lacks 1 slice between .*\.dcm and .*\.dcm \(a gap of 6\.60 mm where 3\.30 mm"),
+        (drop, r"lacks 1 slice between .*\.dcm and .*\.dcm \(a gap of 6\.60 mm; the usual gap is 3\.30 mm"),
         (double, "holds the same slice under 2 names"),
-        (overlay, "holds two slices at one place.*time or of several echoes"),
+        (overlay, "holds two slices at the same position.*time series or has several echoes"),
         (mix, "holds files of several series.*folder of its own"),
         (mix_patients, "holds files of several patients"),
         (mix_modalities, "of several modalities .Modality CT in 5 files, SEG in 1"),
-        (shift, r"uneven gaps between slices, of 1\.980 to 4\.620 mm"),
-        (tilt, r"leans by 12\.00 degrees .tilted gantry"),
-        (turn, "turned against the other slices"),
+        (shift, r"uneven gaps between slices, from 1\.980 to 4\.620 mm"),
+        (tilt, r"is tilted by 12\.00 degrees .gantry tilt"),
+        (turn, "another orientation than the other slices"),
         (rescale, r"pixels of 0\.8 x 1\.1 mm"),
         (resize, "of several sizes"),
-        (lose_place, "without ImagePositionPatient: nobody can say where it lies"),
-        (bend, "no pair of perpendicular unit vectors"),
+        (lose_place, "without ImagePositionPatient, so its position is unknown"),
+        (bend, "two orthogonal unit vectors are expected"),
         (stack, "several frames in one file"),
         (colour, "RGB pixels"),
-        (cut_pixels, "holds 32 bytes of pixels, its header asks for 40"),
+        (cut_pixels, "holds 32 bytes of pixels; its header requires 40"),
     ],
 )
-def test_what_is_no_even_upright_stack_is_refused(tmp_path: Path, fault, message: str):
+def test_dicom_series_rejects_invalid_stacks(tmp_path: Path, fault, message: str):
     slices = make_slices(numbered())
     fault(slices)
     with pytest.raises(DataError, match=message):
-        read_file(save_slices(tmp_path / "series", slices))
+        read_volume(save_slices(tmp_path / "series", slices))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
-def test_a_cut_file_is_refused(tmp_path: Path, share: float):
+def test_dicom_series_rejects_truncated_files(tmp_path: Path, share: float):
     folder = save_slices(tmp_path / "series", make_slices(numbered()))
     path = sorted(folder.iterdir())[2]
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(DataError, match=path.name):
-        read_file(folder)
+        read_volume(folder)
 
 
-def test_rounded_positions_are_even_enough(tmp_path: Path):
+def test_dicom_series_accepts_rounded_positions(tmp_path: Path):
     slices = make_slices(numbered(), sides=OBLIQUE)
-    exact = read_file(save_slices(tmp_path / "exact", slices)).affine
+    exact = read_volume(save_slices(tmp_path / "exact", slices)).affine
     for one in slices:
         one.ImagePositionPatient = [f"{float(value):.2f}" for value in one.ImagePositionPatient]
-    rounded = read_file(save_slices(tmp_path / "rounded", slices)).affine
+    rounded = read_volume(save_slices(tmp_path / "rounded", slices)).affine
     assert 0 < np.abs(rounded - exact).max() <= 0.01
 
 
-def test_one_file_of_a_series_is_not_taken_for_the_series(tmp_path: Path):
+def test_dicom_volume_rejects_single_file(tmp_path: Path):
     folder = save_slices(tmp_path / "series", make_slices(numbered()))
     with pytest.raises(DataError, match="one file of a DICOM series"):
-        read_file(sorted(folder.iterdir())[0])
+        read_volume(sorted(folder.iterdir())[0])
 
 
-def test_a_folder_of_series_holds_volumes(tmp_path: Path):
+def test_list_volumes_finds_series(tmp_path: Path):
     for name in ("anna", "bert"):
         save_slices(tmp_path / name, make_slices(numbered()))
     (tmp_path / "notes").mkdir()
-    assert [path.name for path in volumes_in(tmp_path)] == ["anna", "bert"]
+    assert [path.name for path in list_volumes(tmp_path)] == ["anna", "bert"]
 
 
-def test_something_else_that_is_called_dcm_is_refused(tmp_path: Path):
+def test_dicom_series_rejects_other_files(tmp_path: Path):
     folder = save_slices(tmp_path / "series", make_slices(numbered()))
     (folder / "x.dcm").write_bytes(b"<html>" * 100)
-    with pytest.raises(DamagedFile, match=r"x\.dcm: is no whole DICOM file"):
-        read_file(folder)
+    with pytest.raises(CorruptFileError, match=r"x\.dcm: is not a complete DICOM file"):
+        read_volume(folder)
 
 
-def test_a_dataset_of_series_with_masks_made_on_their_nifti_twins(tmp_path: Path):
+def test_dicom_dataset_with_nifti_masks(tmp_path: Path):
     """A converter flips the rows: the mask lies on other axes of the same grid, and is turned back."""
     for index in range(3):
         stored = np.random.default_rng(index).integers(0, 900, SIZES)
@@ -210,27 +210,27 @@ def test_a_dataset_of_series_with_masks_made_on_their_nifti_twins(tmp_path: Path
     assert open_dataset(tmp_path).manifest_hash() != before
 
 
-def test_one_patient_under_two_names_is_found_by_its_number(tmp_path: Path):
+def test_check_dataset_finds_shared_patient_id(tmp_path: Path):
     for index, patient in enumerate(["P0", "P1", "P0"]):
         stored = np.random.default_rng(index).integers(0, 900, SIZES)
         folder = save_slices(tmp_path / "images" / f"p{index}", make_slices(stored, "MR", patient=patient))
         save(tmp_path / "labels" / f"p{index}.nii.gz", np.ones(SIZES, np.uint8), read_grid(folder).affine)
-    (finding,) = check_dataset(open_dataset(tmp_path))
-    assert (finding.level, Path(finding.file).name) == ("error", "p2")
-    assert "same patient as" in finding.finding
-    assert "P0" not in f"{finding.finding}{finding.remedy}"
+    (issue,) = check_dataset(open_dataset(tmp_path))
+    assert (issue.level, Path(issue.file).name) == ("error", "p2")
+    assert "same patient as" in issue.message
+    assert "P0" not in f"{issue.message}{issue.fix}"
 
 
-def test_channels_are_series_of_their_own_on_one_grid(tmp_path: Path):
+def test_dicom_channels_are_separate_series(tmp_path: Path):
     for channel in range(2):
         save_slices(tmp_path / f"anna_{channel:04d}", make_slices(numbered() + channel, "MR"))
-    (case,) = find_inputs([tmp_path], ["T1", "T2"])
-    preprocessing = make_preprocessing(channels=("T1", "T2"), normalisation=(Normalisation("none"),) * 2)
+    (case,) = find_inference_cases([tmp_path], ["T1", "T2"])
+    preprocessing = make_preprocessing(channels=("T1", "T2"), normalisation=(IntensityNormalisation("none"),) * 2)
     assert preprocessing.read_image(case.images).image.shape[0] == 2
     moved = make_slices(numbered(), "MR")
     for one in moved:
         x, y, z = one.ImagePositionPatient
         one.ImagePositionPatient = [float(x) + 1.1, y, z]
     save_slices(tmp_path / "anna_0001", moved)
-    with pytest.raises(GeometryMismatch, match=r"1\.00 voxels"):
+    with pytest.raises(GeometryMismatchError, match=r"1\.00 voxels"):
         preprocessing.read_image(case.images)

@@ -1,4 +1,4 @@
-"""Real volumes, where they are at hand."""
+"""Real volumes, if they are available."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dimlift.data.datasets.open_dataset import open_dataset
-from dimlift.data.datasets.splits import folds, require_classes
-from dimlift.data.io.readers import read_file
+from dimlift.data.datasets.splits import cv_folds, require_classes
+from dimlift.data.io.readers import read_volume
 from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.data.quality.check_dataset import check_dataset
 from dimlift.data.sampling.patch_sampler import PatchSampler
@@ -23,17 +23,17 @@ needs_ct = pytest.mark.skipif(not CT.is_file(), reason="the CT volumes are not b
 
 
 @needs_hippocampus
-def test_the_folder_opens_is_clean_and_comes_back_exactly():
+def test_hippocampus_dataset_roundtrip():
     dataset = open_dataset(HIPPOCAMPUS)
     assert len(dataset.cases) == 130
     assert dataset.labels == {"1": 1, "2": 2}
     assert check_dataset(dataset) == []
-    train, test = folds(dataset, 5, 0)[0]
+    train, test = cv_folds(dataset, 5, 0)[0]
     fitted = Preprocessing.fit(dataset, train)
     samples = [fitted.read(case) for case in test[:6]]
     require_classes(samples, fitted.class_indices)
     for case, sample in zip(test[:6], samples, strict=True):
-        truth = read_file(case.label)  # type: ignore[arg-type]
+        truth = read_volume(case.label)  # type: ignore[arg-type]
         assert np.array_equal(fitted.restore(sample.label, sample.geometry), truth.array)
     batch = PatchSampler(samples, (32, 64, 48)).batch(0, 2)
     assert batch.image.shape == (2, 1, 32, 64, 48)
@@ -41,8 +41,8 @@ def test_the_folder_opens_is_clean_and_comes_back_exactly():
 
 
 @needs_ct
-def test_a_real_ct_goes_there_and_back(tmp_path: Path):
-    volume = read_file(CT)
+def test_ct_roundtrip(tmp_path: Path):
+    volume = read_volume(CT)
     table = tmp_path / "cases.csv"
     table.write_text(f"image,label\n{CT},body")
     dataset = open_dataset(table)

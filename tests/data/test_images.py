@@ -1,12 +1,12 @@
-"""Pictures from a folder: found, split, drawn the same way every time, refused when damaged."""
+"""Images of a folder: listing, splitting, deterministic sampling, corrupt files."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dimlift.data.io.images import PictureSampler, crop_size, find_pictures, split_pictures, whole_picture
-from dimlift.errors import DamagedFile, DataError
+from dimlift.data.io.images import ImageSampler, find_images, read_centre_crop, sample_crop_size, split_images
+from dimlift.errors import CorruptFileError, DataError
 
 
 @pytest.fixture
@@ -16,69 +16,69 @@ def folder(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(path)
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     return tmp_path
 
 
-def test_folders_name_the_classes(folder):
-    found = find_pictures(folder)
+def test_find_images_labels_by_folder(folder):
+    found = find_images(folder)
     assert [path.name for path in found.paths] == ["a.png", "b.jpg", "c.png", "d.png"]
     assert found.classes == ("cat", "dog")
     assert found.labels == (0, 0, 1, 1)
-    assert find_pictures(folder / "cat").labels == ()
+    assert find_images(folder / "cat").labels == ()
 
 
-def test_an_empty_or_missing_folder_is_named(tmp_path):
+def test_find_images_rejects_empty_folder(tmp_path):
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(DataError, match=str(path)):
-            find_pictures(path)
+            find_images(path)
 
 
-def test_held_out_pictures_are_never_drawn(folder):
-    learn, asked = split_pictures(find_pictures(folder), 2, seed=3)
-    assert not set(learn.paths) & set(asked.paths)
-    assert set(learn.paths) | set(asked.paths) == set(find_pictures(folder).paths)
-    assert [learn.classes[i] for i in learn.labels] == [path.relative_to(folder).parts[0] for path in learn.paths]
-    with pytest.raises(DataError, match="held out"):
-        split_pictures(learn, 2)
+def test_split_images_is_disjoint(folder):
+    train, val = split_images(find_images(folder), 2, seed=3)
+    assert not set(train.paths) & set(val.paths)
+    assert set(train.paths) | set(val.paths) == set(find_images(folder).paths)
+    assert [train.classes[i] for i in train.labels] == [path.relative_to(folder).parts[0] for path in train.paths]
+    with pytest.raises(DataError, match="validation images"):
+        split_images(train, 2)
 
 
-def test_a_step_draws_the_same_pictures_whatever_came_before(folder):
-    sampler = PictureSampler(find_pictures(folder), 16, seed=1)
+def test_image_sampler_depends_on_seed_and_step(folder):
+    sampler = ImageSampler(find_images(folder), 16, seed=1)
     first = sampler.batch(5, 3)
     sampler.batch(6, 3)
-    again = PictureSampler(find_pictures(folder), 16, seed=1).batch(5, 3)
-    assert torch.equal(first.image, again.image)
-    assert first.cases == again.cases
+    repeated = ImageSampler(find_images(folder), 16, seed=1).batch(5, 3)
+    assert torch.equal(first.image, repeated.image)
+    assert first.cases == repeated.cases
     assert len(set(first.cases)) == 3
     assert not torch.equal(first.image, sampler.batch(6, 3).image)
-    assert not torch.equal(first.image, PictureSampler(find_pictures(folder), 16, seed=2).batch(5, 3).image)
+    assert not torch.equal(first.image, ImageSampler(find_images(folder), 16, seed=2).batch(5, 3).image)
 
 
-def test_labels_belong_to_their_pictures(folder):
-    found = find_pictures(folder)
-    batch = PictureSampler(found, 8).batch(0, 4)
+def test_image_sampler_labels_match_images(folder):
+    found = find_images(folder)
+    batch = ImageSampler(found, 8).batch(0, 4)
     classes = {path.name: label for path, label in zip(found.paths, found.labels, strict=True)}
     assert batch.label.tolist() == [classes[name] for name in batch.cases]
 
 
-def test_crops_lie_inside_the_picture():
+def test_sample_crop_size_is_inside_image():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        width, height = crop_size((40, 30), rng)
+        width, height = sample_crop_size((40, 30), rng)
         assert 0 < width <= 40
         assert 0 < height <= 30
 
 
-def test_the_middle_square_is_shown_whole(tmp_path):
+def test_read_centre_crop(tmp_path):
     pixels = np.zeros((4, 8, 3), dtype=np.uint8)
     pixels[:, 2:6] = 255
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    assert torch.equal(whole_picture(tmp_path / "wide.png", 4), torch.ones(3, 4, 4))
+    assert torch.equal(read_centre_crop(tmp_path / "wide.png", 4), torch.ones(3, 4, 4))
 
 
-def test_a_picture_cut_short_is_named(folder):
+def test_read_rgb_rejects_truncated_image(folder):
     path = folder / "cat" / "a.png"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(DamagedFile, match=r"a\.png"):
-        whole_picture(path, 8)
+    with pytest.raises(CorruptFileError, match=r"a\.png"):
+        read_centre_crop(path, 8)

@@ -1,22 +1,20 @@
-"""Clouds as cases: how sets lie, what their points show, and that every point keeps its place and its label."""
+"""Point cloud datasets: layouts, labels, checks, preprocessing and sampling."""
 
 import json
 
 import numpy as np
 import pytest
 
-from dimlift.data.datasets.point_cloud_index import read_place
-from dimlift.data.datasets.point_cloud_set import CloudSet
-from dimlift.data.datasets.point_clouds import open_cloud_dataset
-from dimlift.data.io.point_cloud import read_cloud
-from dimlift.data.io.point_cloud_writer import write_labelled
-from dimlift.data.preprocessing.point_clouds import CloudPreprocessing
-from dimlift.data.quality.check_dataset import check_cases
-from dimlift.data.quality.check_point_cloud import look_at_cloud
-from dimlift.data.sampling.point_cloud_sampler import CloudSampler, as_it_is
-from dimlift.data.sampling.point_cloud_tiling import cover
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.datasets.point_cloud_index import load_entry
+from dimlift.data.datasets.point_cloud_set import PointCloudSet, points_hash
+from dimlift.data.io.point_cloud import read_point_cloud
+from dimlift.data.io.point_cloud_writer import write_point_labels
+from dimlift.data.preprocessing.point_clouds import PointCloudPreprocessing
+from dimlift.data.quality.check_dataset import check_dataset
+from dimlift.data.sampling.point_cloud_sampler import PointCloudSampler, identity
+from dimlift.data.sampling.point_cloud_tiling import tile_point_cloud
 from dimlift.errors import DataError
-from dimlift.studies.modality.point_clouds import digests
 
 
 def points(seed=0, count=40):
@@ -31,12 +29,15 @@ def scans(folder, count=4, **extra):
     return folder
 
 
-def faults(dataset):
-    findings = check_cases(dataset, lambda case: look_at_cloud(case, dataset), content="points")
-    return [str(finding) for finding in findings if finding.level == "error"]
+def errors(dataset):
+    return [str(issue) for issue in check_dataset(dataset) if issue.level == "error"]
 
 
-def test_a_folder_for_each_class_a_table_and_one_file_give_the_same_answers(tmp_path):
+def hashes(dataset):
+    return [points_hash(load_entry(case.images[0]).points) for case in dataset.cases]
+
+
+def test_open_dataset_reads_folder_table_and_arrays_alike(tmp_path):
     rows = ["cloud,label,group"]
     for number, kind in enumerate(("chair", "chair", "lamp", "lamp")):
         (tmp_path / "set" / kind).mkdir(parents=True, exist_ok=True)
@@ -47,44 +48,45 @@ def test_a_folder_for_each_class_a_table_and_one_file_give_the_same_answers(tmp_
         tmp_path / "all.npz", points=np.stack([points(n) for n in range(4)]), labels=[1, 1, 0, 0],
         classes=["lamp", "chair"],
     )  # fmt: skip
-    opened = [open_cloud_dataset(tmp_path / name, "classification") for name in ("set", "set.csv", "all.npz")]
+    opened = [open_dataset(tmp_path / name, "point_clouds", "classification") for name in ("set", "set.csv", "all.npz")]
     for dataset in opened:
         named = {value: name for name, value in dataset.labels.items()}
         assert [named[case.label] for case in dataset.cases] == ["chair", "chair", "lamp", "lamp"]
-        assert [digests(case) for case in dataset.cases] == [digests(case) for case in opened[0].cases]
-        assert not faults(dataset)
+        assert hashes(dataset) == hashes(opened[0])
+        assert not errors(dataset)
     assert opened[0].cases[0].name == "chair_0"
     assert [case.group for case in opened[1].cases] == ["room 0", "room 1", "room 0", "room 1"]
     assert list(opened[2].labels) == ["lamp", "chair"]
 
 
-def test_one_file_of_all_is_known_by_its_points_wherever_it_lies(tmp_path):
+def test_manifest_hash_of_arrays_depends_on_points(tmp_path):
     stacked = np.stack([points(n) for n in range(4)])
     names = ("one", "moved", "other")
     for name, shift in zip(names, (0, 0, 1), strict=True):
         stacked[0, 0, 0] += shift
         (tmp_path / name).mkdir()
         np.savez(tmp_path / name / "set.npz", points=stacked, labels=[0, 0, 1, 1])
-    one, moved, other = (open_cloud_dataset(tmp_path / n / "set.npz", "classification").manifest_hash() for n in names)
+    paths = (tmp_path / name / "set.npz" for name in names)
+    one, moved, other = (open_dataset(path, task="classification").manifest_hash() for path in paths)
     assert one == moved
     assert one != other
 
 
-def test_what_points_show_is_named_or_found(tmp_path):
-    found = open_cloud_dataset(scans(tmp_path), "segmentation")
+def test_open_dataset_names_point_labels(tmp_path):
+    found = open_dataset(scans(tmp_path), "point_clouds", "segmentation")
     assert (found.labels, found.ignore) == ({"0": 0, "3": 3}, None)
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"left": 0, "ignore": 7, "right": 3}}))
-    named = open_cloud_dataset(tmp_path, "segmentation")
+    named = open_dataset(tmp_path, "point_clouds", "segmentation")
     assert (named.labels, named.ignore) == ({"left": 0, "right": 3}, 7)
-    assert not faults(named)
+    assert not errors(named)
     together = np.stack([points(n) for n in range(3)])
     np.savez(tmp_path / "all.npz", points=together, labels=(together[..., 0] > 0).astype(int), classes=["l", "r"])
-    every = open_cloud_dataset(tmp_path / "all.npz", "segmentation")
+    every = open_dataset(tmp_path / "all.npz", "point_clouds", "segmentation")
     assert every.labels == {"l": 0, "r": 1}
-    np.testing.assert_array_equal(read_place(every.cases[2].images[0]).labels, together[2, :, 0] > 0)
+    np.testing.assert_array_equal(load_entry(every.cases[2].images[0]).labels, together[2, :, 0] > 0)
 
 
-def test_faults_between_clouds_are_found_and_bad_ones_left_out_only_on_demand(tmp_path):
+def test_check_dataset_finds_corrupt_point_clouds(tmp_path):
     scans(tmp_path)
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"left": 0, "right": 3}}))
     np.savez(tmp_path / "again.npz", points=points(1), labels=np.zeros(40, int))
@@ -92,99 +94,99 @@ def test_faults_between_clouds_are_found_and_bad_ones_left_out_only_on_demand(tm
     np.savez(tmp_path / "fifth.npz", points=points(9), labels=np.full(40, 5))
     (tmp_path / "cut.ply").write_bytes(b"ply\nformat ascii 1.0\n")
     np.save(tmp_path / "nan.npy", np.full((9, 3), np.nan))
-    told = "\n".join(faults(open_cloud_dataset(tmp_path, "segmentation")))
-    for wanted in (
+    found = "\n".join(errors(open_dataset(tmp_path, "point_clouds", "segmentation")))
+    for expected in (
         "again.npz: holds the same points as",
         "bare.npz: has no labels of its points",
-        "fifth.npz: has points of the classes 5",
+        "fifth.npz: has points with the labels 5",
         "cut.ply",
         "nan.npy",
     ):
-        assert wanted in told
-    kept = open_cloud_dataset(tmp_path, "segmentation", skip_bad=True)
-    assert len(kept.left_out) == 2
+        assert expected in found
+    kept = open_dataset(tmp_path, "point_clouds", "segmentation", skip_corrupt=True)
+    assert len(kept.skipped) == 2
     assert {case.name for case in kept.cases} == {"0", "1", "2", "3", "again", "bare", "fifth"}
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
-        ({"one": 0}, "two classes or more"),
-        ({"one": 0, "other": 0}, "two classes or more"),
-        ({"one": "0", "other": 1}, "a whole number each"),
+        ({"one": 0}, "two or more classes"),
+        ({"one": 0, "other": 0}, "two or more classes"),
+        ({"one": "0", "other": 1}, "a different integer"),
     ],
 )
-def test_names_that_name_nothing_are_refused(labels, told, tmp_path):
+def test_open_dataset_rejects_invalid_point_labels(labels, message, tmp_path):
     scans(tmp_path)
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
-    with pytest.raises(DataError, match=told):
-        open_cloud_dataset(tmp_path, "segmentation")
+    with pytest.raises(DataError, match=message):
+        open_dataset(tmp_path, "point_clouds", "segmentation")
 
 
-def test_sets_that_show_nothing_are_refused(tmp_path):
+def test_open_dataset_rejects_unlabelled_point_clouds(tmp_path):
     np.save(tmp_path / "a.npy", points())
-    with pytest.raises(DataError, match="have no labels; give a folder for each class"):
-        open_cloud_dataset(tmp_path, "classification")
-    with pytest.raises(DataError, match="have no labels; a column 'label'"):
-        open_cloud_dataset(tmp_path, "segmentation")
+    with pytest.raises(DataError, match="have no labels; use one folder per class"):
+        open_dataset(tmp_path, "point_clouds", "classification")
+    with pytest.raises(DataError, match="have no labels; expected: a column 'label'"):
+        open_dataset(tmp_path, "point_clouds", "segmentation")
 
 
 @pytest.mark.parametrize("radius", [None, 0.8])
-def test_a_cover_shows_every_point_and_nothing_beyond_its_ball(radius):
+def test_tile_point_cloud_covers_every_point(radius):
     cloud = points(3, 157).astype(np.float32)
-    seen = set()
-    draws = list(cover(cloud, 16, radius))
-    for rows, centre in draws:
+    covered = set()
+    tiles = list(tile_point_cloud(cloud, 16, radius))
+    for rows, centre in tiles:
         assert len(rows) == 16
         if radius is not None:
             assert np.linalg.norm(cloud[rows] - centre, axis=1).max() <= radius
-        seen.update(rows.tolist())
-    assert seen == set(range(157))
-    again = list(cover(cloud, 16, radius))
-    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(draws, again, strict=True))
+        covered.update(rows.tolist())
+    assert covered == set(range(157))
+    repeated = list(tile_point_cloud(cloud, 16, radius))
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(tiles, repeated, strict=True))
 
 
-def test_numbers_beside_coordinates_are_those_of_the_training_clouds(tmp_path):
+def test_point_preprocessing_normalises_features(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(3):
         np.savez(
             tmp_path / f"{number}.npz", points=points(number), labels=np.arange(40) % 2,
             colours=np.full((40, 3), 0.75), height=rng.normal(5 + 100 * (number == 2), 2, 40),
         )  # fmt: skip
-    dataset = open_cloud_dataset(tmp_path, "segmentation")
-    options = {"features": ("height", "colours"), "frame": "file", "points": 8}
-    fitted = CloudPreprocessing.fit(dataset, dataset.cases[:2], **options)
-    assert CloudPreprocessing.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
-    shown = np.concatenate([fitted.read(case).features for case in dataset.cases[:2]])
-    np.testing.assert_allclose(shown[:, 0].mean(), 0, atol=1e-5)
-    np.testing.assert_allclose(shown[:, 0].std(), 1, atol=1e-5)
-    np.testing.assert_allclose(shown[:, 1:], 0.5, atol=1e-6)  # 0.75 of 0 to 1 is 0.5 of -1 to 1
+    dataset = open_dataset(tmp_path, "point_clouds", "segmentation")
+    options = {"features": ("height", "colours"), "normalise": "centre", "num_points": 8}
+    fitted = PointCloudPreprocessing.fit(dataset, dataset.cases[:2], **options)
+    assert PointCloudPreprocessing.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
+    features = np.concatenate([fitted.read(case).features for case in dataset.cases[:2]])
+    np.testing.assert_allclose(features[:, 0].mean(), 0, atol=1e-5)
+    np.testing.assert_allclose(features[:, 0].std(), 1, atol=1e-5)
+    np.testing.assert_allclose(features[:, 1:], 0.5, atol=1e-6)  # 0.75 of 0 to 1 is 0.5 of -1 to 1
     assert fitted.read(dataset.cases[2]).features[:, 0].mean() > 20
     with pytest.raises(DataError, match=r"0\.npz has no column 'nx' \(it has height, colours\)"):
-        CloudPreprocessing.fit(dataset, dataset.cases, features=("nx",))
+        PointCloudPreprocessing.fit(dataset, dataset.cases, features=("nx",))
 
 
-def test_a_scan_far_from_its_origin_keeps_its_millimetres_and_its_ignored_points(tmp_path):
+def test_point_preprocessing_keeps_precision_and_ignored_points(tmp_path):
     where = points() + np.array([5e5, 4e6, 100])
-    write_labelled(tmp_path / "scan.ply", where, np.repeat([0, 3, 9, -1], 10).astype(np.int32))
-    read = read_cloud(tmp_path / "scan.ply")
+    write_point_labels(tmp_path / "scan.ply", where, np.repeat([0, 3, 9, -1], 10).astype(np.int32))
+    read = read_point_cloud(tmp_path / "scan.ply")
     np.testing.assert_array_equal(read.points, where)
-    preprocessing = CloudPreprocessing({"left": 0, "right": 3}, ignore=9, frame="file")
+    preprocessing = PointCloudPreprocessing({"left": 0, "right": 3}, ignore=9, normalise="centre")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"left": 0, "right": 3, "ignore": 9}}))
-    sample = preprocessing.read(open_cloud_dataset(tmp_path, "segmentation").cases[0])
+    sample = preprocessing.read(open_dataset(tmp_path, "point_clouds", "segmentation").cases[0])
     np.testing.assert_array_equal(sample.label, np.repeat([0, 1, -1, -1], 10))
     np.testing.assert_allclose(sample.points, where - where.mean(0), atol=1e-5)
-    np.testing.assert_array_equal(preprocessing.file_labels(np.array([1, 0])), [3, 0])
+    np.testing.assert_array_equal(preprocessing.to_file_labels(np.array([1, 0])), [3, 0])
 
 
 @pytest.mark.parametrize("radius", [None, 1.5])
-def test_labels_and_numbers_go_with_their_points(radius):
+def test_point_cloud_sampler_keeps_labels_and_features(radius):
     clouds = [points(n, 60).astype(np.float32) for n in range(3)]
-    made = CloudSet(
+    made = PointCloudSet(
         tuple(clouds), ("a", "b", "c"), point_labels=tuple((c[:, 0] > 0).astype(np.int64) for c in clouds),
         features=tuple(np.concatenate([c, np.full((60, 1), n, np.float32)], 1) for n, c in enumerate(clouds)),
     )  # fmt: skip
-    sampler = CloudSampler(made, 16, augment=False, placed=as_it_is, radius=radius)
+    sampler = PointCloudSampler(made, 16, augment=False, normalise=identity, crop_radius=radius)
     batch = sampler.batch(5, 3)
     assert sampler.cases(5, 3) == batch.cases
     np.testing.assert_array_equal(batch.label, batch.features[..., 0] > 0)

@@ -1,12 +1,12 @@
-"""Every kind of file gives the same cloud back; what is cut short, broken or foreign is refused by name."""
+"""Point cloud files: all formats give the same point cloud; corrupt files are refused by name."""
 
 import laspy
 import numpy as np
 import plyfile
 import pytest
 
-from dimlift.data.io.point_cloud import read_cloud
-from dimlift.errors import DamagedFile, DataError, UnknownName
+from dimlift.data.io.point_cloud import read_point_cloud
+from dimlift.errors import CorruptFileError, DataError, UnknownNameError
 
 COUNT = 40
 
@@ -41,59 +41,59 @@ def write_pcd(path, points, kind):
         if kind == "binary"
         else "\n".join(" ".join(map(str, p)) for p in points).encode()
     )
-    path.write_bytes(b"# made by a test\n" + head.encode() + body)
+    path.write_bytes(b"# written by a test\n" + head.encode() + body)
 
 
 @pytest.mark.parametrize("text", [True, False])
-def test_ply(tmp_path, points, colours, text):
+def test_read_point_cloud_ply(tmp_path, points, colours, text):
     write_ply(tmp_path / "a.ply", points, colours, text)
-    cloud = read_cloud(tmp_path / "a.ply")
+    cloud = read_point_cloud(tmp_path / "a.ply")
     assert np.array_equal(cloud.points, points)
     assert np.allclose(cloud.colours * 255, colours)
     assert cloud.labels.tolist() == list(range(COUNT))
 
 
 @pytest.mark.parametrize("kind", ["ascii", "binary"])
-def test_pcd(tmp_path, points, kind):
+def test_read_point_cloud_pcd(tmp_path, points, kind):
     write_pcd(tmp_path / "a.pcd", points, kind)
-    assert np.array_equal(read_cloud(tmp_path / "a.pcd").points, points)
+    assert np.array_equal(read_point_cloud(tmp_path / "a.pcd").points, points)
 
 
-def test_tables(tmp_path, points, colours):
+def test_read_point_cloud_tables(tmp_path, points, colours):
     np.save(tmp_path / "a.npy", points)
     np.savetxt(tmp_path / "a.xyz", np.hstack([points, colours]), fmt="%.3f")
     np.savetxt(tmp_path / "a.txt", np.hstack([points, points]), fmt="%.3f", delimiter=",")  # ModelNet40's: normals
     np.savez(tmp_path / "a.npz", points=points, colours=colours / 255, labels=np.arange(COUNT), height=points[:, 2])
     for name in ("a.npy", "a.xyz", "a.txt", "a.npz"):
-        assert np.array_equal(read_cloud(tmp_path / name).points, points)
-    assert np.allclose(read_cloud(tmp_path / "a.xyz").colours * 255, colours)
-    assert np.array_equal(read_cloud(tmp_path / "a.txt").extra["normals"], points)
-    whole = read_cloud(tmp_path / "a.npz")
+        assert np.array_equal(read_point_cloud(tmp_path / name).points, points)
+    assert np.allclose(read_point_cloud(tmp_path / "a.xyz").colours * 255, colours)
+    assert np.array_equal(read_point_cloud(tmp_path / "a.txt").extra["normals"], points)
+    whole = read_point_cloud(tmp_path / "a.npz")
     assert np.allclose(whole.colours * 255, colours)
     assert np.array_equal(whole.extra["height"], points[:, 2])
 
 
 @pytest.mark.parametrize("joint", [True, False])
-def test_off_with_and_without_the_line_break_modelnet_forgets(tmp_path, points, joint):
+def test_read_point_cloud_off_without_line_break(tmp_path, points, joint):
     body = "\n".join(" ".join(map(str, p)) for p in points)
     (tmp_path / "a.off").write_text(f"OFF{'' if joint else chr(10)}{COUNT} 1 0\n{body}\n3 0 1 2\n")
-    assert np.array_equal(read_cloud(tmp_path / "a.off").points, points)
+    assert np.array_equal(read_point_cloud(tmp_path / "a.off").points, points)
 
 
-def test_las(tmp_path, points):
+def test_read_point_cloud_las(tmp_path, points):
     header = laspy.LasHeader(point_format=2, version="1.2")
     header.scales = [0.001] * 3
     file = laspy.LasData(header)
     file.x, file.y, file.z = points.T
     file.classification = np.arange(COUNT) % 8
     file.write(tmp_path / "a.las")
-    cloud = read_cloud(tmp_path / "a.las")
+    cloud = read_point_cloud(tmp_path / "a.las")
     assert np.allclose(cloud.points, points, atol=1e-3)
     assert cloud.labels.tolist() == [n % 8 for n in range(COUNT)]
 
 
 @pytest.mark.parametrize("name", ["a.ply", "a.pcd", "a.npy", "a.off", "a.las"])
-def test_a_file_cut_short_is_refused_by_name(tmp_path, points, colours, name):
+def test_read_point_cloud_rejects_truncated_files(tmp_path, points, colours, name):
     path = tmp_path / name
     match path.suffix:
         case ".ply":
@@ -110,26 +110,26 @@ def test_a_file_cut_short_is_refused_by_name(tmp_path, points, colours, name):
             file.write(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * 0.6)])
-    with pytest.raises(DamagedFile, match=name.replace(".", r"\.")):
-        read_cloud(path)
+    with pytest.raises(CorruptFileError, match=name.replace(".", r"\.")):
+        read_point_cloud(path)
 
 
-def test_what_is_no_cloud_is_refused(tmp_path, points):
+def test_read_point_cloud_rejects_invalid_files(tmp_path, points):
     points[3, 1] = np.nan
     np.save(tmp_path / "nan.npy", points)
     with pytest.raises(DataError, match="point 3"):
-        read_cloud(tmp_path / "nan.npy")
+        read_point_cloud(tmp_path / "nan.npy")
     np.save(tmp_path / "flat.npy", np.zeros(5))
     with pytest.raises(DataError, match="x y z"):
-        read_cloud(tmp_path / "flat.npy")
+        read_point_cloud(tmp_path / "flat.npy")
     np.save(tmp_path / "empty.npy", np.zeros((0, 3)))
     with pytest.raises(DataError, match="no point"):
-        read_cloud(tmp_path / "empty.npy")
+        read_point_cloud(tmp_path / "empty.npy")
     np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(DamagedFile, match=r"object\.npy"):
-        read_cloud(tmp_path / "object.npy")
+    with pytest.raises(CorruptFileError, match=r"object\.npy"):
+        read_point_cloud(tmp_path / "object.npy")
     (tmp_path / "a.stl").write_bytes(b"")
-    with pytest.raises(UnknownName, match="ply"):
-        read_cloud(tmp_path / "a.stl")
-    with pytest.raises(DataError, match="no file"):
-        read_cloud(tmp_path / "absent.ply")
+    with pytest.raises(UnknownNameError, match="ply"):
+        read_point_cloud(tmp_path / "a.stl")
+    with pytest.raises(DataError, match="does not exist"):
+        read_point_cloud(tmp_path / "absent.ply")

@@ -1,4 +1,4 @@
-"""RGB-D frames: colour lies where depth says, and what cannot be used is named."""
+"""RGB-D frames: layouts, registration of colour and depth, corrupt frames."""
 
 import json
 import shutil
@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from dimlift.data.rgbd.cameras import beside
-from dimlift.data.rgbd.frames import read_frame, usable_frames
-from dimlift.data.rgbd.recordings import find_frames, find_recordings, pose_of
-from dimlift.errors import DamagedFile, DataError
-from dimlift.geometry.cameras import back_project, visible, z_buffer
+from dimlift.data.rgbd.cameras import translated_pose
+from dimlift.data.rgbd.frames import read_frame, readable_frames
+from dimlift.data.rgbd.recordings import find_frames, find_recordings, pose_from_quaternion
+from dimlift.errors import CorruptFileError, DataError
+from dimlift.geometry.cameras import back_project, compute_visibility, z_buffer
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-needs_frames = pytest.mark.skipif(not (SHARED / "sevenscenes").is_dir(), reason="no 7-Scenes frames beside the project")
+needs_frames = pytest.mark.skipif(not (SHARED / "sevenscenes").is_dir(), reason="no 7-Scenes frames")
 
 
 def write_depth(path, values):
@@ -32,7 +32,7 @@ def write_colour(path, size=(6, 8)):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three frames as 7-Scenes lays them out, registered."""
+    """Write three registered frames in the layout of 7-Scenes."""
     np.savetxt(tmp_path / "camera-intrinsics.txt", [[7, 0, 4], [0, 7, 3], [0, 0, 1]])
     for number in range(3):
         stem = tmp_path / f"frame-{number:06d}"
@@ -44,9 +44,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_frame_is_read_in_metres_and_what_was_not_measured_is_zero(folder):
+def test_read_frame_units_and_invalid_depth(folder):
     frame = read_frame(find_frames(folder)[0])
-    assert frame.picture.shape == (3, 6, 8)
+    assert frame.image.shape == (3, 6, 8)
     assert frame.depth[0, :3].tolist() == [0.0, 0.0, 1.5]
     assert torch.equal(frame.colour_camera.pose, frame.depth_camera.pose)
 
@@ -89,53 +89,54 @@ def shallow(folder):
 
 
 @pytest.mark.parametrize(
-    ("harm", "words"),
+    ("corrupt", "message"),
     [
         (break_size, "16 x 12 pixels and .* 8 x 6"), (break_depth, "no pixel of .*depth.png has a depth"),
-        (break_pose, "no file .*pose.txt"), (lose_tracking, "pose.txt is not 4 x 4 finite"), (stretch, "stretch"),
-        (empty, "depth.png cannot be read"), (cut, "color.png cannot be read"),
+        (break_pose, "pose.txt does not exist"), (lose_tracking, "pose.txt is not 4 x 4 finite"),
+        (stretch, "not a rotation"),
+        (empty, "depth.png cannot be read"), (cut, "color.png cannot be decoded"),
         (lose_colour, "no colour image"), (shallow, "16 bits"),
     ],
 )  # fmt: skip
-def test_a_bad_frame_is_named_and_left_out_only_when_asked(folder, harm, words):
-    harm(folder)
+def test_readable_frames_reports_corrupt_frames(folder, corrupt, message):
+    corrupt(folder)
     frames = find_frames(folder)
-    with pytest.raises(DataError, match=words) as fault:
-        usable_frames(frames)
+    with pytest.raises(DataError, match=message) as fault:
+        readable_frames(frames)
     assert "frame-000001" in str(fault.value)
-    assert "--skip-bad" in str(fault.value)
-    good, bad = usable_frames(frames, skip_bad=True)
-    assert [files.name for files in good] == ["frame-000000", "frame-000002"]
-    assert len(bad) == 1
-    assert "frame-000001" in bad[0]
+    assert "--skip-corrupt" in str(fault.value)
+    readable, skipped = readable_frames(frames, skip_corrupt=True)
+    assert [files.name for files in readable] == ["frame-000000", "frame-000002"]
+    assert len(skipped) == 1
+    assert "frame-000001" in skipped[0]
 
 
-def test_cameras_that_nobody_tells_are_asked_for(folder):
+def test_read_camera_rig_requires_cameras(folder):
     (folder / "camera-intrinsics.txt").unlink()
     with pytest.raises(DataError, match=r"write .*cameras.json"):
         find_frames(folder)
     camera = {"fx": 7, "fy": 7, "cx": 4, "cy": 3}
-    rig = {"depth": camera, "colour": camera, "colour_to_depth": beside(0.5).tolist(), "values_per_metre": 100}
+    rig = {"depth": camera, "colour": camera, "colour_to_depth": translated_pose(0.5).tolist(), "values_per_metre": 100}
     (folder / "cameras.json").write_text(json.dumps(rig))
     frame = read_frame(find_frames(folder)[0])
     assert float(frame.depth.max()) == 15.0
     assert frame.colour_camera.pose[:3, 3].tolist() == [0.5, 0.0, 0.0]
 
 
-def test_intrinsics_of_another_image_size_are_refused(folder):
+def test_read_frame_rejects_intrinsics_of_other_size(folder):
     np.savetxt(folder / "camera-intrinsics.txt", [[585, 0, 320], [0, 500, 240], [0, 0, 1]])
-    with pytest.raises(DataError, match="another size"):
+    with pytest.raises(DataError, match="images of this size"):
         read_frame(find_frames(folder)[0])
 
 
-def test_no_frame_at_all(tmp_path):
+def test_find_frames_rejects_empty_folder(tmp_path):
     with pytest.raises(DataError, match="holds no RGB-D frame"):
         find_frames(tmp_path)
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="does not exist"):
         find_frames(tmp_path / "nowhere")
 
 
-def test_recordings_beside_each_other_are_one_pool_with_cameras_of_their_own(folder, tmp_path_factory):
+def test_find_recordings_combines_recordings(folder, tmp_path_factory):
     home = tmp_path_factory.mktemp("many")
     for name in ("a", "b"):
         shutil.copytree(folder, home / name)
@@ -145,14 +146,14 @@ def test_recordings_beside_each_other_are_one_pool_with_cameras_of_their_own(fol
     assert [float(read_frame(frame).depth_camera.intrinsics[0, 0]) for frame in found[2:4]] == [7.0, 9.0]
     assert [frame.name for frame in find_recordings(folder)] == [frame.name for frame in find_frames(folder)]
     with pytest.raises(DataError, match="holds no RGB-D frame"):
-        find_frames(home)  # one world cannot hold two recordings
+        find_frames(home)  # recordings have different world frames
     shutil.rmtree(home / "a")
     shutil.rmtree(home / "b")
     with pytest.raises(DataError, match="holds no RGB-D frame"):
         find_recordings(home)
 
 
-def test_a_tum_recording_is_put_together_by_time(tmp_path):
+def test_tum_recording_is_matched_by_time(tmp_path):
     camera = {"fx": 7, "fy": 7, "cx": 4, "cy": 3}
     (tmp_path / "cameras.json").write_text(json.dumps({"depth": camera, "colour": None}))
     for time in ("1.000", "2.000", "3.000"):
@@ -160,32 +161,32 @@ def test_a_tum_recording_is_put_together_by_time(tmp_path):
     write_depth(tmp_path / "depth" / "1.010.png", np.full((6, 8), 5000))
     write_depth(tmp_path / "depth" / "2.005.png", np.full((6, 8), 10000))
     (tmp_path / "groundtruth.txt").write_text("# time x y z and quaternion\n1.001 1 2 3 0 0 0 1\n2.5 0 0 0 0 0 0 1\n")
-    good, bad = usable_frames(find_frames(tmp_path), skip_bad=True)
-    assert [files.name for files in good] == ["1.000"]
-    assert "no pose" in bad[0]
-    assert "no depth image" in bad[1]
-    frame = read_frame(good[0])
+    readable, skipped = readable_frames(find_frames(tmp_path), skip_corrupt=True)
+    assert [files.name for files in readable] == ["1.000"]
+    assert "no pose" in skipped[0]
+    assert "no depth image" in skipped[1]
+    frame = read_frame(readable[0])
     assert float(frame.depth.max()) == 1.0
     assert frame.depth_camera.pose[:3, 3].tolist() == [1.0, 2.0, 3.0]
 
 
-def test_a_quaternion_turns_as_it_should():
+def test_pose_from_quaternion():
     half = np.sqrt(0.5)
-    assert np.allclose(pose_of(np.zeros(3), np.array([0, 0, half, half]))[:3, :3] @ [1, 0, 0], [0, 1, 0])
+    assert np.allclose(pose_from_quaternion(np.zeros(3), np.array([0, 0, half, half]))[:3, :3] @ [1, 0, 0], [0, 1, 0])
 
 
-def test_a_trajectory_that_ends_early_is_refused(tmp_path):
+def test_read_trajectory_rejects_truncated_file(tmp_path):
     (tmp_path / "color").mkdir()
     (tmp_path / "depth").mkdir()
     (tmp_path / "cameras.json").write_text(json.dumps({"depth": {"fx": 7, "fy": 7, "cx": 4, "cy": 3}}))
     (tmp_path / "trajectory.log").write_text("0 0 1\n1 0 0 0\n0 1 0 0\n")
-    with pytest.raises(DamagedFile, match=r"trajectory.log"):
+    with pytest.raises(CorruptFileError, match=r"trajectory.log"):
         find_frames(tmp_path)
 
 
-def edge_agreement(picture, depth):
-    """How strong the picture's edges are where depth jumps: mean rank of its gradient there, 0.5 if unrelated."""
-    grey = ndimage.gaussian_filter(picture.mean(0).numpy(), 1)
+def edge_agreement(image, depth):
+    """Return the mean rank of the image gradient at depth discontinuities; 0.5 if unrelated."""
+    grey = ndimage.gaussian_filter(image.mean(0).numpy(), 1)
     gradient = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1))
     rank = gradient.ravel().argsort().argsort().reshape(gradient.shape) / gradient.size
     known = depth > 0
@@ -196,21 +197,21 @@ def edge_agreement(picture, depth):
 
 
 def in_colour(frame, camera):
-    """The depth image as `camera` would have taken it."""
+    """Return the depth image in the view of `camera`."""
     points, _ = back_project(frame.depth.double(), frame.depth_camera)
-    sight = visible(points, camera)
-    surface = z_buffer(sight.pixels, sight.depths, camera.size[0] * camera.size[1]).numpy()
+    visibility = compute_visibility(points, camera)
+    surface = z_buffer(visibility.pixels, visibility.depths, camera.size[0] * camera.size[1]).numpy()
     return np.where(np.isinf(surface), 0, surface).reshape(camera.size)
 
 
 @needs_frames
-def test_sevenscenes_colour_lies_on_its_depth_and_only_with_this_sign():
+def test_sevenscenes_registration():
     scores = []
     for files in find_frames(SHARED / "sevenscenes")[::40]:
         frame = read_frame(files)
-        wrong = frame.colour_camera._replace(pose=frame.depth_camera.pose @ torch.from_numpy(beside(-0.02)))
+        wrong = frame.colour_camera._replace(pose=frame.depth_camera.pose @ torch.from_numpy(translated_pose(-0.02)))
         cameras = (frame.colour_camera, wrong, frame.depth_camera)
-        scores.append([edge_agreement(frame.picture, in_colour(frame, camera)) for camera in cameras])
+        scores.append([edge_agreement(frame.image, in_colour(frame, camera)) for camera in cameras])
     registered, mirrored, given = np.mean(scores, axis=0)
     assert registered > 0.68
     assert registered > mirrored + 0.08
@@ -218,20 +219,20 @@ def test_sevenscenes_colour_lies_on_its_depth_and_only_with_this_sign():
 
 
 @needs_frames
-def test_what_one_frame_measures_the_next_sees_at_the_same_depth():
+def test_sevenscenes_poses_are_consistent():
     frames = [read_frame(files) for files in find_frames(SHARED / "sevenscenes")[10:12]]
     points, _ = back_project(frames[0].depth.double(), frames[0].depth_camera)
-    sight = visible(points, frames[1].depth_camera)
-    measured = frames[1].depth.flatten()[sight.pixels].double()
+    visibility = compute_visibility(points, frames[1].depth_camera)
+    measured = frames[1].depth.flatten()[visibility.pixels].double()
     known = measured > 0
-    assert float((measured - sight.depths)[known].abs().median()) < 0.02
+    assert float((measured - visibility.depths)[known].abs().median()) < 0.02
 
 
 @needs_frames
-def test_redwood_frames_lie_in_one_world():
+def test_redwood_poses_are_consistent():
     frames = [read_frame(files) for files in find_frames(SHARED / "open3d_rgbd" / "RGBD")]
     assert len(frames) == 5
     points, _ = back_project(frames[0].depth.double(), frames[0].depth_camera)
-    sight = visible(points, frames[4].depth_camera)
-    measured = frames[4].depth.flatten()[sight.pixels].double()
-    assert float((measured - sight.depths)[measured > 0].abs().median()) < 0.03
+    visibility = compute_visibility(points, frames[4].depth_camera)
+    measured = frames[4].depth.flatten()[visibility.pixels].double()
+    assert float((measured - visibility.depths)[measured > 0].abs().median()) < 0.03

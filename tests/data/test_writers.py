@@ -1,4 +1,4 @@
-"""Label maps come out on exactly the grid of their input, in every format, as a second reader sees them."""
+"""Label maps are written on exactly the grid of their input in every format, verified with a second reader."""
 
 from itertools import permutations, product
 from pathlib import Path
@@ -11,11 +11,11 @@ pydicom = pytest.importorskip("pydicom")
 sitk = pytest.importorskip("SimpleITK")
 
 from small_files import save  # noqa: E402
-from test_geometry_is_exact import AXIS_CODES, affine_for, make_preprocessing  # noqa: E402
+from test_geometry_roundtrip import AXIS_CODES, affine_for, make_preprocessing  # noqa: E402
 
-from dimlift.data.io.dicom.contours import trace  # noqa: E402
-from dimlift.data.io.writers import OUTPUTS, LabelMap, own_kind, require_kind, write_labels  # noqa: E402
-from dimlift.errors import DataError, UnknownName  # noqa: E402
+from dimlift.data.io.dicom.contours import trace_outlines  # noqa: E402
+from dimlift.data.io.writers import LABEL_FORMATS, LabelMap, default_label_format, require_label_format, write_labels  # noqa: E402
+from dimlift.errors import DataError, UnknownNameError  # noqa: E402
 from small_series import SIZES, make_slices, numbered, save_slices  # noqa: E402
 
 LABELS = {"liver": 3, "tumour, left": 5, "vessel": 2}
@@ -23,52 +23,52 @@ SIGNS = list(product((1.0, -1.0), repeat=2))
 ORIENTATIONS = [
     (*(a * np.eye(3)[i]).tolist(), *(b * np.eye(3)[j]).tolist()) for i, j in permutations(range(3), 2) for a, b in SIGNS
 ]
-"""The 24 ways rows and columns can run; slices always go up along their normal."""
+"""The 24 orientations of rows and columns; slices are always sorted along their normal."""
 
 
 def spin(sides: tuple, angle: float = 0.35) -> tuple:
-    """The same rows and columns, turned about an odd axis."""
+    """Return the orientation rotated about an oblique axis."""
     axis = np.array([1.0, 2.0, 3.0]) / np.sqrt(14)
     cross = np.cross(np.eye(3), axis)
-    turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    return (*(turn @ sides[:3]).tolist(), *(turn @ sides[3:]).tolist())
+    rotation = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return (*(rotation @ sides[:3]).tolist(), *(rotation @ sides[3:]).tolist())
 
 
-def predict_identity(source: Path, target: Path, through_plane: str = "z", labels: dict | None = None) -> Path:
-    """Read a volume of class indices and write it as if a network had answered with its input."""
-    preprocessing = make_preprocessing(through_plane=through_plane, **({"labels": labels} if labels else {}))
+def predict_identity(source: Path, target: Path, slice_axis: str = "z", labels: dict | None = None) -> Path:
+    """Read a volume of class indices and write it as the prediction of an identity network."""
+    preprocessing = make_preprocessing(slice_axis=slice_axis, **({"labels": labels} if labels else {}))
     sample = preprocessing.read_image([source])
     return preprocessing.write(target, sample.image[0].astype(np.int64), sample.geometry)
 
 
 def read_segmentation(path: Path, shape: tuple[int, int, int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Masks by segment label on the slices of the source, and the affine, from a SEG by pydicom alone."""
+    """Return masks by segment label and the affine of a SEG, read with pydicom alone."""
     content = pydicom.dcmread(path)
     frames = content.pixel_array.reshape(-1, content.Rows, content.Columns)
     shared = content.SharedFunctionalGroupsSequence[0]
     sides = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
     pixel = np.array(shared.PixelMeasuresSequence[0].PixelSpacing, float)
     normal = np.cross(sides[:3], sides[3:])
-    places, numbers = [], []
+    positions, numbers = [], []
     for group in content.PerFrameFunctionalGroupsSequence:
-        places.append(np.array(group.PlanePositionSequence[0].ImagePositionPatient, float))
+        positions.append(np.array(group.PlanePositionSequence[0].ImagePositionPatient, float))
         numbers.append(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-    along = np.unique(np.round(np.array(places) @ normal, 6))
+    along = np.unique(np.round(np.array(positions) @ normal, 6))
     assert len(along) == shape[2], "test volumes have every label on every slice or an outer one"
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = sides[:3] * pixel[1], sides[3:] * pixel[0]
-    first = places[int(np.argmin(np.array(places) @ normal))]
+    first = positions[int(np.argmin(np.array(positions) @ normal))]
     affine[:3, 2], affine[:3, 3] = normal * (along[-1] - along[0]) / (len(along) - 1), first
     names = {segment.SegmentNumber: segment.SegmentLabel for segment in content.SegmentSequence}
     masks = {name: np.zeros(shape, bool) for name in names.values()}
-    for frame, place, number in zip(frames, places, numbers, strict=True):
+    for frame, place, number in zip(frames, positions, numbers, strict=True):
         index = int(np.argmin(np.abs(along - place @ normal)))
         masks[names[number]][:, :, index] = frame.T.astype(bool)
     return masks, np.diag([-1, -1, 1, 1]) @ affine
 
 
 def read_contours(path: Path, affine: np.ndarray, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
-    """Masks by name: a pixel belongs to a region if a ray from its centre crosses contours an odd number of times."""
+    """Return masks by name: a pixel is inside if a ray from its centre crosses contours an odd number of times."""
     content = pydicom.dcmread(path)
     names = {item.ROINumber: item.ROIName for item in content.StructureSetROISequence}
     masks = {}
@@ -91,7 +91,7 @@ def read_contours(path: Path, affine: np.ndarray, shape: tuple[int, int, int]) -
 
 @pytest.mark.parametrize("codes", AXIS_CODES)
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
-def test_identity_in_nrrd_and_mha_for_every_order_of_axes_upright_and_oblique(tmp_path: Path, codes: str, suffix: str):
+def test_nrrd_and_mha_identity_for_all_axis_orders(tmp_path: Path, codes: str, suffix: str):
     values = np.arange(120, dtype=np.uint8).reshape(4, 5, 6)
     for tilt in (0.0, 0.37):
         affine = np.diag([-1, -1, 1, 1]) @ affine_for(codes, tilt)
@@ -104,12 +104,12 @@ def test_identity_in_nrrd_and_mha_for_every_order_of_axes_upright_and_oblique(tm
         after = sitk.ReadImage(str(predict_identity(tmp_path / f"in{suffix}", tmp_path / f"out{suffix}")))
         before = sitk.ReadImage(str(tmp_path / f"in{suffix}"))
         assert np.array_equal(sitk.GetArrayFromImage(after).transpose(2, 1, 0), values)
-        for said in ("GetOrigin", "GetSpacing", "GetDirection"):
-            assert np.allclose(getattr(after, said)(), getattr(before, said)(), rtol=0, atol=1e-12)
+        for getter in ("GetOrigin", "GetSpacing", "GetDirection"):
+            assert np.allclose(getattr(after, getter)(), getattr(before, getter)(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("sides", ORIENTATIONS)
-def test_identity_in_dicom_segmentations_for_every_order_of_axes_upright_and_oblique(tmp_path: Path, sides: tuple):
+def test_dicom_segmentation_identity_for_all_axis_orders(tmp_path: Path, sides: tuple):
     classes = np.random.default_rng(0).integers(0, 4, size=SIZES)
     classes[0, 0], classes[1, 1], classes[2, 2] = 1, 2, 3
     for turned, modality in ((sides, "MR"), (spin(sides), "CT")):
@@ -124,7 +124,7 @@ def test_identity_in_dicom_segmentations_for_every_order_of_axes_upright_and_obl
         assert np.allclose(affine, truth, rtol=0, atol=1e-5)
 
 
-def test_a_segmentation_names_its_patient_study_and_slices(tmp_path: Path):
+def test_dicom_segmentation_references_its_series(tmp_path: Path):
     slices = make_slices(numbered() % 3 + 1024)
     folder = save_slices(tmp_path / "series", slices)
     content = pydicom.dcmread(predict_identity(folder, tmp_path / "a.seg.dcm", labels={"a": 1, "b": 2}))
@@ -140,8 +140,8 @@ def test_a_segmentation_names_its_patient_study_and_slices(tmp_path: Path):
 
 
 @pytest.mark.parametrize("sides", [ORIENTATIONS[0], ORIENTATIONS[9], spin(ORIENTATIONS[5])])
-def test_contours_hold_exactly_the_voxels_of_each_label(tmp_path: Path, sides: tuple):
-    """Every voxel a coin toss: holes, islands in holes, and pixels that touch at a corner only."""
+def test_rtstruct_contours_contain_exactly_their_voxels(tmp_path: Path, sides: tuple):
+    """Random voxels have holes, islands in holes, and pixels that touch only at a corner."""
     classes = np.random.default_rng(1).integers(0, 4, size=(9, 8, 3))
     folder = save_slices(tmp_path / "series", make_slices(classes, "MR", sides))
     path = predict_identity(folder, tmp_path / "a.rtstruct.dcm", labels=LABELS)
@@ -156,20 +156,20 @@ def test_contours_hold_exactly_the_voxels_of_each_label(tmp_path: Path, sides: t
             assert str(contour.ContourImageSequence[0].ReferencedSOPInstanceUID) in known
 
 
-def test_contours_turn_at_corners_only_and_never_cross_a_hole():
+def test_trace_outlines_corners_and_holes():
     square = np.zeros((5, 5), bool)
     square[1:4, 1:4] = True
-    (outline,) = trace(square)
+    (outline,) = trace_outlines(square)
     assert sorted(map(tuple, outline)) == [(0.5, 0.5), (0.5, 3.5), (3.5, 0.5), (3.5, 3.5)]
     square[2, 2] = False
-    assert sorted(len(polygon) for polygon in trace(square)) == [4, 4]
-    assert trace(np.zeros((3, 3), bool)) == []
+    assert sorted(len(polygon) for polygon in trace_outlines(square)) == [4, 4]
+    assert trace_outlines(np.zeros((3, 3), bool)) == []
     corner = np.eye(2, dtype=bool)
-    assert sorted(len(polygon) for polygon in trace(corner)) in ([4, 4], [8])
+    assert sorted(len(polygon) for polygon in trace_outlines(corner)) in ([4, 4], [8])
 
 
 @pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
-def test_an_answer_without_any_label_is_written_too(tmp_path: Path, kind: str):
+def test_dicom_outputs_accept_empty_labels(tmp_path: Path, kind: str):
     folder = save_slices(tmp_path / "series", make_slices(np.zeros(SIZES, int), "MR"))
     preprocessing = make_preprocessing(labels={"a": 1})
     sample = preprocessing.read_image([folder])
@@ -181,7 +181,7 @@ def test_an_answer_without_any_label_is_written_too(tmp_path: Path, kind: str):
         assert "ContourSequence" not in content.ROIContourSequence[0]
 
 
-def test_any_input_can_be_answered_in_any_format_but_dicom_needs_dicom(tmp_path: Path):
+def test_label_formats_of_any_input(tmp_path: Path):
     series = save_slices(tmp_path / "series", make_slices(numbered() % 3, "MR"))
     nifti = save(tmp_path / "a.nii.gz", (numbered() % 3).astype(np.uint8), affine_for("LPS", 0.2))
     for source in (series, nifti):
@@ -199,34 +199,34 @@ def test_any_input_can_be_answered_in_any_format_but_dicom_needs_dicom(tmp_path:
             assert np.array_equal(found, numbered() % 3)
             assert np.allclose(affine, make_preprocessing().read_image([source]).geometry.affine, atol=1e-5)
     for kind, suffix in (("dicom-seg", ".seg.dcm"), ("rtstruct", ".rtstruct.dcm")):
-        with pytest.raises(DataError, match=r"no DICOM series.*--format nifti"):
+        with pytest.raises(DataError, match=r"not a DICOM series.*--format nifti"):
             predict_identity(nifti, tmp_path / f"out{suffix}", labels={"a": 1, "b": 2})
-        with pytest.raises(DataError, match="no DICOM series"):
-            require_kind(kind, nifti)
-        require_kind(kind, series)
-    assert [own_kind(source) for source in (series, nifti, Path("a.nrrd"), Path("a.mha"))] == [
+        with pytest.raises(DataError, match="not a DICOM series"):
+            require_label_format(kind, nifti)
+        require_label_format(kind, series)
+    assert [default_label_format(source) for source in (series, nifti, Path("a.nrrd"), Path("a.mha"))] == [
         "dicom-seg", "nifti", "nrrd", "mha",
     ]  # fmt: skip
-    with pytest.raises(UnknownName, match="rtstruct"):
-        require_kind("nift", nifti)
-    with pytest.raises(DataError, match=r"can only write \.nii\.gz"):
+    with pytest.raises(UnknownNameError, match="rtstruct"):
+        require_label_format("nift", nifti)
+    with pytest.raises(DataError, match=r"the suffix must be one of \.nii\.gz"):
         write_labels(tmp_path / "a.png", LabelMap(numbered(), np.eye(4), nifti))
 
 
 @pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct", "nrrd"])
-def test_a_failed_write_leaves_the_old_file_and_nothing_half_written(tmp_path: Path, monkeypatch, kind: str):
+def test_write_labels_is_atomic(tmp_path: Path, monkeypatch, kind: str):
     folder = save_slices(tmp_path / "series", make_slices(numbered() % 3, "MR"))
     preprocessing = make_preprocessing(labels={"a": 1, "b": 2})
     sample = preprocessing.read_image([folder])
-    target = tmp_path / "out" / f"a{OUTPUTS[kind].suffixes[0]}"
-    answer = sample.image[0].astype(int)
-    before = preprocessing.write(target, answer, sample.geometry).read_bytes()
+    target = tmp_path / "out" / f"a{LABEL_FORMATS[kind].suffixes[0]}"
+    labels = sample.image[0].astype(int)
+    before = preprocessing.write(target, labels, sample.geometry).read_bytes()
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        preprocessing.write(target, answer, sample.geometry)
+        preprocessing.write(target, labels, sample.geometry)
     assert target.read_bytes() == before
     assert [path.name for path in target.parent.iterdir()] == [target.name]

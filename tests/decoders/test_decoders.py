@@ -1,21 +1,21 @@
-"""What every decoder owes: an answer for each voxel at any size, slices apart if told so, gradients everywhere."""
+"""Properties of all decoders: output for every voxel at any size, separate slices with depth kernel 1, gradients."""
 
 import pytest
 import torch
 
 from dimlift.decoders.cascade import CascadedUpsampler
-from dimlift.decoders.light import LightDecoder
+from dimlift.decoders.fpn import FPNDecoder
 from dimlift.decoders.mlp import MLPDecoder
 from dimlift.decoders.norm import ChannelNorm
 from dimlift.decoders.pooling import PyramidPooling
-from dimlift.decoders.pyramid import Pyramid
+from dimlift.decoders.pyramid import FeaturePyramid
 from dimlift.decoders.swin import PatchExpand, SwinDecoder
 from dimlift.decoders.unetr import UNETRDecoder
 from dimlift.decoders.upernet import UPerNetDecoder
 from dimlift.decoders.upernext import UperNeXtDecoder
 from dimlift.errors import ShapeError
 
-DECODERS = [LightDecoder, UPerNetDecoder, UNETRDecoder, MLPDecoder, UperNeXtDecoder, CascadedUpsampler, SwinDecoder]
+DECODERS = [FPNDecoder, UPerNetDecoder, UNETRDecoder, MLPDecoder, UperNeXtDecoder, CascadedUpsampler, SwinDecoder]
 STAGES = ((1, 2, 2), (1, 4, 4), (2, 8, 8))
 SINGLE = ((1, 8, 8),) * 3
 TUBELETS = ((4, 8, 8),) * 3
@@ -40,9 +40,9 @@ def _change_slice(volume: torch.Tensor, index: int) -> torch.Tensor:
 @pytest.mark.parametrize("build", DECODERS)
 @pytest.mark.parametrize("strides", [STAGES, SINGLE, TUBELETS])
 @pytest.mark.parametrize("size", [(5, 19, 26), (1, 9, 3)])
-def test_every_voxel_is_answered_and_every_weight_learns(build, strides, size):
+def test_decoder_covers_every_voxel_and_trains_every_weight(build, strides, size):
     maps, image = _maps(size, strides)
-    decoder = build(CHANNELS, strides, 4, width=16)
+    decoder = build(CHANNELS, strides, 4, decoder_channels=16)
     logits = decoder(maps, image)
     assert logits.shape == (2, 4, *size)
     logits.square().sum().backward()
@@ -53,22 +53,22 @@ def test_every_voxel_is_answered_and_every_weight_learns(build, strides, size):
 
 @pytest.mark.parametrize("build", DECODERS)
 @pytest.mark.parametrize("strides", [((1, 2, 2), (1, 4, 4), (1, 8, 8)), SINGLE])
-def test_depth_kernel_one_keeps_slices_apart_and_three_does_not(build, strides):
+def test_decoder_mixes_slices_only_with_depth_kernel(build, strides):
     maps, image = _maps((5, 16, 24), strides)
     changed = [_change_slice(m, 2) for m in maps]
     for depth_kernel in (1, 3):
         torch.manual_seed(0)
-        decoder = build(CHANNELS, strides, 3, width=16, depth_kernel=depth_kernel).train()
+        decoder = build(CHANNELS, strides, 3, decoder_channels=16, depth_kernel=depth_kernel).train()
         moved = (decoder(changed, image) - decoder(maps, image)).abs().amax((0, 1, 3, 4))
         assert moved[2] > 0.05
         assert (moved[[0, 1, 3, 4]].max() < 1e-5) == (depth_kernel == 1)
 
 
 @pytest.mark.parametrize("build", [UPerNetDecoder, UNETRDecoder])
-def test_gradient_checkpointing_changes_no_number(build):
+def test_decoder_checkpointing_keeps_gradients(build):
     maps, image = _maps((4, 16, 16), STAGES)
     gradients = []
-    plain, frugal = (build(CHANNELS, STAGES, 2, width=16, gradient_checkpointing=g) for g in (False, True))
+    plain, frugal = (build(CHANNELS, STAGES, 2, decoder_channels=16, gradient_checkpointing=g) for g in (False, True))
     frugal.load_state_dict(plain.state_dict())
     for decoder in (plain, frugal):
         decoder(maps, image).square().sum().backward()
@@ -78,9 +78,9 @@ def test_gradient_checkpointing_changes_no_number(build):
 
 @pytest.mark.parametrize("build", DECODERS)
 @pytest.mark.parametrize("strides", [STAGES, SINGLE])
-def test_bfloat16_and_channels_last_give_nearly_the_same_answer_and_gradients(build, strides):
+def test_decoder_supports_bfloat16_and_channels_last(build, strides):
     maps, image = _maps((6, 16, 16), strides)
-    decoder = build(CHANNELS, strides, 2, width=16)
+    decoder = build(CHANNELS, strides, 2, decoder_channels=16)
     plain = decoder(maps, image)
     decoder.to(memory_format=torch.channels_last_3d)
     with torch.autocast("cpu", torch.bfloat16):
@@ -91,27 +91,27 @@ def test_bfloat16_and_channels_last_give_nearly_the_same_answer_and_gradients(bu
 
 
 @pytest.mark.parametrize("halved", [True, False])
-def test_a_pyramid_is_made_of_maps_of_one_stride_and_of_no_others(halved):
+def test_feature_pyramid_rescales_maps_of_one_stride_only(halved):
     strides = ((1, 16, 16),) * 4
-    pyramid = Pyramid([(12, stride) for stride in strides], 5, halved=halved)
+    pyramid = FeaturePyramid([(12, stride) for stride in strides], 5, downsample_last=halved)
     wanted = [4, 8, 16, 32] if halved else [2, 4, 8, 16]
     assert [stride for _, stride in pyramid.levels] == [(1, step, step) for step in wanted]
     maps = pyramid([torch.randn(1, 12, 3, 4, 6)] * 4)
     assert [tuple(m.shape[3:]) for m in maps] == [(64 // step, 96 // step) for step in wanted]
     assert [m.shape[1] for m in maps] == [count for count, _ in pyramid.levels]
-    staged = Pyramid([(6, (1, 4, 4)), (8, (1, 8, 8))], 5, halved=halved)
+    staged = FeaturePyramid([(6, (1, 4, 4)), (8, (1, 8, 8))], 5, downsample_last=halved)
     assert staged.levels == [(6, (1, 4, 4)), (8, (1, 8, 8))]
     assert not list(staged.parameters())
 
 
-def test_a_pyramid_doubles_depth_only_where_tokens_hold_several_slices():
-    pyramid = Pyramid([(4, (4, 16, 16))] * 4, 4)
+def test_feature_pyramid_upsamples_depth_of_tubelets():
+    pyramid = FeaturePyramid([(4, (4, 16, 16))] * 4, 4)
     assert [stride for _, stride in pyramid.levels] == [(1, 2, 2), (1, 4, 4), (2, 8, 8), (4, 16, 16)]
 
 
 @pytest.mark.parametrize(("depth_kernel", "far"), [(1, (1, 11, 11)), (3, (3, 11, 11))])
-def test_pooling_brings_the_whole_map_to_every_position(depth_kernel, far):
-    """A norm over positions would erase the average of a whole map, and this with it."""
+def test_pyramid_pooling_has_global_context(depth_kernel, far):
+    """A norm over positions would remove the average of a whole map, and its influence."""
     pooling = PyramidPooling(4, 8, depth_kernel, bins=(1,))
     volume = torch.randn(1, 4, 4, 12, 12)
     changed = volume.clone()
@@ -121,58 +121,58 @@ def test_pooling_brings_the_whole_map_to_every_position(depth_kernel, far):
     assert (moved[0, 0, 0] > 1e-3) == (depth_kernel == 3)
 
 
-def test_one_linear_layer_a_map_is_what_two_in_a_row_are():
-    """SegFormer's decoder as published: a layer for each map, enlarged, side by side, mixed by another layer."""
+def test_mlp_decoder_equals_two_linear_layers():
+    """SegFormer as published: a layer per map, upsampling, concatenation, another linear layer."""
     maps, image = _maps((3, 16, 16), ((1, 2, 2), (1, 4, 4), (1, 8, 8)))
-    decoder = MLPDecoder(CHANNELS, ((1, 2, 2), (1, 4, 4), (1, 8, 8)), 2, width=8)
+    decoder = MLPDecoder(CHANNELS, ((1, 2, 2), (1, 4, 4), (1, 8, 8)), 2, decoder_channels=8)
     first = [torch.randn(7, count) for count in CHANNELS]
     mix = torch.randn(8, 21)
     for index, layer in enumerate(decoder.layers):
         layer.weight.data = (mix[:, 7 * index : 7 * index + 7] @ first[index])[:, :, None, None, None]
-    enlarged = [
+    upsampled = [
         torch.nn.functional.interpolate(torch.einsum("oc,bcdhw->bodhw", weight, m), maps[0].shape[2:], mode="trilinear")
         for weight, m in zip(first, maps, strict=True)
     ]
-    published = torch.einsum("oc,bcdhw->bodhw", mix, torch.cat(enlarged, 1))
+    published = torch.einsum("oc,bcdhw->bodhw", mix, torch.cat(upsampled, 1))
     published = decoder.head(decoder.norm(published))
     published = torch.nn.functional.interpolate(published, image.shape[2:], mode="trilinear")
     torch.testing.assert_close(decoder(maps, image), published, rtol=1e-4, atol=1e-4)
 
 
-def test_the_volume_is_unetrs_finest_skip():
+def test_unetr_decoder_reads_volume_at_full_resolution():
     maps, image = _maps((6, 16, 16), STAGES)
     changed = image.clone()
     changed[:, :, 3, 5, 7] += 3
     for channels, reaches in ((0, False), (1, True)):
-        decoder = UNETRDecoder(CHANNELS, STAGES, 2, width=16, image_channels=channels).eval()
+        decoder = UNETRDecoder(CHANNELS, STAGES, 2, decoder_channels=16, image_channels=channels).eval()
         moved = (decoder(maps, changed) - decoder(maps, image)).abs().amax((0, 1))
         assert (moved.max() > 0) == reaches
         if reaches:
-            place = torch.stack(torch.unravel_index(moved.argmax(), moved.shape))
-            assert (place - torch.tensor([3, 5, 7])).abs().max() <= 4
+            position = torch.stack(torch.unravel_index(moved.argmax(), moved.shape))
+            assert (position - torch.tensor([3, 5, 7])).abs().max() <= 4
 
 
-def test_sixty_four_channels_are_unetrs_widths():
-    decoder = UNETRDecoder((768,) * 4, ((16, 16, 16),) * 4, 2, width=64, image_channels=1)
-    assert decoder.skips[0].past.out_channels == 16
-    assert [merge.past.out_channels for merge in decoder.merge] == [16, 32, 64, 128]
+def test_unetr_decoder_has_published_widths():
+    decoder = UNETRDecoder((768,) * 4, ((16, 16, 16),) * 4, 2, decoder_channels=64, image_channels=1)
+    assert decoder.skips[0].shortcut.out_channels == 16
+    assert [merge.shortcut.out_channels for merge in decoder.merge] == [16, 32, 64, 128]
 
 
-def test_channel_norm_is_layer_norm_of_each_position():
+def test_channel_norm_equals_layer_norm_per_position():
     volume = torch.randn(2, 5, 3, 4, 2)
     each = torch.nn.functional.layer_norm(volume.permute(0, 2, 3, 4, 1), (5,)).permute(0, 4, 1, 2, 3)
     torch.testing.assert_close(ChannelNorm(5)(volume), each)
 
 
-def test_two_hundred_and_fifty_six_channels_are_transunets_cascade():
+def test_cascaded_upsampler_has_published_widths():
     strides = tuple((1, step, step) for step in (2, 4, 8, 16))
-    decoder = CascadedUpsampler((64, 256, 512, 768), strides, 2, width=256, depth_kernel=1)
+    decoder = CascadedUpsampler((64, 256, 512, 768), strides, 2, decoder_channels=256, depth_kernel=1)
     reads = [step[0][0].in_channels for step in decoder.steps]
     assert reads == [512 + 512, 256 + 256, 128 + 64, 64]
     assert [step[1][0].out_channels for step in decoder.steps] == [256, 128, 64, 16]
 
 
-def test_sixteen_channels_are_upernexts_widths():
+def test_upernext_decoder_has_published_widths():
     decoder = UperNeXtDecoder((96, 192, 384, 768), ((4,) * 3, (8,) * 3, (16,) * 3, (32,) * 3), 1)
     large = [m for m in decoder.head.modules() if isinstance(m, torch.nn.Conv3d)]
     assert [(m.in_channels, m.out_channels, m.kernel_size) for m in large] == [
@@ -180,21 +180,21 @@ def test_sixteen_channels_are_upernexts_widths():
     ]  # fmt: skip
 
 
-def test_large_kernels_get_the_right_gradient_under_bfloat16():
-    """A processor's own bfloat16 gradient of kernels seven deep is off by its whole size."""
+def test_upernext_decoder_gradient_is_correct_under_bfloat16():
+    """The bfloat16 gradient of kernels of depth 7 is wrong on a CPU."""
     maps, image = _maps((6, 16, 16), STAGES)
-    decoder = UperNeXtDecoder(CHANNELS, STAGES, 2, width=16)
+    decoder = UperNeXtDecoder(CHANNELS, STAGES, 2, decoder_channels=16)
     kernel, gradients = decoder.head[0].weight, []
     for half in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            answer = decoder(maps, image)
-        (gradient,) = torch.autograd.grad(answer.float().square().sum(), kernel)
+            output = decoder(maps, image)
+        (gradient,) = torch.autograd.grad(output.float().square().sum(), kernel)
         gradients.append(gradient)
     assert (gradients[1] - gradients[0]).abs().max() < 0.1 * gradients[0].abs().max()
 
 
-def test_a_patch_is_split_where_it_lies():
-    """Each position becomes the block of voxels it stands for, and no other."""
+def test_patch_expand_keeps_positions():
+    """Each position becomes the block of voxels it covers, and no other."""
     expand = PatchExpand(4, 3, (1, 2, 4))
     volume = torch.randn(1, 4, 2, 3, 3)
     changed = volume.clone()
@@ -205,9 +205,9 @@ def test_a_patch_is_split_where_it_lies():
     assert int((moved > 0).sum()) == 8
 
 
-def test_swin_windows_reach_further_than_their_own_only_after_shifting():
-    """Two blocks: in windows, then in windows shifted by half; without the second, far corners would never meet."""
-    decoder = SwinDecoder((4, 4), ((1, 2, 2), (1, 4, 4)), 2, width=8, depth_kernel=1)
+def test_swin_decoder_shifts_windows():
+    """The second block shifts windows by half; without it, distant corners would not interact."""
+    decoder = SwinDecoder((4, 4), ((1, 2, 2), (1, 4, 4)), 2, decoder_channels=8, depth_kernel=1)
     fine = torch.randn(1, 4, 1, 14, 14)
     changed = fine.clone()
     changed[..., 6, 6] += 5

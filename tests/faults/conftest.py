@@ -1,4 +1,4 @@
-"""A data set, a configuration in a file, and what must be the same of two runs."""
+"""A dataset, a configuration file, and the results that two runs are compared by."""
 
 import json
 
@@ -12,7 +12,7 @@ CLOCKS = ("seconds", "peak_bytes", "prediction_seconds", "feature_seconds", "cpu
 
 @pytest.fixture(scope="session")
 def volumes(tmp_path_factory):
-    """Six cases of two blobs in images/ and labels/."""
+    """Six cases with two blobs each, in images/ and labels/."""
     folder = tmp_path_factory.mktemp("faults") / "blobs"
     for number in range(6):
         write_case(folder, f"case_{number}", number)
@@ -21,11 +21,11 @@ def volumes(tmp_path_factory):
 
 @pytest.fixture
 def config_file(volumes, tmp_path):
-    """A function that writes a configuration of a small run: every step saves, everything random is on."""
+    """Return a function that writes the configuration of a small run with a checkpoint per step and augmentation."""
 
     def write(steps, **training):
         raw = train_raw(volumes, budget={"steps": steps})
-        raw["training"] |= {"checkpoint_every": 1e-9, "validate_every": 0.3, "ema": 0.9, "rate": 0.01, **training}
+        raw["training"] |= {"checkpoint_every": 1e-9, "val_interval": 0.3, "ema_decay": 0.9, "lr": 0.01, **training}
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump(raw))
         return path
@@ -33,13 +33,13 @@ def config_file(volumes, tmp_path):
     return write
 
 
-def left_behind(run):
-    """Weights as bytes, and the record without what a clock or the memory said."""
+def run_results(run):
+    """Return the weights as bytes, and the record without times and memory."""
     (record,) = (run / "records").glob("*.json")
-    return (run / "weights" / "model.safetensors").read_bytes(), _timeless(json.loads(record.read_text()))
+    return (run / "weights" / "model.safetensors").read_bytes(), _without_clocks(json.loads(record.read_text()))
 
 
-def _timeless(content):
+def _without_clocks(content):
     if isinstance(content, dict):
-        return {key: _timeless(value) for key, value in content.items() if key not in CLOCKS}
-    return [_timeless(value) for value in content] if isinstance(content, list) else content
+        return {key: _without_clocks(value) for key, value in content.items() if key not in CLOCKS}
+    return [_without_clocks(value) for value in content] if isinstance(content, list) else content

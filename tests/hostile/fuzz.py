@@ -15,7 +15,9 @@ def one(name: str, limit: str, corpus: Path) -> None:
     """Fuzz one target in this process; atheris never returns."""
     import atheris
 
-    with atheris.instrument_imports(include=["dimlift.data", "dimlift.records", "dimlift.experiments", "yaml"]):
+    with atheris.instrument_imports(
+        include=["dimlift.data", "dimlift.records", "dimlift.studies", "dimlift.config", "yaml"]
+    ):
         from targets import TARGETS
     target, seeds = TARGETS[name]
     for number, seed in enumerate(seeds):

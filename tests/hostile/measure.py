@@ -46,26 +46,26 @@ def readers() -> dict[str, Callable[[Path], object]]:
 
     from dimlift.backbones.load_checkpoint import load_weights
     from dimlift.data.datasets.open_dataset import open_dataset
-    from dimlift.data.io.images import read_picture
-    from dimlift.data.io.point_cloud import read_cloud
-    from dimlift.data.io.readers import read_file
-    from dimlift.inference.predictor import Trained
-    from dimlift.records.record import Record
+    from dimlift.data.io.images import read_rgb
+    from dimlift.data.io.point_cloud import read_point_cloud
+    from dimlift.data.io.readers import read_volume
+    from dimlift.inference.predictor import Predictor
+    from dimlift.records.record import RunRecord
     from dimlift.records.study import Study
     from dimlift.studies.load_config import load_config
     from dimlift.studies.run_config import TrainConfig
 
     torch.set_num_threads(1)
     return {
-        "volume": read_file,
+        "volume": read_volume,
         "dataset": open_dataset,
         "config": lambda path: load_config(path, [], TrainConfig),
         "weights": lambda path: load_weights(torch.nn.Linear(2, 1), path),
-        "run": Trained.load,
-        "record": Record.load,
+        "run": Predictor.load,
+        "record": RunRecord.load,
         "study": Study.load,
-        "cloud": read_cloud,
-        "picture": read_picture,
+        "cloud": read_point_cloud,
+        "picture": read_rgb,
     }
 
 

@@ -13,13 +13,13 @@ import yaml
 from corpus import cloud, dicom, entry, nifti, packed, png, safetensors, tar, zipped
 
 from dimlift.data.datasets.open_dataset import open_dataset
-from dimlift.data.io.archives import Limits, unpack
-from dimlift.data.io.images import read_picture
-from dimlift.data.io.point_cloud import READERS as CLOUDS
-from dimlift.data.io.point_cloud import read_cloud
-from dimlift.data.io.readers import READERS, read_file, read_grid
+from dimlift.data.io.archives import ArchiveLimits, extract_archive
+from dimlift.data.io.images import read_rgb
+from dimlift.data.io.point_cloud import POINT_CLOUD_READERS as CLOUDS
+from dimlift.data.io.point_cloud import read_point_cloud
+from dimlift.data.io.readers import POINT_CLOUD_READERS, read_grid, read_volume
 from dimlift.errors import DimliftError
-from dimlift.records.record import Record
+from dimlift.records.record import RunRecord
 from dimlift.records.study import Study
 from dimlift.records.weights import read_weights
 from dimlift.studies.load_config import load_config
@@ -38,7 +38,7 @@ CONFIG = yaml.safe_dump(
 ).encode()
 RECORD = json.dumps(
     {
-        "schema": 1, "cell": "c", "arm": "a", "fraction": 1.0, "fold": 0, "seed": 0, "steps": 1, "seconds": 1.0,
+        "schema": 1, "run_id": "c", "arm": "a", "train_fraction": 1.0, "fold": 0, "seed": 0, "steps": 1, "seconds": 1.0,
         "peak_bytes": 1, "versions": {}, "status": "finished",
         "scores": [{"case": "a", "class": "b", "metric": "dice", "value": 0.5}],
     }
@@ -70,35 +70,35 @@ def _refuses(read: Callable[[Path], object], name: str, beside: dict[str, bytes]
 
 
 def _volume(suffix: str) -> Target:
-    return _refuses(lambda folder: (read_grid(folder / f"a{suffix}"), read_file(folder / f"a{suffix}")), f"a{suffix}")
+    return _refuses(lambda folder: (read_grid(folder / f"a{suffix}"), read_volume(folder / f"a{suffix}")), f"a{suffix}")
 
 
 def _archive(suffix: str) -> Target:
-    limits = Limits(entries=100, always=1 << 20)
-    return _refuses(lambda folder: unpack(folder / f"a{suffix}", folder / "out", limits), f"a{suffix}")
+    limits = ArchiveLimits(entries=100, always=1 << 20)
+    return _refuses(lambda folder: extract_archive(folder / f"a{suffix}", folder / "out", limits), f"a{suffix}")
 
 
 TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     **{
         f"volume {suffix}": (_volume(suffix), [packed(nifti()) if suffix.endswith("gz") else nifti(), b""])
-        for suffix in READERS
+        for suffix in POINT_CLOUD_READERS
     },
     **{
         f"cloud {suffix}": (
-            _refuses(lambda f, suffix=suffix: read_cloud(f / f"a{suffix}"), f"a{suffix}"),
+            _refuses(lambda f, suffix=suffix: read_point_cloud(f / f"a{suffix}"), f"a{suffix}"),
             [cloud(suffix)],
         )
         for suffix in CLOUDS
     },
-    "picture": (_refuses(lambda f: read_picture(f / "a.png"), "a.png"), [png(4, 4)]),
-    "DICOM slice": (_refuses(lambda f: read_file(f / "series"), "series/a.dcm"), [dicom()]),
+    "picture": (_refuses(lambda f: read_rgb(f / "a.png"), "a.png"), [png(4, 4)]),
+    "DICOM slice": (_refuses(lambda f: read_volume(f / "series"), "series/a.dcm"), [dicom()]),
     "train configuration": (_refuses(lambda f: load_config(f / "a", [], TrainConfig), "a"), [CONFIG, b"a: &a [*a]"]),
     "study configuration": (_refuses(lambda f: load_config(f / "a", [], StudyConfig), "a"), [CONFIG, b"- 1"]),
     "override": (
         _refuses(lambda f: load_config(f / "a", [(f / "b").read_text("latin-1")], TrainConfig), "b", {"a": CONFIG}),
         [b"training.batch_size=4", b"arm.plan=[1]"],
     ),
-    "record": (_refuses(lambda f: Record.load(f / "a.json"), "a.json"), [RECORD]),
+    "record": (_refuses(lambda f: RunRecord.load(f / "a.json"), "a.json"), [RECORD]),
     "study": (_refuses(Study.load, "study.json"), [STUDY]),
     "weights folder": (
         _refuses(read_weights, "model.safetensors", {"model.json": b'{"schema": 1}'}),

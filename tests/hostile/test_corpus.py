@@ -8,14 +8,14 @@ from pathlib import Path
 
 from corpus import CORPUS, marker, pickled
 
-from dimlift.records.record import Record, Score
-from dimlift.records.study import Arm, CasePaths, Dataset, Study
-from dimlift.report.page import write_page
+from dimlift.records.record import RunRecord, Score
+from dimlift.records.study import CasePaths, Study, StudyArm, StudyDataset
+from dimlift.report.page import write_report
 
 HERE = Path(__file__).parent
 
 
-def test_every_hostile_file_is_refused_with_its_message_and_runs_nothing(tmp_path):
+def test_hostile_files_are_rejected_without_execution(tmp_path):
     """One process for the imports and a fork for every file; the figures are printed, never asserted."""
     done = subprocess.run(
         [sys.executable, HERE / "measure.py", tmp_path / "outcomes.json"], capture_output=True, text=True, check=False
@@ -40,7 +40,7 @@ def test_every_hostile_file_is_refused_with_its_message_and_runs_nothing(tmp_pat
     print(f"{len(outcomes)} files: at most {seconds:.2f} s and {mebibytes:.0f} MiB each")
 
 
-def test_the_pickles_of_the_corpus_would_have_run(tmp_path):
+def test_corpus_pickles_are_executable(tmp_path):
     """Else the test above could not fail."""
     import pickle
 
@@ -69,16 +69,16 @@ class Elements(HTMLParser):
         ]
 
 
-def test_html_in_names_is_shown_as_text(tmp_path):
+def test_report_escapes_html_in_names(tmp_path):
     evil = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><a href='javascript:alert(3)'>"
     study = Study(
         title=evil,
         task="segmentation",
         reference=evil,
-        arms={evil: Arm(evil, evil, {"summary": evil, "text": evil}), "b": Arm("b" + evil, evil)},
+        arms={evil: StudyArm(evil, evil, {"summary": evil, "text": evil}), "b": StudyArm("b" + evil, evil)},
         planned=4,
         notes=[evil],
-        dataset=Dataset(evil, 2, {evil: 1}),
+        dataset=StudyDataset(evil, 2, {evil: 1}),
         budget={evil: evil},
         cases={evil: CasePaths(evil, evil), "c": CasePaths(evil)},
     )
@@ -88,9 +88,11 @@ def test_html_in_names_is_shown_as_text(tmp_path):
         history = [{"step": 1, "seconds": 1.0, "loss": 1.0}, {"step": 2, "seconds": 2.0, "loss": 0.5}]
         extra = {"notes": [evil], "error": evil}
         status = "failed" if number == 3 else "finished"
-        record = Record(f"r{number}", arm, 1.0, 0, number // 2, 2, 2.0, 1, {evil: evil}, status, history, scores, extra)
+        record = RunRecord(
+            f"r{number}", arm, 1.0, 0, number // 2, 2, 2.0, 1, {evil: evil}, status, history, scores, extra
+        )
         record.save(tmp_path / "records")
-    text = write_page(tmp_path).read_text(encoding="utf-8")
+    text = write_report(tmp_path).read_text(encoding="utf-8")
     page = Elements()
     page.feed(text)
     assert "&lt;script&gt;alert(1)" in text

@@ -36,7 +36,7 @@ def mutants(draw, seeds):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_changed_files_are_read_or_refused(name):
+def test_mutated_files_are_read_or_rejected(name):
     target, seeds = TARGETS[name]
 
     @FAST
@@ -49,7 +49,7 @@ def test_changed_files_are_read_or_refused(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
-def test_many_changed_files_are_read_or_refused(name):
+def test_many_mutated_files_are_read_or_rejected(name):
     target, seeds = TARGETS[name]
 
     @settings(FAST, max_examples=1000)

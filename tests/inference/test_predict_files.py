@@ -1,4 +1,4 @@
-"""From a trained run to label files: on the grid of the input, with the numbers of the training data."""
+"""`predict`: label files on the grid of the input, with the label values of the training data."""
 
 import json
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from dimlift.data.datasets.inference_inputs import find_inputs
-from dimlift.data.io.readers import READERS, Format
+from dimlift.data.datasets.inference_inputs import find_inference_cases
+from dimlift.data.io.readers import VOLUME_READERS, Reader
 from dimlift.errors import DataError, DimliftError, RunError, WeightsError
 from dimlift.inference import predict_files as predict_module
 from dimlift.inference.predict_files import predict
@@ -20,15 +20,22 @@ from small_series import make_slices, save_slices
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
-    """Trained long enough to find the bright blob."""
+    """A run trained long enough to segment the bright blob."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    training = {"patch_size": [8, 8, 8], "batch_size": 2, "rate": 0.02, "augment": False, "threads": 1, "device": "cpu"}
+    training = {
+        "patch_size": [8, 8, 8],
+        "batch_size": 2,
+        "lr": 0.02,
+        "augment": False,
+        "num_threads": 1,
+        "device": "cpu",
+    }
     arm = {"method": "unet", "widths": [8, 16], "residual_units": 1}
     train(train_config(data, budget={"steps": 60}, training=training, arm=arm), out)
     return out
 
 
-def test_predictions_lie_on_the_files_own_grid(run, data, tmp_path):
+def test_predict_writes_labels_on_the_grid_of_the_file(run, data, tmp_path):
     source = nib.load(data / "images" / "case_0.nii.gz")
     turned = nib.as_closest_canonical(source).slicer[1:, ::-1, :]
     turned = nib.Nifti1Image(np.asarray(turned.dataobj).transpose(2, 0, 1), turned.affine @ np.eye(4)[[1, 2, 0, 3]].T)
@@ -40,33 +47,33 @@ def test_predictions_lie_on_the_files_own_grid(run, data, tmp_path):
     assert set(np.unique(np.asarray(found.dataobj))) <= {0, 1, 2}
 
 
-def test_a_run_repeats_the_predictions_it_was_scored_with(run, data, tmp_path):
-    scored = sorted((run / "predictions").glob("*.nii.gz"))
-    inputs = [data / "images" / path.name for path in scored]
-    for path, again in zip(scored, predict(run, inputs, tmp_path), strict=True):
+def test_predict_repeats_the_predictions_of_the_run(run, data, tmp_path):
+    log_scores = sorted((run / "predictions").glob("*.nii.gz"))
+    inputs = [data / "images" / path.name for path in log_scores]
+    for path, again in zip(log_scores, predict(run, inputs, tmp_path), strict=True):
         np.testing.assert_array_equal(nib.load(path).get_fdata(), nib.load(again).get_fdata())
 
 
-def test_it_has_learnt_something(run):
+def test_training_reaches_dice_above_half(run):
     (record,) = [json.loads(path.read_text()) for path in (run / "records").glob("*.json")]
     assert np.mean([s["value"] for s in record["scores"] if s["metric"] == "dice"]) > 0.5
 
 
-def test_a_folder_gives_one_file_for_each_volume(run, data, tmp_path):
+def test_predict_folder_writes_one_file_for_each_volume(run, data, tmp_path):
     written = predict(run, [data / "images"], tmp_path)
     assert [path.name for path in written] == [f"case_{n}.nii.gz" for n in range(6)]
 
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Every NIfTI file that is read, each time."""
-    found, (read_volume, read_grid) = [], READERS[".nii.gz"]
-    counted = Format(lambda path: found.append(path.name) or read_volume(path), read_grid)
-    monkeypatch.setitem(READERS, ".nii.gz", counted)
+    """Names of the NIfTI files read, once for each time."""
+    found, (read_volume, read_grid) = [], VOLUME_READERS[".nii.gz"]
+    counted = Reader(lambda path: found.append(path.name) or read_volume(path), read_grid)
+    monkeypatch.setitem(VOLUME_READERS, ".nii.gz", counted)
     return found
 
 
-def test_every_file_is_read_once(run, data, tmp_path, reads):
+def test_predict_reads_every_file_once(run, data, tmp_path, reads):
     predict(run, [data / "images"], tmp_path / "several")
     assert sorted(reads) == [f"case_{n}.nii.gz" for n in range(6)]
     reads.clear()
@@ -74,9 +81,9 @@ def test_every_file_is_read_once(run, data, tmp_path, reads):
     assert reads == ["case_0.nii.gz"]
 
 
-def test_what_there_is_no_room_for_is_read_again_and_answered_alike(run, data, tmp_path, reads, monkeypatch):
+def test_predict_reads_again_what_exceeds_the_cache(run, data, tmp_path, reads, monkeypatch):
     several = predict(run, [data / "images"], tmp_path / "several")
-    monkeypatch.setattr(predict_module, "ROOM", 8000)  # a volume takes 6720 bytes
+    monkeypatch.setattr(predict_module, "CACHE_BYTES", 8000)  # a volume takes 6720 bytes
     reads.clear()
     again = predict(run, [data / "images"], tmp_path / "again")
     assert len(reads) == 11
@@ -84,36 +91,36 @@ def test_what_there_is_no_room_for_is_read_again_and_answered_alike(run, data, t
         np.testing.assert_array_equal(nib.load(one).get_fdata(), nib.load(other).get_fdata())
     reads.clear()
     predict(run, [data / "images" / "case_0.nii.gz"], tmp_path / "alone")
-    assert len(reads) == 1  # of one volume the memory is counted already
+    assert len(reads) == 1  # a single volume is always kept
 
 
-def test_a_volume_smaller_than_the_window_is_padded(run, data, tmp_path):
+def test_predict_pads_small_volumes(run, data, tmp_path):
     small = nib.load(data / "images" / "case_0.nii.gz").slicer[:5, :4, :3]
     nib.save(small, tmp_path / "small.nii.gz")
     (written,) = predict(run, [tmp_path / "small.nii.gz"], tmp_path / "out")
     assert nib.load(written).shape == (5, 4, 3)
 
 
-def test_a_wrong_number_of_channels_is_refused(run, data, tmp_path):
+def test_predict_refuses_a_wrong_number_of_channels(run, data, tmp_path):
     image = nib.load(data / "images" / "case_0.nii.gz")
     two = nib.Nifti1Image(np.stack([image.get_fdata()] * 2, axis=-1).astype(np.float32), image.affine)
     nib.save(two, tmp_path / "two.nii.gz")
-    with pytest.raises(DataError, match=r"two.nii.gz.*2 channels, 1"):
+    with pytest.raises(DataError, match=r"two.nii.gz.*2 channels; 1 are expected"):
         predict(run, [tmp_path / "two.nii.gz"], tmp_path / "out")
     for channel in range(2):
         nib.save(image, tmp_path / f"pair_{channel:04d}.nii.gz")
-    with pytest.raises(DataError, match="case pair has 2 channel"):
+    with pytest.raises(DataError, match="case pair has [23] channel files"):
         predict(run, [tmp_path / f"pair_{channel:04d}.nii.gz" for channel in range(2)], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("inputs", [[], ["nowhere.nii.gz"], ["."]])
-def test_no_input_is_refused(inputs, tmp_path):
-    with pytest.raises(DataError, match=r"no input|there is no such file|holds no"):
-        find_inputs([tmp_path / name for name in inputs], ["T1"])
+def test_find_inference_cases_refuses_no_input(inputs, tmp_path):
+    with pytest.raises(DataError, match=r"no input|does not exist|holds no"):
+        find_inference_cases([tmp_path / name for name in inputs], ["T1"])
 
 
-def test_every_input_is_checked_before_the_first_is_predicted(run, data, tmp_path):
+def test_predict_checks_every_input_first(run, data, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("case_0.nii.gz", "case_1.nii.gz"):
@@ -124,7 +131,7 @@ def test_every_input_is_checked_before_the_first_is_predicted(run, data, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dicom_series_is_answered_with_a_segmentation_or_in_the_format_asked_for(run, data, tmp_path):
+def test_predict_dicom_series_writes_segmentation_or_requested_format(run, data, tmp_path):
     pydicom = pytest.importorskip("pydicom")
     image = nib.load(data / "images" / "case_0.nii.gz").get_fdata()
     stored = np.rint(100 * image).astype(np.int16)
@@ -132,40 +139,40 @@ def test_a_dicom_series_is_answered_with_a_segmentation_or_in_the_format_asked_f
     (written,) = predict(run, [series], tmp_path / "out")
     assert written.name == "series.seg.dcm"
     assert pydicom.dcmread(written).Modality == "SEG"
-    (written,) = predict(run, [series], tmp_path / "out", kind="rtstruct")
+    (written,) = predict(run, [series], tmp_path / "out", output_format="rtstruct")
     assert pydicom.dcmread(written).Modality == "RTSTRUCT"
     (written,) = predict(run, [series], tmp_path / "labels.nrrd")
     assert written == tmp_path / "labels.nrrd"
     with pytest.raises(RunError, match="among the slices of its own series"):
         predict(run, [series], series)
-    with pytest.raises(DataError, match="no DICOM series"):
-        predict(run, [data / "images" / "case_0.nii.gz"], tmp_path / "no", kind="dicom-seg")
-    with pytest.raises(RunError, match=r"no name for nrrd; call it"):
-        predict(run, [series], tmp_path / "a.mha", kind="nrrd")
+    with pytest.raises(DataError, match="not a DICOM series"):
+        predict(run, [data / "images" / "case_0.nii.gz"], tmp_path / "no", output_format="dicom-seg")
+    with pytest.raises(RunError, match=r"no suffix of the format nrrd; name it"):
+        predict(run, [series], tmp_path / "a.mha", output_format="nrrd")
     assert not (tmp_path / "no").exists()
 
 
-def test_a_missing_or_unfinished_run_is_refused(tmp_path):
+def test_weights_folder_refuses_missing_or_unfinished_runs(tmp_path):
     with pytest.raises(RunError, match="there is no run"):
         weights_folder(tmp_path / "none")
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(RunError, match="training has not come to its end"):
+    with pytest.raises(RunError, match="training is not finished"):
         weights_folder(tmp_path)
 
 
-def test_weights_that_do_not_fit_name_the_keys(run, data, tmp_path):
+def test_predict_names_weights_that_do_not_fit(run, data, tmp_path):
     source = run / "weights"
     (tmp_path / "model.json").write_text((source / "model.json").read_text())
     state = load_file(source / "model.safetensors")
     name = sorted(state)[0]
-    wrong = {**state, name: state[name].repeat(2, *[1] * (state[name].ndim - 1)), "stranger": state[name].clone()}
+    wrong = {**state, name: state[name].repeat(2, *[1] * (state[name].ndim - 1)), "extra": state[name].clone()}
     save_file(wrong, tmp_path / "model.safetensors")
-    with pytest.raises(WeightsError, match=r"stranger is not wanted") as fault:
+    with pytest.raises(WeightsError, match=r"extra is unexpected") as fault:
         predict(tmp_path, [data / "images"], tmp_path / "out")
     assert name in str(fault.value)
 
 
-def test_a_card_that_names_no_known_method_is_refused(run, data, tmp_path):
+def test_predict_refuses_a_card_with_unknown_method(run, data, tmp_path):
     source = run / "weights"
     (tmp_path / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes())
     card = json.loads((source / "model.json").read_text())

@@ -1,16 +1,17 @@
-"""Windows over a volume give what the whole volume gives, and every window the features of its own place."""
+"""Sliding windows: equal to MONAI, positions kept, features sampled for each window."""
 
 import pytest
 import torch
 from torch import nn
 
-from dimlift.data.sampling.grid_sampling import features_of_box
-from dimlift.inference.sliding_window import classify, labels_of, segment
+from dimlift.data.sampling.grid_sampling import sample_feature_box
+from dimlift.inference.sliding_window import classify_volume, labels_of_tiles, segment_volume
 from dimlift.methods.frozen_features.sampling import sample_features
+from dimlift.methods.method import Method
 
 
-class Copy(nn.Module):
-    """Gives the image (and features) back as its logits."""
+class Copy(Method):
+    """Return the image (and features) as logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,9 +24,9 @@ class Copy(nn.Module):
 
 
 def scores(method, image, **more):
-    """The tiles put together; every voxel is in one of them."""
+    """Assemble the tiles; every voxel is in one of them."""
     whole, seen = None, torch.zeros(image.shape[1:3])
-    for tile in segment(method, image, **more):
+    for tile in segment_volume(method, image, **more):
         whole = torch.empty(len(tile.logits), *image.shape[1:]) if whole is None else whole
         whole[:, tile.depth, tile.height] = tile.logits
         seen[tile.depth, tile.height] += 1
@@ -33,8 +34,8 @@ def scores(method, image, **more):
     return whole
 
 
-class Tilted(nn.Module):
-    """Answers that depend on where in its window a voxel lies, so that only the right blend gives the right number."""
+class PositionDependent(Method):
+    """Logits that depend on the position within the window, so that only the right blending weights give the right result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,22 +50,22 @@ class Tilted(nn.Module):
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.7])
 @pytest.mark.parametrize("size", [(8, 6, 10), (19, 17, 23), (30, 6, 11), (9, 21, 10)])
-def test_windows_blend_as_those_of_monai(size, overlap):
+def test_segment_volume_equals_monai_sliding_window(size, overlap):
     from monai.inferers.utils import sliding_window_inference
 
-    image, window, network = torch.randn(2, *size), (8, 6, 10), Tilted().eval()
+    image, window, network = torch.randn(2, *size), (8, 6, 10), PositionDependent().eval()
     with torch.no_grad():
         wanted = sliding_window_inference(image[None], window, 2, network, overlap=overlap, mode="gaussian")[0]
     found = scores(network, image, window=window, overlap=overlap)
     torch.testing.assert_close(found, wanted, rtol=0, atol=2e-6)
-    labels = labels_of(segment(network, image, window=window, overlap=overlap), size)
+    labels = labels_of_tiles(segment_volume(network, image, window=window, overlap=overlap), size)
     assert labels.dtype == "uint8"
     assert (labels == wanted.argmax(0).numpy()).all()
 
 
-def test_a_network_that_reads_the_whole_depth_is_given_every_neighbour_it_needs():
-    class Deep(nn.Module):
-        reads_whole_depth, depth_margin = True, 2
+def test_segment_volume_reads_slice_margin_of_whole_depth_methods():
+    class Deep(Method):
+        reads_whole_depth, slice_margin = True, 2
 
         def __init__(self) -> None:
             super().__init__()
@@ -84,7 +85,7 @@ def test_a_network_that_reads_the_whole_depth_is_given_every_neighbour_it_needs(
 
 
 @pytest.mark.parametrize("size", [(5, 6, 7), (8, 8, 8), (20, 9, 8), (3, 19, 8)])
-def test_what_the_network_says_of_a_voxel_comes_out_at_that_voxel(size):
+def test_segment_volume_keeps_voxel_positions(size):
     image = torch.randn(2, *size)
     network = Copy()
     torch.testing.assert_close(scores(network, image, window=(8, 8, 8)), image)
@@ -92,33 +93,33 @@ def test_what_the_network_says_of_a_voxel_comes_out_at_that_voxel(size):
 
 
 @pytest.mark.parametrize("size", [(5, 6, 7), (8, 8, 8), (20, 9, 11)])
-def test_windows_get_the_features_training_patches_get(size):
+def test_segment_volume_samples_features_as_training_patches_do(size):
     image = torch.randn(1, *size)
     coarse = [torch.randn(3, 5, 2, 4), torch.randn(2, *size)]
     found = scores(Copy(), image, window=(8, 8, 8), features=coarse)
     torch.testing.assert_close(found[:1], image)
-    expected = features_of_box(coarse, size, (0, 0, 0), size)
+    expected = sample_feature_box(coarse, size, (0, 0, 0), size)
     torch.testing.assert_close(found[1:], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_coarser_features_are_read_in_the_middle_of_each_block():
+def test_segment_volume_samples_strided_features_at_block_centres():
     size, coarse = (16, 8, 8), [torch.randn(3, 4, 2, 3)]
 
-    class Spread(Copy):
+    class Upsampled(Copy):
         def forward(self, image, features=None):
             return nn.functional.interpolate(features, scale_factor=2)
 
-    found = scores(Spread(), torch.randn(1, *size), window=(8, 8, 8), features=coarse, feature_stride=2, overlap=0.0)
-    expected = features_of_box(coarse, size, (0, 0, 0), size, 2)
+    found = scores(Upsampled(), torch.randn(1, *size), window=(8, 8, 8), features=coarse, feature_stride=2, overlap=0.0)
+    expected = sample_feature_box(coarse, size, (0, 0, 0), size, 2)
     torch.testing.assert_close(found[:, ::2, ::2, ::2], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_features_end_where_the_volume_ends():
+def test_sample_features_is_zero_outside_the_volume():
     grid = torch.tensor([-1.2, -1.0, 0.0, 1.0, 1.2]).view(5, 1, 1, 1).expand(-1, -1, -1, 3)
     assert sample_features([torch.ones(1, 2, 2, 2)], grid).flatten().tolist() == [0, 1, 1, 1, 0]
 
 
-def test_padding_is_as_dark_as_the_image_gets():
+def test_segment_volume_pads_with_the_minimum():
     class Darkest(Copy):
         def forward(self, image, features=None):
             return image.amin((2, 3, 4), keepdim=True).expand_as(image).clone()
@@ -127,16 +128,16 @@ def test_padding_is_as_dark_as_the_image_gets():
     assert scores(Darkest(), image, window=(8, 8, 8)).min() >= 4
 
 
-def test_a_volume_is_classified_whole():
+def test_classify_volume_uses_the_whole_volume():
     class Mean(Copy):
         def forward(self, image, features=None):
             return image.mean((2, 3, 4))
 
     image = torch.randn(3, 9, 9, 9)
-    torch.testing.assert_close(classify(Mean(), image, smallest=(4, 4, 4)), image.mean((1, 2, 3)))
+    torch.testing.assert_close(classify_volume(Mean(), image, smallest=(4, 4, 4)), image.mean((1, 2, 3)))
 
 
-def test_prediction_does_not_train():
+def test_segment_volume_sets_eval_mode():
     class Drops(Copy):
         def forward(self, image, features=None):
             return nn.functional.dropout(image, 0.5, self.training)

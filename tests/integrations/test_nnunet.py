@@ -1,4 +1,4 @@
-"""nnU-Net with borrowed features: read where a patch lies, fitted on training cases, trained by nnU-Net itself."""
+"""nnU-Net with frozen features: datasets, networks, and a run of nnU-Net itself."""
 
 import json
 import os
@@ -15,16 +15,21 @@ import torch
 from torch import nn
 
 from dimlift.errors import DataError, ShapeError
-from dimlift.integrations.nnunet.features import BorrowedDataset, BorrowingNetwork, ImageAndFeatures, keep_features
-from dimlift.methods.frozen_features.extraction import Extractor
-from dimlift.methods.frozen_features.settings import BorrowSettings
+from dimlift.integrations.nnunet.features import (
+    FeatureDataset,
+    FeatureInputNetwork,
+    ImageWithFeatures,
+    write_case_features,
+)
+from dimlift.methods.frozen_features.extraction import FeatureExtractor
+from dimlift.methods.frozen_features.settings import FeatureExtractionSettings
 
 ROOT = Path(__file__).parents[2]
 HIPPOCAMPUS = ROOT.parent / "shared" / "data" / "hippocampus"
 
 
 class Cases:
-    """As nnU-Net's data sets behave, from memory."""
+    """Cases in memory, with the interface of nnU-Net's datasets."""
 
     def __init__(self, count=3):
         rng = np.random.default_rng(0)
@@ -35,22 +40,24 @@ class Cases:
         return self.arrays[name], None, None, {"name": name}
 
 
-def network(components=6):
-    settings = BorrowSettings(network="filters", planes=("depth", "height"), enlarge=1.0)
+def network(num_components=6):
+    settings = FeatureExtractionSettings(network="filters", planes=("depth", "height"), upsample=1.0)
     torch.manual_seed(0)
-    return BorrowingNetwork(nn.Conv3d(1 + components, 2, 1), Extractor(settings), 1, components, (1.0, 1.0, 1.0))
+    return FeatureInputNetwork(
+        nn.Conv3d(1 + num_components, 2, 1), FeatureExtractor(settings), 1, num_components, (1.0, 1.0, 1.0)
+    )
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    borrowing, cases, folder = network(), Cases(), tmp_path_factory.mktemp("kept")
-    keep_features(borrowing, cases, ["case_0", "case_1"], folder / "fold", folder / "cache", lambda _: None)
-    return borrowing, cases, folder
+def stored(tmp_path_factory):
+    extended, cases, folder = network(), Cases(), tmp_path_factory.mktemp("stored")
+    write_case_features(extended, cases, ["case_0", "case_1"], folder / "fold", folder / "cache", lambda _: None)
+    return extended, cases, folder
 
 
-def test_any_box_of_a_case_is_that_part_of_the_whole(kept):
-    _, cases, folder = kept
-    data = BorrowedDataset(lambda: cases, folder / "fold").load_case("case_2")[0]
+def test_image_with_features_boxes_equal_the_whole(stored):
+    _, cases, folder = stored
+    data = FeatureDataset(lambda: cases, folder / "fold").load_case("case_2")[0]
     whole = data[:]
     assert whole.shape == data.shape == (7, 9, 10, 8)
     np.testing.assert_array_equal(whole[:1], cases.arrays["case_2"])
@@ -58,45 +65,45 @@ def test_any_box_of_a_case_is_that_part_of_the_whole(kept):
     assert np.abs(whole[1:]).max() > 0
 
 
-def test_features_of_the_training_cases_are_standardised(kept):
-    borrowing, cases, folder = kept
-    data = BorrowedDataset(lambda: cases, folder / "fold")
+def test_features_of_training_cases_are_standardised(stored):
+    extended, cases, folder = stored
+    data = FeatureDataset(lambda: cases, folder / "fold")
     both = np.concatenate([data.load_case(name)[0][:][1:].reshape(6, -1) for name in ("case_0", "case_1")], axis=1)
     assert np.abs(both.mean(1)).max() < 0.3
-    assert bool(borrowing.projection.fitted)
+    assert bool(extended.projection.fitted)
 
 
-def test_an_image_alone_is_given_the_features_of_what_is_seen(kept):
-    borrowing, cases, folder = kept
+def test_network_computes_features_of_an_image(stored):
+    extended, cases, folder = stored
     image = torch.from_numpy(cases.arrays["case_2"])[None]
-    given = torch.from_numpy(BorrowedDataset(lambda: cases, folder / "fold").load_case("case_2")[0][:])[None]
-    torch.testing.assert_close(borrowing(image), borrowing(given), atol=2e-2, rtol=0)  # kept in half precision
+    given = torch.from_numpy(FeatureDataset(lambda: cases, folder / "fold").load_case("case_2")[0][:])[None]
+    torch.testing.assert_close(extended(image), extended(given), atol=2e-2, rtol=0)  # stored in half precision
     with pytest.raises(ShapeError, match="image and features"):
-        borrowing(given[:, :3])
+        extended(given[:, :3])
 
 
-def test_what_was_fitted_once_stays(kept):
-    borrowing, cases, folder = kept
-    before = borrowing.projection.weight0.clone()
-    keep_features(borrowing, cases, ["case_2"], folder / "again", folder / "cache", lambda _: None)
-    assert torch.equal(borrowing.projection.weight0, before)
+def test_write_case_features_keeps_a_fitted_projection(stored):
+    extended, cases, folder = stored
+    before = extended.projection.weight0.clone()
+    write_case_features(extended, cases, ["case_2"], folder / "again", folder / "cache", lambda _: None)
+    assert torch.equal(extended.projection.weight0, before)
     with pytest.raises(DataError, match="splits_final"):
-        keep_features(network(), cases, [], folder / "none", folder / "cache", lambda _: None)
+        write_case_features(network(), cases, [], folder / "none", folder / "cache", lambda _: None)
 
 
-def test_the_frozen_network_is_in_no_checkpoint(kept):
-    borrowing = kept[0]
-    assert {name.split(".")[0] for name in borrowing.state_dict()} == {"inner", "projection"}
-    assert {name.split(".")[0] for name, _ in borrowing.named_parameters()} == {"inner"}
+def test_extractor_is_excluded_from_state_dict(stored):
+    extended = stored[0]
+    assert {name.split(".")[0] for name in extended.state_dict()} == {"inner", "projection"}
+    assert {name.split(".")[0] for name, _ in extended.named_parameters()} == {"inner"}
 
 
-def test_a_box_outside_of_the_image_is_as_numpy_has_it():
-    data = ImageAndFeatures(np.zeros((1, 4, 4, 4), np.float32), [torch.ones(2, 2, 2, 2)])
+def test_image_with_features_clips_boxes_like_numpy():
+    data = ImageWithFeatures(np.zeros((1, 4, 4, 4), np.float32), [torch.ones(2, 2, 2, 2)])
     assert data[:, 1:9].shape == (3, 3, 4, 4)
 
 
 def prepared(folder: Path, cases: int = 6) -> None:
-    """A raw data set of nnU-Net's, some hippocampi."""
+    """Write a raw nnU-Net dataset of hippocampi."""
     raw = folder / "raw" / "Dataset501_Hippocampus"
     for kind in ("imagesTr", "labelsTr"):
         (raw / kind).mkdir(parents=True)
@@ -116,11 +123,11 @@ def prepared(folder: Path, cases: int = 6) -> None:
 
 SHORT = """
 from dimlift.integrations.nnunet.trainer import nnUNetTrainerDimlift
-from dimlift.methods.frozen_features.settings import BorrowSettings
+from dimlift.methods.frozen_features.settings import FeatureExtractionSettings
 
 class nnUNetTrainerShort(nnUNetTrainerDimlift):
-    borrow = BorrowSettings(stages=(1, 2), planes=("depth",), enlarge=1.0)
-    components = 4
+    features = FeatureExtractionSettings(stages=(1, 2), planes=("depth",), upsample=1.0)
+    num_components = 4
 
     def __init__(self, plans, configuration, fold, dataset_json, device):
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -131,7 +138,7 @@ class nnUNetTrainerShort(nnUNetTrainerDimlift):
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("nnunetv2") is None, reason="nnunetv2 is not installed")
 @pytest.mark.skipif(not HIPPOCAMPUS.is_dir(), reason=f"no volumes in {HIPPOCAMPUS}")
-def test_nnunet_trains_validates_and_predicts_with_it(tmp_path):
+def test_nnunet_trains_validates_and_predicts(tmp_path):
     prepared(tmp_path)
     package = Path(find_spec("nnunetv2").submodule_search_locations[0])
     site = tmp_path / "site"  # a copy, so that the installed one stays as it is
@@ -151,7 +158,7 @@ def test_nnunet_trains_validates_and_predicts_with_it(tmp_path):
         ready = "from dimlift.backbones.torchvision_ops import ensure_torchvision_imports as e; e()"
         return run("-c", f"{ready}; from nnunetv2.{module} import {function} as go; go()", *arguments)
 
-    assert "nnUNetTrainerDimlift.py" in run("-m", "dimlift.experiments.nnunet")
+    assert "nnUNetTrainerDimlift.py" in run("-m", "dimlift.integrations.nnunet")
     variants = site / "nnunetv2" / "training" / "nnUNetTrainer" / "variants"
     (variants / "short.py").write_text(SHORT)
     planning = "experiment_planning.plan_and_preprocess_entrypoints"
@@ -168,7 +175,7 @@ def test_nnunet_trains_validates_and_predicts_with_it(tmp_path):
     entry("run.run_training", "run_training_entry", 501, "3d_fullres", 0, "-tr", "nnUNetTrainerShort", "-device", "cpu")
     results = tmp_path / "results" / "Dataset501_Hippocampus" / "nnUNetTrainerShort__nnUNetPlans__3d_fullres" / "fold_0"
     assert (results / "checkpoint_final.pth").is_file()
-    assert len(list((results / "borrowed").glob("*.safetensors"))) == 6
+    assert len(list((results / "frozen_features").glob("*.safetensors"))) == 6
     assert (results / "validation" / "summary.json").is_file()
     state = torch.load(results / "checkpoint_final.pth", weights_only=False)["network_weights"]
     assert bool(state["projection.fitted"])
@@ -176,12 +183,12 @@ def test_nnunet_trains_validates_and_predicts_with_it(tmp_path):
     log = next(results.glob("training_log_*.txt")).read_text()
     assert "dimlift: features of 6 cases" in log
 
-    shown = tmp_path / "shown"
-    shown.mkdir()
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
     first = sorted((tmp_path / "raw" / "Dataset501_Hippocampus" / "imagesTr").iterdir())[0]
-    shutil.copy(first, shown)
-    asked = ("-i", shown, "-o", tmp_path / "answers", "-d", 501, "-c", "3d_fullres", "-f", 0, "-tr")
-    predict = (*asked, "nnUNetTrainerShort", "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_tta")
+    shutil.copy(first, inputs)
+    options = ("-i", inputs, "-o", tmp_path / "predictions", "-d", 501, "-c", "3d_fullres", "-f", 0, "-tr")
+    predict = (*options, "nnUNetTrainerShort", "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_tta")
     entry("inference.predict_from_raw_data", "predict_entry_point", *predict)
-    (answer,) = (tmp_path / "answers").glob("*.nii.gz")
-    assert nib.load(answer).shape == nib.load(first).shape
+    (prediction,) = (tmp_path / "predictions").glob("*.nii.gz")
+    assert nib.load(prediction).shape == nib.load(first).shape

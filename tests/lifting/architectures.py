@@ -1,4 +1,4 @@
-"""The smallest architecture of every model file of timm, made smaller still where it takes an option for it."""
+"""The smallest architecture of every model file of timm, reduced further by its options."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from lifting.families import Family
 
 
 def small(name: str, size: int = 32, **options: object):
-    """One that is quick to try."""
+    """Return the parameters of a network that lifts quickly."""
     return pytest.param(Family(name, size, False, options), id=name)
 
 
 def large(name: str, size: int = 64, **options: object):
-    """One that takes seconds."""
+    """Return the parameters of a network that takes seconds."""
     return pytest.param(Family(name, size, False, options), id=name, marks=pytest.mark.slow)
 
 

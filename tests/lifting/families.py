@@ -1,15 +1,15 @@
-"""One small network per architecture family, with weights at which no law holds by accident."""
+"""One small network for each architecture family, with weights for which no law holds by accident."""
 
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from dimlift.backbones.open_network import open_network
+from dimlift.backbones.factory import create_backbone
 
 
 class Family(NamedTuple):
-    """A timm network, how to make it small, and the image it reads."""
+    """A timm network, options that make it small, and the size of its images."""
 
     name: str
     size: int = 64
@@ -59,14 +59,14 @@ FAMILIES = [
 
 
 def build(family: Family, dtype: torch.dtype) -> nn.Module:
-    """The family's network in eval mode, with random but not degenerate weights."""
-    network, _ = open_network(family.name, features_only=family.features, **family.options)
+    """Return the family's network in eval mode, with random weights that are not degenerate."""
+    network, _ = create_backbone(family.name, features_only=family.features, **family.options)
     return scramble(network).to(dtype).eval()
 
 
 @torch.no_grad()
 def scramble(network: nn.Module) -> nn.Module:
-    """Give every weight a part in the answer: zero-initialised scales and untouched statistics would hide faults."""
+    """Randomise every weight: zero-initialised scales and initial statistics would hide errors."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         if not tensor.is_floating_point():
@@ -82,13 +82,13 @@ def scramble(network: nn.Module) -> nn.Module:
 
 
 def images(family: Family, count: int, channels: int, dtype: torch.dtype) -> torch.Tensor:
-    """Slices of pictures that differ from one another."""
+    """Return slices that differ from one another."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(count, channels, family.size, family.size, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def answers(network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    """Maps or [logits], without gradients."""
+def run_network(network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """Return maps or [logits], without gradients."""
     with torch.no_grad():
         out = network(x)
     return list(out) if isinstance(out, list | tuple) else [out]

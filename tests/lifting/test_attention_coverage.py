@@ -1,4 +1,4 @@
-"""Attention that cannot be made to span slices is named, and never passed off as spanning."""
+"""Attention that cannot be intercepted is reported, and never counted as spanning slices."""
 
 import pytest
 import torch
@@ -8,13 +8,13 @@ from torch import nn
 import dimlift
 from dimlift import DepthPlan
 from dimlift.errors import PlanError
-from lifting.families import answers
+from lifting.families import run_network
 
-JOINT = DepthPlan(kernel=1, attention="joint")
+JOINT = DepthPlan(kernel=1, attention="volume")
 
 
-class ByHand(nn.Module):
-    """Attention written out."""
+class ManualAttention(nn.Module):
+    """Scores, softmax and weighted sum without scaled_dot_product_attention."""
 
     def __init__(self, linear: bool = False) -> None:
         super().__init__()
@@ -27,14 +27,14 @@ class ByHand(nn.Module):
         return (q @ k.transpose(-2, -1)).softmax(-1) @ v
 
 
-class LinearAttention(ByHand):
-    """No softmax: known by its name only."""
+class LinearAttention(ManualAttention):
+    """Attention without softmax, recognised by its class name only."""
 
     def __init__(self) -> None:
         super().__init__(linear=True)
 
 
-class Fused(ByHand):
+class Fused(ManualAttention):
     def forward(self, x):
         return F.scaled_dot_product_attention(*self.qkv(x).chunk(3, -1))
 
@@ -65,14 +65,14 @@ class Tokens(nn.Module):
 
 
 @pytest.mark.parametrize("certify", [True, False])
-@pytest.mark.parametrize("layer", [ByHand, LinearAttention])
-def test_it_is_refused_where_none_can_span(layer, certify):
-    with pytest.raises(PlanError, match=r"attention='joint', but no attention.*attention\.a.* computes it otherwise"):
+@pytest.mark.parametrize("layer", [ManualAttention, LinearAttention])
+def test_lift_rejects_plan_without_interceptable_attention(layer, certify):
+    with pytest.raises(PlanError, match=r"attention='volume', but no attention.*\(attention\.a\)"):
         dimlift.lift(Tokens(a=layer()), JOINT, certify=certify)
 
 
-@pytest.mark.parametrize("layer", [ByHand, LinearAttention])
-def test_it_is_named_where_some_cannot(layer):
+@pytest.mark.parametrize("layer", [ManualAttention, LinearAttention])
+def test_certificate_names_attention_within_slices(layer):
     network = Tokens(a=Fused(), b=layer(), c=Fused())
     lifted = dimlift.lift(network, JOINT)
     assert lifted.attention_within_slices == ("attention.b",)
@@ -82,20 +82,20 @@ def test_it_is_named_where_some_cannot(layer):
         dimlift.lift(network, JOINT, certify=False)
 
 
-def test_nothing_is_named_where_all_spans_or_nothing_should(recwarn):
-    spans = Tokens(a=Fused(), b=OneCallAttention())
-    for network, plan in ((spans, JOINT), (Tokens(a=ByHand()), DepthPlan(kernel=1))):
+def test_certificate_names_no_attention_if_all_spans(recwarn):
+    spanning = Tokens(a=Fused(), b=OneCallAttention())
+    for network, plan in ((spanning, JOINT), (Tokens(a=ManualAttention()), DepthPlan(kernel=1))):
         lifted = dimlift.lift(network, plan, certify=False)
         assert lifted.attention_within_slices == ()
     assert not recwarn.list
 
 
-def test_slices_reach_each_other_only_through_layers_that_are_not_named():
+def test_attention_within_slices_does_not_mix_slices():
     volume = torch.randn(1, 3, 2, 16, 16)
     changed = volume.clone()
     changed[:, :, 1] += 1
-    lifted = dimlift.lift(Tokens(a=Fused(), b=ByHand()), JOINT).eval()
-    for reaches in (True, False):
-        before, after = (answers(lifted, v)[0][:, :, 0] for v in (volume, changed))
-        assert bool((before - after).abs().max() > 1e-6) == reaches
+    lifted = dimlift.lift(Tokens(a=Fused(), b=ManualAttention()), JOINT).eval()
+    for mixes in (True, False):
+        before, after = (run_network(lifted, v)[0][:, :, 0] for v in (volume, changed))
+        assert bool((before - after).abs().max() > 1e-6) == mixes
         lifted.network.attention["a"] = nn.Identity()

@@ -1,4 +1,4 @@
-"""Laws 1 and 2 for every kind of attention and every way its tokens may see other slices."""
+"""The laws "slices" and "constancy" for every type of attention and every extent of it."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from torch import nn
 import dimlift
 from dimlift import DepthPlan
 from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
-from dimlift.errors import CannotLift, PlanError
-from lifting.families import Family, answers, build, images, scramble
+from dimlift.errors import LiftError, PlanError
+from lifting.families import Family, build, images, run_network, scramble
 from lifting.test_laws import error, repeated, volume
 
 TINY_SWIN = {"img_size": 64, "window_size": 4, "depths": (2, 2, 1, 1), "embed_dim": 24, "num_heads": (1, 2, 4, 8)}
@@ -40,14 +40,14 @@ OTHERS = [
     Family("torchvision swin", 64, False),
     Family("torchvision vision transformer", 32, False),
 ]
-KEPT = {"volo": "OutlookAttention"}
+WITHIN_SLICES = {"volo": "OutlookAttention"}
 
 
 @pytest.fixture(scope="module", params=[*PLAIN, *OTHERS], ids=lambda family: family.name)
 def case(request):
     network = small(request.param)
     slices = images(request.param, 4, 3, torch.float64)
-    return request.param, network, slices, answers(network, slices)
+    return request.param, network, slices, run_network(network, slices)
 
 
 def small(family: Family) -> nn.Module:
@@ -70,44 +70,44 @@ def small(family: Family) -> nn.Module:
     return build(family, torch.float64)
 
 
-def reached(lifted, slices):
-    """How far the first slice's answer moves when another slice does."""
+def dependence(lifted, slices):
+    """Return the change of the first slice's output when another slice changes, relative to the largest output."""
     changed = slices.clone()
     changed[1] += 1
-    before, after = (answers(lifted, volume(s))[-1] for s in (slices, changed))
+    before, after = (run_network(lifted, volume(s))[-1] for s in (slices, changed))
     if before.ndim == 5:
         before, after = before[:, :, 0], after[:, :, 0]
     return float((before - after).abs().max() / before.abs().max())
 
 
-@pytest.mark.parametrize("attention", [3, "joint"])
-def test_a_repeated_slice_answers_as_in_2d_although_slices_see_one_another(case, attention):
+@pytest.mark.parametrize("attention", [3, "volume"])
+def test_attention_across_slices_keeps_constancy(case, attention):
     family, network, slices, flat = case
     lifted = dimlift.lift(network, DepthPlan(kernel=1, attention=attention), certify=False)
-    assert error([repeated(f) for f in flat], answers(lifted, volume(repeated(slices)))) < 1e-9
-    assert reached(lifted, slices) > 1e-9
-    kept = {type(lifted.network.get_submodule(name)).__name__ for name in lifted.attention_within_slices}
-    assert kept == ({KEPT[family.name]} if family.name in KEPT else set())
+    assert error([repeated(f) for f in flat], run_network(lifted, volume(repeated(slices)))) < 1e-9
+    assert dependence(lifted, slices) > 1e-9
+    skipped = {type(lifted.network.get_submodule(name)).__name__ for name in lifted.attention_within_slices}
+    assert skipped == ({WITHIN_SLICES[family.name]} if family.name in WITHIN_SLICES else set())
 
 
-def test_every_slice_answers_as_in_2d(case):
+def test_attention_per_slice_keeps_slices(case):
     _, network, slices, flat = case
-    lifted = dimlift.lift(network, DepthPlan(kernel=1, attention="slice"), certify=False)
-    assert error(flat, answers(lifted, volume(slices))) < 1e-9
+    lifted = dimlift.lift(network, DepthPlan(kernel=1, attention="per_slice"), certify=False)
+    assert error(flat, run_network(lifted, volume(slices))) < 1e-9
 
 
-def test_planecycle_adds_nothing_and_claims_nothing_or_is_refused(case):
+def test_planecycle_adds_no_parameter_and_claims_no_law(case):
     family, network, slices, _ = case
     plan = DepthPlan(kernel=1, attention="planecycle")
     if family in PLAIN or family.name == "torchvision vision transformer":
         lifted = dimlift.lift(network, plan)
         assert not lifted.weights_report.new
-        assert [type(layer.how) for layer in lifted.certificate.layers] == [str, str]
+        assert [type(layer.description) for layer in lifted.certificate.layers] == [str, str]
         constancy = next(claim for claim in lifted.certificate.claims if claim.law == "constancy")
         assert not constancy.claimed
         assert "planes other than the slice" in constancy.reason
         assert constancy.error > 1e-6
-        assert reached(lifted, slices) > 1e-9
+        assert dependence(lifted, slices) > 1e-9
     else:
-        with pytest.raises((PlanError, CannotLift), match=r"planecycle.*use attention='joint'"):
+        with pytest.raises((PlanError, LiftError), match=r"planecycle.*use attention='volume'"):
             dimlift.lift(network, plan)

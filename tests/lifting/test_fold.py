@@ -1,4 +1,4 @@
-"""Folding moves no memory, and the fold of a forward is exact wherever its layers run again."""
+"""Folding moves no memory, and the fold is correct wherever layers run again."""
 
 import threading
 
@@ -11,8 +11,8 @@ from torch.utils.checkpoint import checkpoint
 import dimlift
 from dimlift import DepthPlan
 from dimlift.errors import ShapeError
-from dimlift.lifting.activation_checkpointing import keep_fold_through_checkpoints
-from dimlift.lifting.fold import Fold, by_depth, current_fold, fold, folded_as, unfold
+from dimlift.lifting.activation_checkpointing import preserve_fold_in_checkpoints
+from dimlift.lifting.fold import Fold, current_fold, fold, fold_context, split_depth, unfold
 
 
 def small(checkpointed: bool = False) -> nn.Module:
@@ -57,18 +57,18 @@ def test_fold_keeps_slices_of_a_volume_together():
     assert fold(volume)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_leading_axis_with_more_than_slices_is_taken_apart_exactly():
+def test_split_depth_separates_extra_axis():
     x = torch.arange(2 * 3 * 4).view(24, 1)
-    with folded_as(Fold(2, 3, 6)):
-        view = by_depth(x)
+    with fold_context(Fold(2, 3, 6)):
+        view = split_depth(x)
         assert view.shape == (2, 3, 4, 1)
         assert view[1, 2, 3].item() == 23
         with pytest.raises(ShapeError, match="leading size 7 cannot hold 2 volumes of 3 slices"):
-            by_depth(torch.zeros(7, 1))
+            split_depth(torch.zeros(7, 1))
 
 
-def test_outside_a_forward_the_depth_is_not_guessed():
-    lifted = dimlift.lift(small(), DepthPlan(profile="average"))
+def test_layer_outside_forward_raises():
+    lifted = dimlift.lift(small(), DepthPlan(inflation="average"))
     with pytest.raises(ShapeError, match="outside its lifted network's forward"):
         lifted.network.first(torch.zeros(6, 1, 4, 4, dtype=torch.float64))
     with pytest.raises(ShapeError):
@@ -76,9 +76,9 @@ def test_outside_a_forward_the_depth_is_not_guessed():
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 3, 6, 6), (3, 1, 2, 6, 6), (1, 1, 6, 6, 6)])
-def test_a_talking_convolution_is_the_3d_convolution_with_replicated_ends(shape):
-    lifted = dimlift.lift(small(), DepthPlan(profile="average"))
-    for parameter in lifted.parameters():  # taps that differ from one another
+def test_inflated_conv_equals_conv3d_with_replicate_padding(shape):
+    lifted = dimlift.lift(small(), DepthPlan(inflation="average"))
+    for parameter in lifted.parameters():  # taps differ from one another
         parameter.data = torch.randn_like(parameter)
     volume = torch.randn(shape, dtype=torch.float64)
 
@@ -92,28 +92,28 @@ def test_a_talking_convolution_is_the_3d_convolution_with_replicated_ends(shape)
 
 def gradients(lifted, *volumes):
     lifted.zero_grad()
-    outputs = [lifted(volume)[0].square().sum() for volume in volumes]  # every forward before any backward
+    outputs = [lifted(volume)[0].square().sum() for volume in volumes]  # all forwards before the first backward
     for output in reversed(outputs):
         output.backward()
     return [p.grad.clone() for p in lifted.parameters()]
 
 
-@pytest.mark.parametrize("entry", ["own", "whole"])
-def test_checkpointing_gives_the_gradients_of_two_folds_of_one_size(entry):
+@pytest.mark.parametrize("entry", ["own", "outer"])
+def test_checkpointing_keeps_gradients_of_two_folds_of_equal_size(entry):
     volumes = [torch.randn(shape, dtype=torch.float64) for shape in [(2, 1, 3, 6, 6), (3, 1, 2, 6, 6)]]
-    lifted = dimlift.lift(small(), DepthPlan(profile="average"))
+    lifted = dimlift.lift(small(), DepthPlan(inflation="average"))
     plain = gradients(lifted, *volumes)
     if entry == "own":
         lifted.set_grad_checkpointing()
         again = gradients(lifted, *volumes)
     else:
-        again = gradients(lambda_module(lifted), *volumes)
+        again = gradients(checkpointed(lifted), *volumes)
     for a, b in zip(plain, again, strict=True):
         torch.testing.assert_close(a, b)
 
 
-def lambda_module(lifted):
-    class Whole(nn.Module):
+def checkpointed(lifted):
+    class Checkpointed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.lifted = lifted
@@ -121,12 +121,12 @@ def lambda_module(lifted):
         def forward(self, volume):
             return checkpoint(self.lifted, volume, use_reentrant=False)
 
-    return Whole()
+    return Checkpointed()
 
 
-def test_reentrant_checkpointing_keeps_the_fold_too():
-    keep_fold_through_checkpoints()
-    lifted = dimlift.lift(small(), DepthPlan(profile="average"))
+def test_reentrant_checkpointing_keeps_fold():
+    preserve_fold_in_checkpoints()
+    lifted = dimlift.lift(small(), DepthPlan(inflation="average"))
     net = lifted.network
     volume = torch.randn(2, 1, 3, 6, 6, dtype=torch.float64)
     plain = gradients(lifted, volume)
@@ -139,14 +139,14 @@ def test_reentrant_checkpointing_keeps_the_fold_too():
         torch.testing.assert_close(a, b)
 
 
-def test_threads_do_not_see_each_others_depth():
-    lifted = dimlift.lift(small(), DepthPlan(profile="average"))
+def test_threads_have_separate_folds():
+    lifted = dimlift.lift(small(), DepthPlan(inflation="average"))
     volumes = [torch.randn(1, 1, depth, 6, 6, dtype=torch.float64) for depth in (2, 3, 4, 6)]
     with torch.no_grad():
         alone = [lifted(v)[0] for v in volumes]
     together: list = [None] * len(volumes)
     barrier = threading.Barrier(len(volumes), timeout=30)
-    # between the two layers of each forward, every other forward has begun
+    # every forward starts before any reaches its second layer
 
     def meet(module, inputs, out):
         barrier.wait()
@@ -166,19 +166,19 @@ def test_threads_do_not_see_each_others_depth():
         torch.testing.assert_close(a, b)
 
 
-def test_it_compiles_into_one_graph_per_depth():
-    lifted = dimlift.lift(small(), DepthPlan(profile="average"))
+def test_lifted_network_compiles_to_one_graph():
+    lifted = dimlift.lift(small(), DepthPlan(inflation="average"))
     compiled = torch.compile(lifted, backend="eager", fullgraph=True)
     for shape in [(2, 1, 3, 6, 6), (3, 1, 2, 6, 6)]:
         volume = torch.randn(shape, dtype=torch.float64)
         torch.testing.assert_close(compiled(volume)[0], lifted(volume)[0])
 
 
-def test_wrong_volumes_say_what_was_wanted():
+def test_wrong_volume_shape_raises():
     lifted = dimlift.lift(small())
     with pytest.raises(ShapeError, match=r"\(batch, channel, depth, height, width\), got \(1, 6, 6\)"):
         lifted(torch.zeros(1, 6, 6))
-    with pytest.raises(ShapeError, match="lift it with in_channels=2"):
+    with pytest.raises(ShapeError, match="lift it with in_chans=2"):
         lifted(torch.zeros(1, 2, 3, 6, 6))
     with pytest.raises(ShapeError, match="no voxels"):
         lifted(torch.zeros(1, 1, 0, 6, 6))

@@ -1,4 +1,4 @@
-"""A lift that fails names the layer and the function to register, and with it the network lifts."""
+"""A lift that fails names the layer and the function to register; with it the network lifts."""
 
 import pytest
 import torch
@@ -6,21 +6,20 @@ from torch import nn
 
 import dimlift
 from dimlift import DepthPlan
-from dimlift.errors import CannotLift
-from dimlift.lifting import layer_handlers
-from dimlift.lifting.layer_handlers import register_layer
+from dimlift.errors import LiftError
+from dimlift.lifting import register_layer, registry
 from dimlift.lifting.layers import conv_kernels
 
 
 class Rolled(nn.Module):
-    """Answers with what it was given for the row before."""
+    """Returns the input of the previous batch row."""
 
     def forward(self, x):
         return x.roll(1, 0)
 
 
 class Alternating(nn.Module):
-    """Scales every other row of the batch."""
+    """Scales every other batch row."""
 
     def forward(self, x):
         x = x.clone()
@@ -28,8 +27,8 @@ class Alternating(nn.Module):
         return x
 
 
-class Owner(nn.Module):
-    """Mixes in its own forward, between layers that do not."""
+class MixingParent(nn.Module):
+    """Mixes slices in its own forward, between layers that do not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,12 +38,12 @@ class Owner(nn.Module):
         return self.second(self.first(x) - self.first(x).mean(0, keepdim=True))
 
 
-def behind_a_convolution(layer):
+def after_conv(layer):
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(layer, nn.ReLU()), nn.Conv2d(4, 2, 3))
 
 
 class Chaotic(nn.Module):
-    """Slices stay apart, and a difference in the last digit grows ten-thousandfold and more."""
+    """Keeps slices separate and amplifies a rounding error more than ten-thousandfold."""
 
     def forward(self, x):
         for _ in range(6):
@@ -52,38 +51,40 @@ class Chaotic(nn.Module):
         return x
 
 
-def test_a_network_that_blows_up_rounding_is_told_from_one_that_mixes():
+def test_lift_reports_network_that_amplifies_rounding():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Chaotic())
-    with pytest.raises(CannotLift, match=r"move by .* when the volume moves by a rounding error.*trained") as caught:
-        dimlift.lift(network, DepthPlan(profile="average"))
+    with pytest.raises(LiftError, match=r"change by .* when the volume changes by a rounding error.*trained") as caught:
+        dimlift.lift(network, DepthPlan(inflation="average"))
     assert "register" not in str(caught.value)
 
 
-def test_a_layer_that_looks_at_other_rows_is_named():
-    with pytest.raises(CannotLift, match=r"slices mix in 1\.0 \(Rolled\).*hands\.register_layer\('Rolled', hand\)"):
-        dimlift.lift(behind_a_convolution(Rolled()))
+def test_lift_names_layer_that_mixes_rows():
+    with pytest.raises(
+        LiftError, match=r"slices mix in 1\.0 \(Rolled\).*registry\.register_layer\('Rolled', handler\)"
+    ):
+        dimlift.lift(after_conv(Rolled()))
 
 
-def test_a_layer_that_treats_rows_differently_is_named_where_slices_blend_anyway():
-    with pytest.raises(CannotLift, match=r"slices mix in 1\.0 \(Alternating\)"):
-        dimlift.lift(behind_a_convolution(Alternating()), DepthPlan(kernel=3, profile="average"))
+def test_lift_names_layer_that_depends_on_row_index():
+    with pytest.raises(LiftError, match=r"slices mix in 1\.0 \(Alternating\)"):
+        dimlift.lift(after_conv(Alternating()), DepthPlan(kernel=3, inflation="average"))
 
 
-def test_what_happens_between_layers_is_their_owners_doing():
-    with pytest.raises(CannotLift, match=r"slices mix in 1 \(Owner\)"):
-        dimlift.lift(nn.Sequential(nn.Identity(), Owner()))
+def test_lift_names_parent_that_mixes_between_layers():
+    with pytest.raises(LiftError, match=r"slices mix in 1 \(MixingParent\)"):
+        dimlift.lift(nn.Sequential(nn.Identity(), MixingParent()))
 
 
-def test_a_wrong_convolution_is_named(monkeypatch):
-    right = conv_kernels.convolve_full
-    monkeypatch.setattr(conv_kernels, "convolve_full", lambda x, kernel, how: right(x, kernel.roll(1, 2), how))
+def test_lift_names_wrong_convolution(monkeypatch):
+    correct = conv_kernels.conv_full
+    monkeypatch.setattr(conv_kernels, "conv_full", lambda x, kernel, args: correct(x, kernel.roll(1, 2), args))
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 2, 3))
-    with pytest.raises(CannotLift, match=r"slices mix in 1 \(TalkingConvolution\)"):
+    with pytest.raises(LiftError, match=r"slices mix in 1 \(InflatedConv2d\)"):
         dimlift.lift(network)
 
 
 class Stacked(nn.Module):
-    """Convolves two halves of the channels, one after the other on the leading axis: halves * batch * depth."""
+    """Convolves two halves of the channels, stacked in front of the batch: halves * batch * depth."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,20 +95,20 @@ class Stacked(nn.Module):
 
 
 class Interleaved(Stacked):
-    """The same with the halves last: batch * depth * halves."""
+    """The same with the halves behind depth: batch * depth * halves."""
 
     def forward(self, x):
         halves = torch.stack(x.chunk(2, 1), 1).flatten(0, 1)
         return self.conv(halves).unflatten(0, (-1, 2)).flatten(1, 2)
 
 
-def test_with_a_registered_hand_the_network_lifts_and_its_source_is_untouched(monkeypatch):
-    monkeypatch.setattr(layer_handlers, "HANDS", {})
-    network, plan = behind_a_convolution(Stacked()), DepthPlan(kernel=3, profile="average")
-    with pytest.raises(CannotLift, match=r"slices mix in 1\.0 \(Stacked\)"):
+def test_registered_handler_lets_network_lift(monkeypatch):
+    monkeypatch.setitem(registry.LAYER_HANDLERS, "Stacked", None)
+    network, plan = after_conv(Stacked()), DepthPlan(kernel=3, inflation="average")
+    with pytest.raises(LiftError, match=r"slices mix in 1\.0 \(Stacked\)"):
         dimlift.lift(network, plan)
     register_layer("Stacked", lambda layer: setattr(layer, "__class__", Interleaved))
     certificate = dimlift.lift(network, plan).certificate
     assert certificate.holds
-    assert "by a registered hand: 1 (1.0)" in str(certificate)
+    assert "converted by a registered handler: 1 (1.0)" in str(certificate)
     assert type(network[1][0]) is Stacked

@@ -1,4 +1,4 @@
-"""Two processes, each with volumes of its own depth: the fold is each one's own, and their gradients are averaged."""
+"""Distributed training of two processes with volumes of different depth."""
 
 import os
 import socket
@@ -15,10 +15,10 @@ DEPTHS = (2, 5)
 
 
 def lifted_network():
-    """The same weights in every process."""
+    """Return a network with the same weights in every process."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.GELU(), nn.Conv2d(4, 4, 3, padding=1, stride=2)).double()
-    return dimlift.lift(network, DepthPlan(kernel=3, profile="average"), certify=False)
+    return dimlift.lift(network, DepthPlan(kernel=3, inflation="average"), certify=False)
 
 
 def volume(rank):
@@ -26,12 +26,12 @@ def volume(rank):
     return torch.randn(1 + rank, 1, DEPTHS[rank], 6, 6, generator=generator, dtype=torch.float64)
 
 
-def process(rank):
-    """One of the two: forwards and backwards, compared with both volumes seen by one process."""
+def run_worker(rank):
+    """Compare the gradients of one of two processes with those of a single process."""
     torch.distributed.init_process_group("gloo", rank=rank, world_size=len(DEPTHS))
-    alone = lifted_network()
+    single = lifted_network()
     for other in range(len(DEPTHS)):
-        (alone(volume(other)).square().mean() / len(DEPTHS)).backward()
+        (single(volume(other)).square().mean() / len(DEPTHS)).backward()
     for compiled in (False, True):
         lifted = lifted_network()
         run = torch.compile(lifted, backend="eager", fullgraph=True) if compiled else lifted
@@ -39,30 +39,30 @@ def process(rank):
         out = parallel(volume(rank))
         assert out.shape[:3] == (1 + rank, 4, DEPTHS[rank])
         out.square().mean().backward()
-        for got, want in zip(lifted.parameters(), alone.parameters(), strict=True):
-            torch.testing.assert_close(got.grad, want.grad)
+        for found, expected in zip(lifted.parameters(), single.parameters(), strict=True):
+            torch.testing.assert_close(found.grad, expected.grad)
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_with_volumes_of_different_depth_train_as_one_compiled_or_not():
+def test_two_processes_average_gradients_of_different_depths():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__]
-    running = [
+    processes = [
         subprocess.Popen(
             [*command, str(rank)], env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         for rank in range(len(DEPTHS))
     ]
     try:
-        said = [one.communicate(timeout=120)[0] for one in running]
+        logs = [process.communicate(timeout=120)[0] for process in processes]
     finally:
-        for one in running:
-            one.kill()
-    assert [one.returncode for one in running] == [0, 0], "\n".join(said)
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(logs)
 
 
 if __name__ == "__main__":
-    process(int(sys.argv[1]))
+    run_worker(int(sys.argv[1]))

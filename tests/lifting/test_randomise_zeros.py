@@ -1,4 +1,4 @@
-"""A trial sees what it is there to see: fresh networks mute themselves, and are given a voice while it lasts."""
+"""The equivalence check detects errors in networks with zero-initialised parameters, and restores them afterwards."""
 
 import pytest
 import torch
@@ -6,14 +6,14 @@ from torch import nn
 
 import dimlift
 from dimlift import DepthPlan
-from dimlift.backbones.open_network import open_network
-from dimlift.errors import CannotLift
-from dimlift.lifting.certify.randomise_zeros import put_back, settle, wake
+from dimlift.backbones.factory import create_backbone
+from dimlift.errors import LiftError
+from dimlift.lifting.certify.randomise_zeros import calibrate_bn, randomise_zero_init, restore_tensors
 from dimlift.lifting.layers import conv_kernels
 
 
 class Branch(nn.Module):
-    """x + scale * conv(x): the convolution that talks is heard only through the scale."""
+    """x + scale * conv(x): the inflated convolution contributes through the scale only."""
 
     def __init__(self, scale: float, channels: int = 3) -> None:
         super().__init__()
@@ -26,20 +26,20 @@ class Branch(nn.Module):
         return x + self.scale * self.conv(x)
 
 
-def muted_norm():
+def zero_init_norm():
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     nn.init.zeros_(network[1].weight)
     return network
 
 
-def muted_kernel():
+def zero_init_kernel():
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3))
     nn.init.zeros_(network[1].weight)
     return network
 
 
-def fading():
-    """Signals die out layer by layer under statistics nobody has measured."""
+def vanishing():
+    """Return a network whose signals vanish layer by layer under its initial statistics."""
     layers = []
     for _ in range(6):
         conv = nn.Conv2d(8 if layers else 3, 8, 3, padding=1)
@@ -49,73 +49,73 @@ def fading():
     return nn.Sequential(*layers)
 
 
-def muted_head():
-    network, _ = open_network("timm:vit_tiny_patch16_224", img_size=32, depth=1)
+def zero_init_head():
+    network, _ = create_backbone("timm:vit_tiny_patch16_224", img_size=32, depth=1)
     nn.init.zeros_(network.head.weight)
     nn.init.zeros_(network.head.bias)
     return network
 
 
-FRESH = {
-    "head at zero": muted_head,
+ZERO_INIT = {
+    "head at zero": zero_init_head,
     "layer scale at zero": lambda: Branch(0.0),
     "layer scale near zero": lambda: Branch(1e-6),
-    "batch norm at zero": muted_norm,
-    "kernel at zero": muted_kernel,
-    "statistics not measured": fading,
+    "batch norm at zero": zero_init_norm,
+    "kernel at zero": zero_init_kernel,
+    "initial statistics": vanishing,
 }
 
 
-@pytest.mark.parametrize("fresh", FRESH)
-def test_a_wrong_lift_of_a_network_that_says_nothing_is_caught(fresh, monkeypatch):
-    network = FRESH[fresh]()
+@pytest.mark.parametrize("case", ZERO_INIT)
+def test_lift_detects_wrong_convolution(case, monkeypatch):
+    network = ZERO_INIT[case]()
     assert dimlift.lift(network, DepthPlan(kernel=3)).certificate.holds
-    right = conv_kernels.convolve_full  # the window one slice too far:
-    monkeypatch.setattr(conv_kernels, "convolve_full", lambda x, kernel, how: right(x, kernel.roll(1, 2), how))
-    with pytest.raises(CannotLift, match="law of slices should hold"):
+    correct = conv_kernels.conv_full  # shifted by one slice:
+    monkeypatch.setattr(conv_kernels, "conv_full", lambda x, kernel, args: correct(x, kernel.roll(1, 2), args))
+    with pytest.raises(LiftError, match="law of slices should hold"):
         dimlift.lift(network, DepthPlan(kernel=3))
 
 
-@pytest.mark.parametrize("fresh", FRESH)
+@pytest.mark.parametrize("case", ZERO_INIT)
 @pytest.mark.parametrize("channels", [3, 1])
-def test_it_leaves_no_trace(fresh, channels):
-    network = FRESH[fresh]()
-    certified = dimlift.lift(network, DepthPlan(kernel=3), in_channels=channels)
-    plain = dimlift.lift(network, DepthPlan(kernel=3), in_channels=channels, certify=False).state_dict()
+def test_check_restores_every_tensor(case, channels):
+    network = ZERO_INIT[case]()
+    certified = dimlift.lift(network, DepthPlan(kernel=3), in_chans=channels)
+    plain = dimlift.lift(network, DepthPlan(kernel=3), in_chans=channels, certify=False).state_dict()
     for name, tensor in certified.state_dict().items():
         assert torch.equal(tensor, plain[name]), name
         assert tensor.dtype == plain[name].dtype
-    assert "had other numbers while it was checked" in str(certified.certificate)
+    assert "had random values during the check" in str(certified.certificate)
 
 
-def test_names_that_share_a_tensor_share_it_before_and_after():
+def test_randomise_zero_init_keeps_shared_tensors():
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Linear(4, 4), nn.Linear(4, 4))
     nn.init.zeros_(network[1].weight)
     network[2].weight = network[1].weight
-    before = wake(network)
+    before = randomise_zero_init(network)
     assert {"1.weight", "2.weight"} <= set(before)
     assert network[1].weight.any()
-    put_back(network, before)
+    restore_tensors(network, before)
     assert network[2].weight is network[1].weight
     assert not network[2].weight.any()
 
 
-def test_statistics_are_put_back_if_the_network_refuses_what_it_is_shown():
-    network = fading().eval()
+def test_calibrate_bn_restores_statistics_on_error():
+    network = vanishing().eval()
 
     def refuse():
         network(torch.randn(2, 3, 8, 8))
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        settle(network, refuse)
+        calibrate_bn(network, refuse)
     assert torch.equal(network[1].running_var, torch.ones(8))
     assert network[1].momentum == 0.1
     assert not network[1].training
 
 
-def test_a_network_that_ignores_its_image_shows_nothing_and_the_certificate_says_so():
-    class Blind(nn.Module):
+def test_certificate_claims_no_law_for_constant_output():
+    class Constant(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(3, 4, 3)
@@ -123,14 +123,14 @@ def test_a_network_that_ignores_its_image_shows_nothing_and_the_certificate_says
         def forward(self, x):
             return 0 * self.conv(x) + 1
 
-    certificate = dimlift.lift(Blind(), DepthPlan(kernel=3)).certificate
+    certificate = dimlift.lift(Constant(), DepthPlan(kernel=3)).certificate
     assert not any(claim.claimed for claim in certificate.claims)
-    assert "slices: not claimed, the 2D answers do not depend on the image" in str(certificate)
-    assert "not tried" in str(certificate)
+    assert "slices: not claimed, the 2D output does not depend on the image" in str(certificate)
+    assert "not measured" in str(certificate)
 
 
-def test_an_answer_that_shows_nothing_beside_others_that_do_is_named():
-    class Half(nn.Module):
+def test_certificate_names_constant_output_among_others():
+    class HalfConstant(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(3, 4, 3)
@@ -139,6 +139,6 @@ def test_an_answer_that_shows_nothing_beside_others_that_do_is_named():
             x = self.conv(x)
             return [x, 0 * x + 1]
 
-    certificate = dimlift.lift(Half(), DepthPlan(kernel=3)).certificate
+    certificate = dimlift.lift(HalfConstant(), DepthPlan(kernel=3)).certificate
     assert certificate.holds
-    assert "answer 1 does not depend on the image" in str(certificate)
+    assert "output 1 does not depend on the image" in str(certificate)

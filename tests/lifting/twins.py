@@ -1,4 +1,4 @@
-"""Small networks of transformers, and the networks of timm that are the same function."""
+"""Small models of transformers, and the models of timm that compute the same function."""
 
 import pytest
 
@@ -23,25 +23,25 @@ SWIN = {"embed_dim": 24, "depths": [1, 2], "num_heads": [2, 4], "image_size": 64
 SWIN_TIMM = {"embed_dim": 24, "depths": (1, 2), "num_heads": (2, 4), "img_size": 64}
 
 
-def build(name, **settings):
-    """A transformers network by the first part of its classes' names, and what it answers with."""
+def build_hf(name, **settings):
+    """Build a model of transformers from "CONFIG:MODEL", the name of its configuration class without the suffix."""
     kind, _, model = name.partition(":")
     return getattr(transformers, model)(getattr(transformers, f"{kind}Config")(**settings))
 
 
-CASES = {  # theirs, timm's, its options
+CASES = {  # model of transformers, name in timm, options of timm
     "vit": (
-        lambda: build("ViT:ViTForImageClassification", **SHAPE, **EPS, num_labels=5),
+        lambda: build_hf("ViT:ViTForImageClassification", **SHAPE, **EPS, num_labels=5),
         "vit_tiny_patch16_224",
         TIMM | {"num_classes": 5},
     ),
     "deit": (
-        lambda: build("DeiT:DeiTForImageClassificationWithTeacher", **SHAPE, **EPS, num_labels=5),
+        lambda: build_hf("DeiT:DeiTForImageClassificationWithTeacher", **SHAPE, **EPS, num_labels=5),
         "deit_tiny_distilled_patch16_224",
         TIMM | {"num_classes": 5},
     ),
     "beit": (
-        lambda: build(
+        lambda: build_hf(
             "Beit:BeitForImageClassification",
             **SHAPE,
             layer_norm_eps=1e-6,
@@ -54,7 +54,7 @@ CASES = {  # theirs, timm's, its options
         TIMM | {"num_classes": 5},
     ),
     "mae": (
-        lambda: build(
+        lambda: build_hf(
             "ViTMAE:ViTMAEForPreTraining",
             **SHAPE,
             **EPS,
@@ -67,29 +67,29 @@ CASES = {  # theirs, timm's, its options
         TIMM | {"num_classes": 0},
     ),
     "dinov2": (
-        lambda: build("Dinov2:Dinov2Model", **SHAPE | {"patch_size": 16}, **EPS, mlp_ratio=2),
+        lambda: build_hf("Dinov2:Dinov2Model", **SHAPE | {"patch_size": 16}, **EPS, mlp_ratio=2),
         "vit_small_patch14_dinov2",
         TIMM,
     ),
     "dinov2 with registers": (
-        lambda: build(
+        lambda: build_hf(
             "Dinov2WithRegisters:Dinov2WithRegistersModel", **SHAPE, **EPS, mlp_ratio=2, num_register_tokens=4
         ),
         "vit_small_patch14_reg4_dinov2",
         TIMM,
     ),
     "dinov2 gated": (
-        lambda: build("Dinov2:Dinov2Model", **SHAPE, **EPS, mlp_ratio=4, use_swiglu_ffn=True),
+        lambda: build_hf("Dinov2:Dinov2Model", **SHAPE, **EPS, mlp_ratio=4, use_swiglu_ffn=True),
         "vit_giant_patch14_dinov2",
         TIMM | {"mlp_ratio": 128 * 2 / 48},
     ),
     "dinov3": (
-        lambda: build("DINOv3ViT:DINOv3ViTModel", **SHAPE, num_register_tokens=4, layer_norm_eps=1e-5),
+        lambda: build_hf("DINOv3ViT:DINOv3ViTModel", **SHAPE, num_register_tokens=4, layer_norm_eps=1e-5),
         "vit_small_patch16_dinov3_qkvb",
         TIMM,
     ),
     "dinov3 gated": (
-        lambda: build(
+        lambda: build_hf(
             "DINOv3ViT:DINOv3ViTModel",
             **SHAPE,
             num_register_tokens=4,
@@ -102,42 +102,44 @@ CASES = {  # theirs, timm's, its options
         TIMM,
     ),
     "clip": (
-        lambda: build("CLIPVision:CLIPVisionModelWithProjection", **SHAPE, projection_dim=32, hidden_act="quick_gelu"),
+        lambda: build_hf(
+            "CLIPVision:CLIPVisionModelWithProjection", **SHAPE, projection_dim=32, hidden_act="quick_gelu"
+        ),
         "vit_base_patch16_clip_quickgelu_224",
         TIMM | {"num_classes": 32},
     ),
     "siglip": (
-        lambda: build("SiglipVision:SiglipVisionModel", **SHAPE, hidden_act="gelu"),
+        lambda: build_hf("SiglipVision:SiglipVisionModel", **SHAPE, hidden_act="gelu"),
         "vit_base_patch16_siglip_224",
         TIMM,
     ),
     "swin": (
-        lambda: build("Swin:SwinForImageClassification", **SWIN, window_size=4, num_labels=5),
+        lambda: build_hf("Swin:SwinForImageClassification", **SWIN, window_size=4, num_labels=5),
         "swin_tiny_patch4_window7_224",
         SWIN_TIMM | {"window_size": 4, "num_classes": 5},
     ),
     "swinv2": (
-        lambda: build("Swinv2:Swinv2ForImageClassification", **SWIN, window_size=8, num_labels=5),
+        lambda: build_hf("Swinv2:Swinv2ForImageClassification", **SWIN, window_size=8, num_labels=5),
         "swinv2_tiny_window8_256",
         SWIN_TIMM | {"window_size": 8, "num_classes": 5},
     ),
     "convnext": (
-        lambda: build("ConvNext:ConvNextForImageClassification", **STAGES, num_labels=5, layer_norm_eps=1e-6),
+        lambda: build_hf("ConvNext:ConvNextForImageClassification", **STAGES, num_labels=5, layer_norm_eps=1e-6),
         "convnext_tiny",
         {"dims": STAGES["hidden_sizes"], "depths": STAGES["depths"], "num_classes": 5},
     ),
     "convnextv2": (
-        lambda: build("ConvNextV2:ConvNextV2ForImageClassification", **STAGES, num_labels=5),
+        lambda: build_hf("ConvNextV2:ConvNextV2ForImageClassification", **STAGES, num_labels=5),
         "convnextv2_tiny",
         {"dims": STAGES["hidden_sizes"], "depths": STAGES["depths"], "num_classes": 5},
     ),
     "dinov3 convnext": (
-        lambda: build("DINOv3ConvNext:DINOv3ConvNextModel", **STAGES),
+        lambda: build_hf("DINOv3ConvNext:DINOv3ConvNextModel", **STAGES),
         "convnext_tiny",
         {"dims": STAGES["hidden_sizes"], "depths": STAGES["depths"], "num_classes": 0},
     ),
     "resnet": (
-        lambda: build(
+        lambda: build_hf(
             "ResNet:ResNetForImageClassification",
             embedding_size=64,
             hidden_sizes=[64, 128, 256, 512],

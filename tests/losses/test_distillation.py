@@ -1,4 +1,4 @@
-"""Distances to a teacher: zero where the two agree, hard labels are plain cross-entropy, no gradient to the teacher."""
+"""Distillation losses: zero if student and teacher agree, hard labels, no gradient to the teacher."""
 
 import pytest
 import torch
@@ -9,44 +9,44 @@ from dimlift.losses.distillation import kl_to_teacher, soft_cross_entropy
 
 
 @pytest.fixture
-def answers():
+def logits():
     generator = torch.Generator().manual_seed(0)
     return torch.randn(5, 7, generator=generator), 3 * torch.randn(5, 7, generator=generator)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_the_distance_is_the_divergence_times_the_squared_temperature(answers, temperature):
-    student, teacher = answers
+def test_kl_to_teacher_scales_with_squared_temperature(logits, temperature):
+    student, teacher = logits
     p, q = (teacher / temperature).softmax(1), (student / temperature).softmax(1)
-    by_hand = (p * (p / q).log()).sum(1).mean() * temperature**2
-    torch.testing.assert_close(kl_to_teacher(student, teacher, temperature), by_hand)
+    expected = (p * (p / q).log()).sum(1).mean() * temperature**2
+    torch.testing.assert_close(kl_to_teacher(student, teacher, temperature), expected)
     assert kl_to_teacher(teacher, teacher, temperature).abs() < 1e-6
 
 
-def test_hard_labels_are_cross_entropy_to_the_first_class(answers):
-    student, teacher = answers
-    found = kl_to_teacher(student, teacher, 5.0, hard=True)
+def test_kl_to_teacher_with_hard_labels_is_cross_entropy(logits):
+    student, teacher = logits
+    found = kl_to_teacher(student, teacher, 5.0, hard_labels=True)
     torch.testing.assert_close(found, F.cross_entropy(student, teacher.argmax(1)))
 
 
-def test_soft_labels_leave_the_teachers_own_entropy_beside_the_divergence(answers):
-    student, teacher = answers
+def test_soft_cross_entropy_is_kl_plus_teacher_entropy(logits):
+    student, teacher = logits
     entropy = -(teacher.softmax(1) * teacher.log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(soft_cross_entropy(student, teacher), kl_to_teacher(student, teacher) + entropy)
 
 
 @pytest.mark.parametrize("distance", [kl_to_teacher, soft_cross_entropy])
-def test_the_teacher_gets_no_gradient(answers, distance):
-    student, teacher = (answer.requires_grad_() for answer in answers)
+def test_distillation_losses_give_teacher_no_gradient(logits, distance):
+    student, teacher = (each.requires_grad_() for each in logits)
     distance(student, teacher).backward()
     assert teacher.grad is None
     assert student.grad.abs().sum() > 0
 
 
-def test_other_classes_and_no_temperature_are_refused(answers):
-    student, teacher = answers
+def test_distillation_losses_reject_mismatched_logits_and_zero_temperature(logits):
+    student, teacher = logits
     for distance in (kl_to_teacher, soft_cross_entropy):
-        with pytest.raises(ShapeError, match="6 classes"):
+        with pytest.raises(ShapeError, match=r"got \(5, 7\) and \(5, 6\)"):
             distance(student, teacher[:, :6])
     with pytest.raises(ConfigError, match="temperature"):
         kl_to_teacher(student, teacher, 0.0)

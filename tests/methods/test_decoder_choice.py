@@ -1,13 +1,13 @@
-"""Every decoder an arm may name answers for every voxel, behind stages and behind a plain vision transformer."""
+"""Decoders selected by name, behind hierarchical networks and plain vision transformers."""
 
 from typing import get_args
 
 import pytest
 import torch
 
-from dimlift.config.method_config import Task
+from dimlift.config.method_config import TaskSpec
 from dimlift.decoders.cascade import CascadedUpsampler
-from dimlift.decoders.light import LightDecoder
+from dimlift.decoders.fpn import FPNDecoder
 from dimlift.decoders.mlp import MLPDecoder
 from dimlift.decoders.swin import SwinDecoder
 from dimlift.decoders.unetr import UNETRDecoder
@@ -18,7 +18,7 @@ from dimlift.methods.lifted.decoder_choice import DecoderName
 from dimlift.methods.registry import METHODS
 
 KINDS = {
-    "light": LightDecoder,
+    "fpn": FPNDecoder,
     "upernet": UPerNetDecoder,
     "unetr": UNETRDecoder,
     "mlp": MLPDecoder,
@@ -29,30 +29,36 @@ KINDS = {
 
 
 @pytest.mark.parametrize("decoder", get_args(DecoderName))
-@pytest.mark.parametrize("method", ["slices", "lifted"])
+@pytest.mark.parametrize("method", ["slicewise", "lifted"])
 @pytest.mark.parametrize("network", ["timm:test_resnet", "timm:test_vit"])
-def test_a_decoder_by_name(decoder, method, network):
-    task = Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (3, 32, 48))
-    options = {"network": network, "pretrained": False, "width": 8, "decoder": decoder}
+def test_decoder_is_selected_by_name(decoder, method, network):
+    task = TaskSpec("segmentation", 1, 3, (1.0, 1.0, 1.0), (3, 32, 48))
+    options = {"network": network, "pretrained": False, "decoder_channels": 8, "decoder": decoder}
     if network == "timm:test_vit":
-        options |= {"image_size": 32, "maps": [0, 1, 2]}
-    built = METHODS[method].model_validate({"method": method, **options}).build(task, fresh=False)
+        options |= {"image_size": 32, "out_indices": [0, 1, 2]}
+    built = METHODS[method].model_validate({"method": method, **options}).build(task, load_pretrained=False)
     assert isinstance(built.model.decoder, KINDS[decoder])
-    assert built.model.decoder.depth_kernel == (1 if method == "slices" else 3)
+    assert built.model.decoder.depth_kernel == (1 if method == "slicewise" else 3)
     if network == "timm:test_vit":
         assert len(set(built.model.encoder.strides)) == 1
         assert len(built.model.encoder.channels) == 3
     assert built(torch.randn(1, 1, 3, 32, 32)).shape == (1, 3, 3, 32, 32)
 
 
-@pytest.mark.parametrize("decoder", ["light", "upernet", "unetr", "mlp", "upernext"])
-def test_depth_follows_the_spacing_of_the_data(decoder):
-    options = {"method": "lifted", "network": "timm:test_resnet", "pretrained": False, "width": 8, "decoder": decoder}
+@pytest.mark.parametrize("decoder", ["fpn", "upernet", "unetr", "mlp", "upernext"])
+def test_depth_plan_follows_spacing_of_the_data(decoder):
+    options = {
+        "method": "lifted",
+        "network": "timm:test_resnet",
+        "pretrained": False,
+        "decoder_channels": 8,
+        "decoder": decoder,
+    }
     arm = METHODS["lifted"].model_validate({**options, "plan": {"spacing": "data"}})
     shape = (9, 32, 48)
     for spacing, deep in (((1.0, 1.0, 1.0), True), ((200.0, 1.0, 1.0), False)):
-        built = arm.build(Task("segmentation", 1, 3, spacing, shape), fresh=False)
+        built = arm.build(TaskSpec("segmentation", 1, 3, spacing, shape), load_pretrained=False)
         assert [stride[0] > 1 for stride in built.model.encoder.strides] == [deep] * len(built.model.encoder.strides)
         assert built(torch.randn(1, 1, *shape)).shape == (1, 3, *shape)
     with pytest.raises(ConfigError, match=r"preprocessing\.spacing to median"):
-        arm.build(Task("segmentation", 1, 3, None, shape), fresh=False)
+        arm.build(TaskSpec("segmentation", 1, 3, None, shape), load_pretrained=False)

@@ -1,16 +1,16 @@
-"""The U-Net with borrowed features: what learns, what sleeps, what is dropped, and how a case passes through."""
+"""U-Net with frozen features: trained and frozen parameters, channel dropout, and the path of a case."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from dimlift.batch import VolumeBatch
-from dimlift.errors import RunError, ShapeError, UnknownName
+from dimlift.errors import RunError, ShapeError, UnknownNameError
 from dimlift.methods.frozen_features.cache import FeatureCache
-from dimlift.methods.frozen_features.extraction import Extractor
-from dimlift.methods.frozen_features.method import BorrowedUnet
+from dimlift.methods.frozen_features.extraction import FeatureExtractor
+from dimlift.methods.frozen_features.method import FrozenFeatureUNet
 from dimlift.methods.frozen_features.sampling import window_features
-from dimlift.methods.frozen_features.settings import BorrowSettings
+from dimlift.methods.frozen_features.settings import FeatureExtractionSettings
 from dimlift.methods.method import Method
 
 SIZE = (6, 10, 12)
@@ -19,8 +19,10 @@ SIZE = (6, 10, 12)
 @pytest.fixture
 def method(two_stages):
     torch.manual_seed(0)
-    extractor = Extractor(BorrowSettings(stages=(0, 1), planes=("depth", "width"), enlarge=1.5), two_stages)
-    return BorrowedUnet(extractor, 1, 2, components=8, widths=(4, 8), channel_dropout=0.5)
+    extractor = FeatureExtractor(
+        FeatureExtractionSettings(stages=(0, 1), planes=("depth", "width"), upsample=1.5), two_stages
+    )
+    return FrozenFeatureUNet(extractor, 1, 2, num_components=8, widths=(4, 8), channel_dropout=0.5)
 
 
 def _batch(count: int = 2, feature_stride: int = 1) -> VolumeBatch:
@@ -29,7 +31,7 @@ def _batch(count: int = 2, feature_stride: int = 1) -> VolumeBatch:
     return VolumeBatch(image, (image[:, 0] > 0).long(), ("a",) * count, features)
 
 
-def test_from_volume_to_logits_through_the_cache(method, tmp_path):
+def test_frozen_feature_unet_from_volume_to_logits(method, tmp_path):
     cache = FeatureCache(tmp_path, method.extractor)
     images = [torch.rand(1, *SIZE) for _ in range(2)]
     method.fit(cache(image) for image in images)
@@ -42,31 +44,31 @@ def test_from_volume_to_logits_through_the_cache(method, tmp_path):
     assert method.eval()(image[None], features[None]).shape == (1, 2, 4, 6, 8)
 
 
-@pytest.mark.parametrize("inject", ["input", "levels"])
-def test_training_moves_the_unet_and_nothing_of_the_frozen_network(two_stages, inject):
+@pytest.mark.parametrize("fusion", ["input", "levels"])
+def test_frozen_feature_unet_trains_the_unet_only(two_stages, fusion):
     torch.manual_seed(0)
-    extractor = Extractor(BorrowSettings(stages=(0, 1)), two_stages)
-    method = BorrowedUnet(extractor, 1, 2, components=8, widths=(4, 8), inject=inject).train()
+    extractor = FeatureExtractor(FeatureExtractionSettings(stages=(0, 1)), two_stages)
+    method = FrozenFeatureUNet(extractor, 1, 2, num_components=8, widths=(4, 8), fusion=fusion).train()
     assert isinstance(method, Method)
-    assert not any(module.training for module in extractor.network.frozen.network.modules())
+    assert not any(module.training for module in extractor.backbone.frozen.network.modules())
     before = extractor.digest
-    groups = method.parameter_groups(1e-2)
+    groups = method.param_groups(1e-2)
     assert {id(p) for g in groups for p in g["params"]} == {id(p) for p in method.parameters()}
-    optimiser = torch.optim.AdamW(groups)
+    optimizer = torch.optim.AdamW(groups)
     batch, losses = _batch(feature_stride=method.feature_stride), []
     for _ in range(10):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value = method.loss(batch)
         value.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(value.item())
     assert losses[-1] < losses[0]
-    assert extractor.network.frozen.digest() == before
+    assert extractor.backbone.frozen.digest() == before
     assert not any("frozen" in name or "extractor" in name for name in method.state_dict())
     assert "projection.weight0" in method.state_dict()
 
 
-def test_whole_channels_are_dropped_in_training_and_none_otherwise(method):
+def test_frozen_feature_unet_drops_feature_channels_in_training(method):
     seen: list[torch.Tensor] = []
     method.unet.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     batch = _batch(16)
@@ -82,29 +84,34 @@ def test_whole_channels_are_dropped_in_training_and_none_otherwise(method):
     torch.testing.assert_close(seen[-1][:, 1:], batch.features)
 
 
-def test_features_inform_the_answer(two_stages):
-    """The label is in the features alone: only a network that reads them can learn it."""
+def test_frozen_feature_unet_uses_features(two_stages):
+    """The label depends on the features alone."""
     torch.manual_seed(0)
-    method = BorrowedUnet(
-        Extractor(BorrowSettings(stages=(0, 1)), two_stages), 1, 2, components=8, widths=(4, 8), channel_dropout=0.0
+    method = FrozenFeatureUNet(
+        FeatureExtractor(FeatureExtractionSettings(stages=(0, 1)), two_stages),
+        1,
+        2,
+        num_components=8,
+        widths=(4, 8),
+        channel_dropout=0.0,
     )
     batch = _batch()
     batch = batch._replace(label=(batch.features[:, 3] > 0).long())
-    optimiser = torch.optim.AdamW(method.parameter_groups(2e-2))
+    optimizer = torch.optim.AdamW(method.param_groups(2e-2))
     for _ in range(40):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         method.loss(batch).backward()
-        optimiser.step()
+        optimizer.step()
     found = method.eval()(batch.image, batch.features).argmax(1)
     assert (found == batch.label).float().mean() > 0.9
     assert F.cross_entropy(method(batch.image, batch.features.flip(1)), batch.label) > 0.5
 
 
-def test_misuse_is_refused(method, two_stages):
+def test_frozen_feature_unet_rejects_wrong_features(method, two_stages):
     batch = _batch()
-    with pytest.raises(RunError, match="features are missing"):
+    with pytest.raises(RunError, match="the batch has no features"):
         method(batch.image)
     with pytest.raises(ShapeError, match=r"needs features \(2, 8, 6, 10, 12\), got \(2, 5, 6, 10, 12\)"):
         method(batch.image, batch.features[:, :5])
-    with pytest.raises(UnknownName, match="middle"):
-        BorrowedUnet(method.extractor, 1, 2, inject="middle")
+    with pytest.raises(UnknownNameError, match="middle"):
+        FrozenFeatureUNet(method.extractor, 1, 2, fusion="middle")

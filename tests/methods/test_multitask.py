@@ -18,7 +18,7 @@ ANSWERS = {"first": 2, "second": 0, "third": 1}
 
 def joint():
     torch.manual_seed(0)
-    encoder = lift("timm:test_resnet", DepthPlan(), in_channels=1, features_only=True, certify=False)
+    encoder = lift("timm:test_resnet", DepthPlan(), in_chans=1, features_only=True, certify=False)
     return Multitask(Supervised(Segmenter(encoder, 2)), ANSWERS, 3).eval()
 
 
@@ -38,10 +38,10 @@ def test_both_losses_teach_the_encoder_and_each_its_head():
     method.loss(shown).backward()
     parts = (method.head, method.model.decoder, method.model.encoder)
     assert all(any(p.grad is not None and p.grad.any() for p in part.parameters()) for part in parts)
-    handed = {id(p) for group in method.parameter_groups(1.0) for p in group["params"]}
+    handed = {id(p) for group in method.param_groups(1.0) for p in group["params"]}
     assert handed == {id(p) for p in method.parameters()}
 
 
 def test_a_network_without_maps_is_refused():
-    with pytest.raises(ConfigError, match="use an arm such as lifted"):
+    with pytest.raises(ConfigError, match="use a method such as lifted"):
         Multitask(Supervised(plain_unet(1, 2, widths=(4, 8))), ANSWERS, 3)

@@ -1,10 +1,10 @@
-"""Slice by slice means that no slice sees another; a lifted network lets them talk."""
+"""Slice-by-slice segmentation keeps slices separate; lifted networks mix them along depth."""
 
 import pytest
 import torch
 
 from dimlift.batch import VolumeBatch
-from dimlift.decoders.light import LightDecoder
+from dimlift.decoders.fpn import FPNDecoder
 from dimlift.errors import PlanError
 from dimlift.lifting.depth_plan import DepthPlan
 from dimlift.lifting.lift import lift
@@ -18,11 +18,11 @@ FLAT = DepthPlan(kernel=1)
 
 
 def _encoder(plan: DepthPlan):
-    return lift(NETWORK, plan, in_channels=1, features_only=True, certify=False)
+    return lift(NETWORK, plan, in_chans=1, features_only=True, certify=False)
 
 
 def _moved_slices(method: Supervised) -> torch.Tensor:
-    """How far the logits of each slice move when slice 2 alone is changed."""
+    """Return the change of the logits of each slice when slice 2 alone is changed."""
     torch.manual_seed(0)
     volume = torch.randn(1, 1, 5, 33, 40)
     changed = volume.clone()
@@ -31,7 +31,7 @@ def _moved_slices(method: Supervised) -> torch.Tensor:
         return (method(changed) - method(volume)).abs().amax((0, 1, 3, 4))
 
 
-def test_no_slice_sees_another():
+def test_slice_by_slice_keeps_slices_separate():
     method = slice_by_slice(_encoder(FLAT), 3).eval()
     assert isinstance(method, Method)
     moved = _moved_slices(method)
@@ -39,24 +39,24 @@ def test_no_slice_sees_another():
     assert moved[2] > 1e-2
 
 
-def test_lifted_slices_talk_once_their_kernels_or_their_decoder_are_deep():
-    deep = _encoder(DepthPlan(kernel=3, profile="average"))
-    decoder = LightDecoder(deep.channels, deep.strides, 3, width=16, depth_kernel=1)
+def test_depth_kernels_of_encoder_or_decoder_mix_slices():
+    deep = _encoder(DepthPlan(kernel=3, inflation="average"))
+    decoder = FPNDecoder(deep.channels, deep.strides, 3, decoder_channels=16, depth_kernel=1)
     deep_kernels = Supervised(Segmenter(deep, 3, decoder=decoder))
     deep_decoder = Supervised(Segmenter(_encoder(FLAT), 3))
     for method in (deep_kernels, deep_decoder):
         assert _moved_slices(method.eval())[[1, 3]].min() > 1e-4
 
 
-def test_one_step_reaches_encoder_and_decoder_in_bfloat16_and_channels_last():
+def test_lifted_segmenter_trains_all_weights_in_bfloat16_and_channels_last():
     torch.manual_seed(0)
-    encoder = _encoder(DepthPlan(kernel=3, reduce=(1, 2, 1, 1)))
-    method = Supervised(Segmenter(encoder, 2), encoder_scale=0.1, layer_decay=0.8).train()
+    encoder = _encoder(DepthPlan(kernel=3, depth_pool=(1, 2, 1, 1)))
+    method = Supervised(Segmenter(encoder, 2), encoder_lr_scale=0.1, layer_decay=0.8).train()
     for parameter in method.parameters():  # a lifted network has kernels of both ranks
         if parameter.dim() > 3:
             layout = torch.channels_last if parameter.dim() == 4 else torch.channels_last_3d
             parameter.data = parameter.data.contiguous(memory_format=layout)
-    groups = method.parameter_groups(1e-3)
+    groups = method.param_groups(1e-3)
     assert len(groups) > 5
     assert {id(p) for g in groups for p in g["params"]} == {id(p) for p in method.parameters()}
     image = torch.randn(1, 1, 5, 32, 35).contiguous(memory_format=torch.channels_last_3d)
@@ -64,11 +64,11 @@ def test_one_step_reaches_encoder_and_decoder_in_bfloat16_and_channels_last():
         value = method.loss(VolumeBatch(image, (image[:, 0] > 0).long(), ("a",)))
     value.backward()
     assert value.isfinite()
-    without = [name for name, p in method.named_parameters() if p.grad is None]
-    assert not without
+    no_gradient = [name for name, p in method.named_parameters() if p.grad is None]
+    assert not no_gradient
 
 
-def test_recomputed_activations_of_a_lifted_encoder_give_the_same_gradients():
+def test_lifted_segmenter_checkpointing_keeps_gradients():
     torch.manual_seed(0)
     gradients = []
     image = torch.randn(2, 1, 3, 32, 32)
@@ -90,18 +90,18 @@ def test_recomputed_activations_of_a_lifted_encoder_give_the_same_gradients():
     ("plan", "found"),
     [
         (DepthPlan(kernel=3), "kernel=3"),
-        (DepthPlan(kernel=1, reduce=(1, 2, 1, 1)), "reduce"),
-        (DepthPlan(kernel=1, pool="joint"), "pool='joint'"),
+        (DepthPlan(kernel=1, depth_pool=(1, 2, 1, 1)), "depth_pool"),
+        (DepthPlan(kernel=1, pool="volume"), "pool='volume'"),
     ],
 )
-def test_a_plan_in_which_slices_talk_is_refused(plan, found):
+def test_slice_by_slice_rejects_depth_mixing_plans(plan, found):
     with pytest.raises(PlanError, match=found):
         slice_by_slice(_encoder(plan), 2)
     with pytest.raises(PlanError, match="no depth plan"):
         slice_by_slice(torch.nn.Identity(), 2)
 
 
-def test_a_decoder_in_which_slices_talk_is_refused():
+def test_slice_by_slice_rejects_depth_mixing_decoders():
     encoder = _encoder(FLAT)
-    with pytest.raises(PlanError, match="depth_kernel=3"):
-        slice_by_slice(encoder, 2, decoder=LightDecoder(encoder.channels, encoder.strides, 2))
+    with pytest.raises(PlanError, match="depth_kernel=1, got 3"):
+        slice_by_slice(encoder, 2, decoder=FPNDecoder(encoder.channels, encoder.strides, 2))

@@ -1,4 +1,4 @@
-"""Pictures as volumes: nothing tells a slice's colour, frozen layers stay, and the weights go on with depth reduced."""
+"""VDT."""
 
 import pytest
 import torch
@@ -8,9 +8,9 @@ from dimlift.batch import ImageBatch
 from dimlift.errors import ConfigError, DataError, RunError
 from dimlift.lifting.depth_plan import DepthPlan
 from dimlift.lifting.lift import lift
-from dimlift.methods.distillation.vdt import VDT, pictures_as_volumes
 from dimlift.methods.supervised.volumes import Supervised
 from dimlift.methods.teachers.teacher import wrap_teacher
+from dimlift.methods.vdt.method import VDT, images_to_volumes
 from dimlift.models.classifier import Classifier
 from dimlift.records.weights import read_weights
 from dimlift.studies.load_config import parse
@@ -18,25 +18,24 @@ from dimlift.studies.pretrain import pretrain
 from dimlift.studies.pretrain_config import PretrainConfig
 
 
-def _student(reduce=(1, 1, 1, 1), classes=3):
+def _model(depth_pool=(1, 1, 1, 1), num_classes=3):
     torch.manual_seed(0)
-    plan = DepthPlan(reduce=reduce)
+    plan = DepthPlan(depth_pool=depth_pool)
     return Classifier(
-        lift("timm:test_resnet", plan, in_channels=1, features_only=True, certify=False), classes, dropout=0.0
+        lift("timm:test_resnet", plan, in_chans=1, features_only=True, certify=False), num_classes, dropout=0.0
     )
 
 
-def test_slices_are_colours_on_one_scale():
-    picture = torch.rand(2, 3, 4, 5)
-    volume = pictures_as_volumes(picture, torch.tensor([[2, 0, 1], [0, 1, 2]]))
+def test_images_to_volumes_converts_colours_to_slices():
+    image = torch.rand(2, 3, 4, 5)
+    volume = images_to_volumes(image, torch.tensor([[2, 0, 1], [0, 1, 2]]))
     assert volume.shape == (2, 1, 3, 4, 5)
     back = (volume[:, 0] * 57.63 + 114.495) / 255
-    torch.testing.assert_close(back[0], picture[0, [2, 0, 1]])
-    torch.testing.assert_close(back[1], picture[1])
+    torch.testing.assert_close(back[0], image[0, [2, 0, 1]])
+    torch.testing.assert_close(back[1], image[1])
 
 
-def test_no_slice_stands_for_a_colour():
-    """Every order of the colours is as likely, so that a slice says nothing of its colour; pictures differ in it."""
+def test_vdt_samples_all_orders_of_colours():
     seen = []
 
     class Student(torch.nn.Module):
@@ -44,30 +43,30 @@ def test_no_slice_stands_for_a_colour():
             seen.append(volume[:, 0, :, 0, 0].argsort(1))
             return volume.sum((1, 3, 4))
 
-    picture = torch.tensor([0.1, 0.5, 0.9])[None, :, None, None].expand(3000, 3, 1, 1)
+    image = torch.tensor([0.1, 0.5, 0.9])[None, :, None, None].expand(3000, 3, 1, 1)
     torch.manual_seed(0)
-    batch = ImageBatch(picture, torch.zeros(3000, dtype=torch.int64), ("a",) * 3000)
+    batch = ImageBatch(image, torch.zeros(3000, dtype=torch.int64), ("a",) * 3000)
     VDT(Student()).loss(batch)
     orders, counts = seen[-1].unique(dim=0, return_counts=True)
     assert len(orders) == 6
     assert counts.min() > 400  # 500 each
-    VDT(Student(), shuffle=False).loss(batch)
+    VDT(Student(), shuffle_colours=False).loss(batch)
     assert len(seen[-1].unique(dim=0)) == 1
 
 
-def test_the_same_weights_go_on_with_depth_reduced():
-    flat, reduced = _student(), _student((2, 2, 2, 2))
+def test_vdt_weights_fit_the_network_with_depth_pooling():
+    flat, reduced = _model(), _model((2, 2, 2, 2))
     reduced.load_state_dict(flat.state_dict())  # strict: the same names and shapes
     assert [tuple(m.shape[2:3]) for m in flat.eval().encoder(torch.rand(1, 1, 3, 32, 32))][-1] == (3,)
     assert reduced.eval().encoder(torch.rand(1, 1, 16, 32, 32))[-1].shape[2] < 3
 
 
-def test_soft_labels_teach_where_there_are_no_classes():
+def test_vdt_loss_with_a_teacher_is_soft_cross_entropy():
     torch.manual_seed(0)
     mean = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     teacher = wrap_teacher(torch.nn.Sequential(mean, torch.nn.Linear(3, 4)))
     batch = ImageBatch(torch.rand(2, 3, 32, 32), None, ("a", "b"))
-    method = VDT(_student(classes=4), teacher)
+    method = VDT(_model(num_classes=4), teacher)
     method.loss(batch).backward()
     assert all(name.startswith("model.") for name in method.state_dict())
     assert all(p.grad is None for p in teacher.frozen.network.parameters())
@@ -79,37 +78,37 @@ def test_soft_labels_teach_where_there_are_no_classes():
 
     method.model = Oracle()
     entropy = -(soft * soft.log()).sum(1).mean()
-    torch.testing.assert_close(method.loss(batch), entropy)  # nothing is below it
+    torch.testing.assert_close(method.loss(batch), entropy)  # the minimum
     with pytest.raises(RunError, match="no teacher"):
-        VDT(_student()).loss(batch)
+        VDT(_model()).loss(batch)
 
 
-def test_label_smoothing_shares_a_class_among_all():
-    """A student that is sure, and right, has no loss without it; with it, a share of each other class's."""
-    told = torch.tensor([[5.0, 0.0, 0.0]])
+def test_vdt_label_smoothing_spreads_the_label():
+    """A confident correct prediction has a larger loss with smoothing."""
+    logits = torch.tensor([[5.0, 0.0, 0.0]])
 
-    class Sure(torch.nn.Module):
+    class Confident(torch.nn.Module):
         def forward(self, volume):
-            return told.expand(len(volume), -1)
+            return logits.expand(len(volume), -1)
 
     batch = ImageBatch(torch.rand(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64), ("a",) * 4)
-    plain, smooth = (VDT(Sure(), label_smoothing=share).loss(batch) for share in (0.0, 0.1))
-    wanted = torch.tensor([1 - 0.1 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
-    torch.testing.assert_close(smooth, -(wanted * told.log_softmax(1)).sum())
+    plain, smooth = (VDT(Confident(), label_smoothing=smoothing).loss(batch) for smoothing in (0.0, 0.1))
+    target = torch.tensor([1 - 0.1 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
+    torch.testing.assert_close(smooth, -(target * logits.log_softmax(1)).sum())
     assert smooth > plain + 0.3
 
 
-@pytest.mark.parametrize("way", ["pretraining", "task"])
-def test_frozen_layers_stay_and_the_rest_learns(way):
-    model = _student()
-    if way == "pretraining":
-        method = VDT(model, freeze_layers=2)
+@pytest.mark.parametrize("stage", ["pretraining", "task"])
+def test_num_frozen_layers_freezes_weights_and_statistics(stage):
+    model = _model()
+    if stage == "pretraining":
+        method = VDT(model, num_frozen_layers=2)
     else:
-        method = Supervised(model, "classification", freeze_layers=2, freeze_encoder_until=0.5)
-        method.set_progress(0.9)  # the rest is let go
+        method = Supervised(model, "classification", num_frozen_layers=2, freeze_encoder_fraction=0.5)
+        method.on_progress(0.9)  # unfreezes the rest
     method.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    groups = method.parameter_groups(0.1)
+    groups = method.param_groups(0.1)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.ones_like(parameter)
@@ -124,40 +123,40 @@ def test_frozen_layers_stay_and_the_rest_learns(way):
     assert any("running_mean" in name for name in named)
     assert not any("conv1.0" in name or "layer1.0" in name for name in moved)
     with pytest.raises(ConfigError, match="layers"):
-        VDT(model, freeze_layers=99)
+        VDT(model, num_frozen_layers=99)
 
 
 def _raw(folder, **changes):
     return {
         "pretraining": {"method": "vdt", "preset": "paper"},
-        "student": {"method": "lifted", "network": "timm:test_resnet", "pretrained": False},
+        "arm": {"method": "lifted", "network": "timm:test_resnet", "pretrained": False},
         "task": "classification",
-        "pictures": {"path": str(folder), "size": 32},
+        "images": {"path": str(folder), "size": 32},
         "budget": {"steps": 2},
-        "training": {"batch_size": 2, "threads": 1, "device": "cpu"},
+        "training": {"batch_size": 2, "num_threads": 1, "device": "cpu"},
         **changes,
     }
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     for number in range(6):
-        folder = tmp_path / "pictures" / ("cat", "dog", "eel")[number % 3]
+        folder = tmp_path / "images" / ("cat", "dog", "eel")[number % 3]
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 36), (40 * number, 20, 90)).save(folder / f"{number}.png")
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
-def test_a_folder_of_pictures_teaches_a_network_for_volumes(pictures, tmp_path):
-    config = parse(_raw(pictures), PretrainConfig)
+def test_vdt_pretrains_on_a_folder_of_images(images, tmp_path):
+    config = parse(_raw(images), PretrainConfig)
     assert config.pretraining.label_smoothing == 0.1
     record = pretrain(config, tmp_path / "out")
-    assert record.extra["pictures"] == 6
+    assert record.extra["images"] == 6
     state, card = read_weights(tmp_path / "out" / "weights")
     assert card["method"] == "vdt"
     assert state["head.2.weight"].shape[0] == 3
 
 
-def test_pictures_without_classes_need_a_teacher(pictures, tmp_path):
+def test_vdt_requires_classes_or_a_teacher(images, tmp_path):
     with pytest.raises(DataError, match=r"pretraining\.teacher"):
-        pretrain(parse(_raw(pictures / "cat"), PretrainConfig), tmp_path / "out")
+        pretrain(parse(_raw(images / "cat"), PretrainConfig), tmp_path / "out")

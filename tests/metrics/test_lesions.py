@@ -1,4 +1,4 @@
-"""Laws of lesion-wise counting: pieces, matching, symmetry, and agreement with counting by hand."""
+"""Lesion-wise counting: pieces, matching, symmetry, and agreement with a direct implementation."""
 
 import numpy as np
 import pytest
@@ -20,20 +20,20 @@ def blocks(*corners, size=2, shape=(12, 12, 12)):
     return mask
 
 
-def test_found_missed_and_invented():
+def test_count_lesions_counts_found_and_false():
     truth = blocks((0, 0, 0), (4, 4, 4), (8, 8, 8))
     prediction = blocks((1, 1, 1), (8, 8, 8), (0, 8, 0), (8, 0, 0))
     assert count_lesions(prediction, truth) == (3, 2, 4, 2)
     assert count_lesions(prediction, truth).sensitivity == pytest.approx(2 / 3)
 
 
-def test_voxels_that_share_a_corner_are_one_lesion():
+def test_count_lesions_connects_corners():
     mask = np.zeros((3, 3, 3), bool)
     mask[0, 0, 0] = mask[1, 1, 1] = mask[2, 2, 2] = True
     assert count_lesions(mask, mask) == (1, 1, 1, 0)
 
 
-def test_a_lesion_drawn_in_two_pieces_is_found_once_and_neither_piece_is_false():
+def test_count_lesions_merges_pieces():
     truth, pieces = np.zeros((1, 1, 9), bool), np.zeros((1, 1, 9), bool)
     truth[..., :] = True
     pieces[..., :4] = pieces[..., 5:] = True
@@ -45,7 +45,7 @@ def test_a_lesion_drawn_in_two_pieces_is_found_once_and_neither_piece_is_false()
 
 @settings(max_examples=30, deadline=None)
 @given(masks, masks, st.floats(0, 0.9))
-def test_swapping_the_masks_swaps_found_and_not_false(one, other, overlap):
+def test_count_lesions_is_symmetric(one, other, overlap):
     there, back = count_lesions(one, other, overlap), count_lesions(other, one, overlap)
     assert (there.true, there.found) == (back.predicted, back.predicted - back.false)
     assert 0 <= there.found <= there.true
@@ -56,7 +56,7 @@ def test_swapping_the_masks_swaps_found_and_not_false(one, other, overlap):
 
 @settings(max_examples=30, deadline=None)
 @given(masks, masks)
-def test_agrees_with_asking_every_component_by_itself(one, other):
+def test_count_lesions_matches_per_component_check(one, other):
     label = pytest.importorskip("skimage.measure").label
     true, predicted = label(other, connectivity=3), label(one, connectivity=3)
     counts = count_lesions(one, other)
@@ -65,7 +65,7 @@ def test_agrees_with_asking_every_component_by_itself(one, other):
     assert counts.false == sum(not other[predicted == n].any() for n in range(1, predicted.max() + 1))
 
 
-def test_empty_masks_and_wrong_input():
+def test_count_lesions_handles_empty_masks_and_rejects_wrong_input():
     empty, some = blocks(), blocks((0, 0, 0), (5, 5, 5))
     assert count_lesions(empty, empty) == (0, 0, 0, 0)
     assert count_lesions(some, empty).sensitivity is None
@@ -77,7 +77,7 @@ def test_empty_masks_and_wrong_input():
         count_lesions(empty, empty, overlap=1)
 
 
-def test_scores_hold_lesions_and_say_when_one_mask_was_empty():
+def test_score_segmentation_includes_lesions_and_empty_masks():
     truth = np.where(blocks((0, 0, 0), (5, 5, 5)), 1, 0)
     prediction = np.where(blocks((0, 0, 0), (9, 9, 9)), 1, 0) + np.where(blocks((9, 0, 0)), 2, 0)
     labels = {"lesion": 1, "other": 2, "never": 3}

@@ -1,4 +1,4 @@
-"""A small encoder with the face of a lifted network, so that these tests rest on models alone."""
+"""A small encoder with the interface of a lifted network."""
 
 from collections.abc import Callable
 

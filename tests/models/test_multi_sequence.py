@@ -1,18 +1,18 @@
-"""Laws of shared sequences: one is the network itself, order does not matter, a missing one is as if never there."""
+"""Properties of shared sequences: single sequence, permutation invariance, missing sequences."""
 
 import pytest
 import torch
 from torch import nn
 
-from dimlift.decoders.light import LightDecoder
-from dimlift.errors import CannotLift, ShapeError
-from dimlift.losses.segmentation import DiceCrossEntropy
-from dimlift.models.multi_sequence import FusedImage, SharedSequences
+from dimlift.decoders.fpn import FPNDecoder
+from dimlift.errors import LiftError, ShapeError
+from dimlift.losses.segmentation import DiceCELoss
+from dimlift.models.multi_sequence import FusedDecoder, SharedSequenceEncoder
 from dimlift.models.segmenter import Segmenter
 
 
 class Maps(nn.Module):
-    """Two maps of a volume of one channel."""
+    """Encoder with two maps of a volume of one channel."""
 
     in_channels, channels, strides = 1, (4, 8), ((1, 1, 1), (1, 2, 2))
 
@@ -33,48 +33,50 @@ def volume():
 def network(sequences, fusion="mean"):
     torch.manual_seed(0)
     encoder = Maps()
-    decoder = FusedImage(LightDecoder(Maps.channels, Maps.strides, 2, width=8, image_channels=1), fusion)
-    return Segmenter(SharedSequences(encoder, sequences, fusion), 2, decoder=decoder).eval()
+    decoder = FusedDecoder(FPNDecoder(Maps.channels, Maps.strides, 2, decoder_channels=8, image_channels=1), fusion)
+    return Segmenter(SharedSequenceEncoder(encoder, sequences, fusion), 2, decoder=decoder).eval()
 
 
-def test_one_sequence_is_the_network_itself(volume):
+def test_shared_encoder_of_one_sequence_equals_the_network(volume):
     torch.manual_seed(0)
-    alone = Segmenter(Maps(), 2, decoder=LightDecoder(Maps.channels, Maps.strides, 2, width=8, image_channels=1)).eval()
+    alone = Segmenter(
+        Maps(), 2, decoder=FPNDecoder(Maps.channels, Maps.strides, 2, decoder_channels=8, image_channels=1)
+    ).eval()
     torch.testing.assert_close(network(1)(volume[:, :1]), alone(volume[:, :1]))
 
 
 @pytest.mark.parametrize("fusion", ["mean", "max"])
-def test_order_does_not_matter(volume, fusion):
+def test_shared_encoder_is_invariant_to_sequence_order(volume, fusion):
     shared = network(3, fusion)
     torch.testing.assert_close(shared(volume[:, [2, 0, 1]]), shared(volume))
     assert not torch.allclose(shared(volume), shared(volume * torch.tensor([1, 1, -1]).reshape(1, 3, 1, 1, 1)))
 
 
 @pytest.mark.parametrize("fusion", ["mean", "max"])
-def test_a_missing_sequence_is_the_fusion_of_the_others(volume, fusion):
+def test_shared_encoder_ignores_missing_sequences(volume, fusion):
     volume[0, 1] = 0  # missing in one case of the batch only
-    answer = network(3, fusion)(volume)
-    torch.testing.assert_close(answer[:1], network(2, fusion)(volume[:1, [0, 2]]))
-    torch.testing.assert_close(answer[1:], network(3, fusion)(volume[1:]))
+    logits = network(3, fusion)(volume)
+    torch.testing.assert_close(logits[:1], network(2, fusion)(volume[:1, [0, 2]]))
+    torch.testing.assert_close(logits[1:], network(3, fusion)(volume[1:]))
     assert torch.isfinite(network(3, fusion)(torch.zeros_like(volume))).all()
 
 
-def test_the_same_sequence_three_times_is_that_sequence(volume):
+def test_shared_encoder_of_equal_sequences_equals_one(volume):
     one = volume[:, :1]
     torch.testing.assert_close(network(3)(one.expand(-1, 3, -1, -1, -1)), network(1)(one))
 
 
-def test_gradients_reach_the_network_once_for_all_sequences(volume):
+def test_shared_encoder_shares_weights(volume):
     shared = network(3).train()
-    DiceCrossEntropy()(shared(volume), torch.zeros(2, 4, 8, 8, dtype=torch.long)).backward()
+    DiceCELoss()(shared(volume), torch.zeros(2, 4, 8, 8, dtype=torch.long)).backward()
     assert all(p.grad is not None for p in shared.parameters())
     assert sum(p.numel() for p in shared.parameters()) == sum(p.numel() for p in network(1).parameters())
 
 
-def test_wrong_channels_are_named(volume):
+def test_shared_encoder_rejects_wrong_channels(volume):
     with pytest.raises(ShapeError, match="3 sequences"):
-        SharedSequences(Maps(), 3)(volume[:, :2])
+        SharedSequenceEncoder(Maps(), 3)(volume[:, :2])
     colour = Maps()
     colour.in_channels = 3
-    with pytest.raises(CannotLift, match="in_channels=1"):
-        SharedSequences(colour, 3)
+    with pytest.raises(LiftError, match="in_channels=1"):
+        SharedSequenceEncoder(colour, 3)

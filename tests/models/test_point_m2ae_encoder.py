@@ -1,38 +1,38 @@
-"""Encoders of points: the order of points plays no part, and what is masked never enters."""
+"""Token encoders of point clouds."""
 
 import pytest
 import torch
 
-from dimlift.backbones.open_network import open_network
-from dimlift.errors import CannotLift, ShapeError
-from dimlift.geometry.patches import seen_below
-from dimlift.models.point_classifier import CloudClassifier
-from dimlift.models.point_m2ae_encoder import PointHierarchy
-from dimlift.models.point_vit import PointSegmenter, PointViT
+from dimlift.backbones.factory import create_backbone
+from dimlift.errors import LiftError, ShapeError
+from dimlift.geometry.patches import propagate_visibility
+from dimlift.models.point_classifier import PointCloudClassifier
+from dimlift.models.point_m2ae_encoder import PointM2AEEncoder
+from dimlift.models.point_vit import PointViT, PointViTSegmenter
 
 SIZES = {
-    "one level": {"patches": (12,), "neighbours": (8,), "widths": (24,), "depths": (2,), "heads": 2},
+    "one level": {"num_groups": (12,), "group_sizes": (8,), "widths": (24,), "depths": (2,), "heads": 2},
     "three levels": {
-        "patches": (32, 16, 8), "neighbours": (8, 4, 3), "widths": (12, 24, 48), "depths": (1, 1, 1), "heads": 2,
+        "num_groups": (32, 16, 8), "group_sizes": (8, 4, 3), "widths": (12, 24, 48), "depths": (1, 1, 1), "heads": 2,
     },
     "merging alone below": {
-        "patches": (32, 8), "neighbours": (8, 4), "widths": (12, 24), "depths": (0, 2), "heads": 2,
+        "num_groups": (32, 8), "group_sizes": (8, 4), "widths": (12, 24), "depths": (0, 2), "heads": 2,
     },
 }  # fmt: skip
 
 
-def clouds(points: int = 100, batch: int = 2) -> torch.Tensor:
+def point_clouds(points: int = 100, batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, points, 3, generator=torch.Generator().manual_seed(1))
 
 
-def encoder(size: str) -> PointHierarchy:
+def encoder(size: str) -> PointM2AEEncoder:
     torch.manual_seed(0)
-    return PointHierarchy(**SIZES[size])
+    return PointM2AEEncoder(**SIZES[size])
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_order_of_points_plays_no_part(size):
-    points, network = clouds(), encoder(size)
+def test_encoder_is_invariant_to_the_order_of_points(size):
+    points, network = point_clouds(), encoder(size)
     one, other = network(points), network(points[:, torch.randperm(100)])
     torch.testing.assert_close(one.values, other.values)
     torch.testing.assert_close(one.centres, other.centres)
@@ -40,16 +40,16 @@ def test_the_order_of_points_plays_no_part(size):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("training", [True, False])
-def test_masked_points_never_reach_the_encoder(size, training):
-    """Points that only masked patches hold go elsewhere, anywhere; the cut stays; no visible token changes."""
-    points, network = clouds(), encoder(size).train(training)
+def test_encoder_ignores_masked_points(size, training):
+    """Moving the points of masked patches alone, with the patches unchanged, changes no visible token."""
+    points, network = point_clouds(), encoder(size).train(training)
     levels = network.cut(points)
     visible = torch.zeros_like(levels[-1].chosen, dtype=torch.bool)
     visible[:, 0] = True
-    seen = seen_below(levels, visible)
+    seen = propagate_visibility(levels, visible)
     shown = torch.zeros(points.shape[:2], dtype=torch.bool)
-    for cloud in range(len(points)):
-        shown[cloud, levels[0].members[cloud][seen[0][cloud]].flatten()] = True
+    for row in range(len(points)):
+        shown[row, levels[0].members[row][seen[0][row]].flatten()] = True
     assert 0 < shown.sum() < shown.numel() * 0.9
     moved = torch.where(shown[..., None], points, points + 100 * torch.randn_like(points))
     for one, other in zip(network.encode(points, levels, visible), network.encode(moved, levels, visible), strict=True):
@@ -58,86 +58,86 @@ def test_masked_points_never_reach_the_encoder(size, training):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_cloud_is_read_the_same_alone_and_in_company(size):
-    points, network = clouds(), encoder(size)
+def test_encoder_output_is_independent_of_the_batch(size):
+    points, network = point_clouds(), encoder(size)
     levels = network.cut(points)
     visible = torch.zeros_like(levels[-1].chosen, dtype=torch.bool)
-    visible[0, :5], visible[1, 2:4] = True, True  # other numbers of tokens: the smaller cloud is padded
+    visible[0, :5], visible[1, 2:4] = True, True  # different numbers of tokens: the second point cloud is padded
     together = network.encode(points, levels, visible)
-    for cloud in range(2):
-        (alone,) = (points[cloud : cloud + 1],)
-        for one, other in zip(
-            network.encode(alone, network.cut(alone), visible[cloud : cloud + 1]), together, strict=True
-        ):
-            torch.testing.assert_close(one[0], other[cloud])
+    for row in range(2):
+        alone = points[row : row + 1]
+        for one, other in zip(network.encode(alone, network.cut(alone), visible[row : row + 1]), together, strict=True):
+            torch.testing.assert_close(one[0], other[row])
 
 
-def test_tokens_that_are_not_visible_are_zero():
-    points, network = clouds(), encoder("three levels")
+def test_encoder_returns_zero_for_masked_tokens():
+    points, network = point_clouds(), encoder("three levels")
     levels = network.cut(points)
     visible = torch.zeros_like(levels[-1].chosen, dtype=torch.bool)
     visible[:, 0] = True
-    for tokens, seen in zip(network.encode(points, levels, visible), seen_below(levels, visible), strict=True):
+    for tokens, seen in zip(
+        network.encode(points, levels, visible), propagate_visibility(levels, visible), strict=True
+    ):
         assert (tokens[~seen] == 0).all()
         assert (tokens[seen] != 0).any(1).all()
 
 
-def test_nothing_visible_is_refused():
-    points, network = clouds(), encoder("one level")
+def test_encoder_rejects_a_mask_of_everything():
+    points, network = point_clouds(), encoder("one level")
     levels = network.cut(points)
-    with pytest.raises(ShapeError, match="mask less"):
+    with pytest.raises(ShapeError, match="lower the mask ratio"):
         network.encode(points, levels, torch.zeros_like(levels[-1].chosen, dtype=torch.bool))
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"patches": (8, 16)}, "one number for each level"),
-        ({**SIZES["three levels"], "patches": (8, 16, 32)}, "finest level first"),
+        ({"num_groups": (8, 16)}, "one number for each level"),
+        ({**SIZES["three levels"], "num_groups": (8, 16, 32)}, "finest level comes first"),
         ({"heads": 7}, "choose a divisor"),
     ],
 )
-def test_levels_that_do_not_agree_are_refused(options, told):
-    with pytest.raises(ShapeError, match=told):
-        PointHierarchy(**options)
+def test_encoder_rejects_inconsistent_levels(options, message):
+    with pytest.raises(ShapeError, match=message):
+        PointM2AEEncoder(**options)
 
 
 def vit(name: str = "vit_tiny_patch16_224", **options):
     torch.manual_seed(0)
-    return open_network(f"timm:{name}", img_size=32, depth=2, **options)[0]
+    return create_backbone(f"timm:{name}", img_size=32, depth=2, **options)[0]
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"])
-def test_blocks_of_a_lifted_vit_compute_what_timms_compute(name):
-    """The published port had three heads for every width: shapes agree, answers do not."""
+def test_point_vit_blocks_match_timm(name):
+    """A wrong number of heads, as in the published port, changes outputs but no shape."""
     network = vit(name).eval()
-    lifted = PointViT(network).eval()
-    assert lifted.heads == network.blocks[0].attn.num_heads
+    point_vit = PointViT(network).eval()
+    assert point_vit.heads == network.blocks[0].attn.num_heads
     tokens = torch.randn(2, 7, network.embed_dim)
     prefix = [p.expand(2, -1, -1) for p in (network.cls_token, network.reg_token) if p is not None]
     values = network.norm_pre(torch.cat([*prefix, tokens], 1))
     expected = network.norm(network.blocks(values))[:, network.num_prefix_tokens :]
-    torch.testing.assert_close(lifted.transform(tokens), expected)
-    assert not {p.data_ptr() for p in lifted.parameters()} & {p.data_ptr() for p in network.parameters()}
+    torch.testing.assert_close(point_vit.transform(tokens), expected)
+    assert not {p.data_ptr() for p in point_vit.parameters()} & {p.data_ptr() for p in network.parameters()}
 
 
-def test_a_lifted_vit_answers_for_clouds_and_for_points_in_their_order():
-    points, order = clouds(), torch.randperm(100)
-    classifier = CloudClassifier(PointViT(vit(), neighbours=4), 3).eval()
+def test_point_vit_heads_follow_the_order_of_points():
+    points, order = point_clouds(), torch.randperm(100)
+    classifier = PointCloudClassifier(PointViT(vit(), num_neighbors=4), 3).eval()
     assert classifier(points).shape == (2, 3)
     torch.testing.assert_close(classifier(points), classifier(points[:, order]), atol=1e-4, rtol=1e-4)
-    segmenter = PointSegmenter(PointViT(vit(), neighbours=4), 5).eval()
-    answer = segmenter(points)
-    assert answer.shape == (2, 100, 5)
-    torch.testing.assert_close(segmenter(points[:, order]), answer[:, order], atol=1e-4, rtol=1e-4)
+    segmenter = PointViTSegmenter(PointViT(vit(), num_neighbors=4), 5).eval()
+    logits = segmenter(points)
+    assert logits.shape == (2, 100, 5)
+    torch.testing.assert_close(segmenter(points[:, order]), logits[:, order], atol=1e-4, rtol=1e-4)
 
 
-def test_only_as_many_blocks_as_wanted():
+def test_point_vit_uses_the_first_blocks():
     assert len(PointViT(vit(), blocks=1).body.blocks) == 1
 
 
-def test_a_network_without_blocks_is_refused():
-    with pytest.raises(CannotLift, match="vision transformer of timm's"):
-        PointViT(open_network("timm:test_resnet")[0])
-    with pytest.raises(ShapeError, match="were promised"):
-        PointViT(vit(), in_channels=3)(clouds())
+def test_point_vit_rejects_other_networks_and_features():
+    with pytest.raises(LiftError, match="plain timm vision transformer"):
+        PointViT(create_backbone("timm:test_resnet")[0])
+    with pytest.raises(ShapeError, match="built for 3"):
+        PointViT(vit(), in_channels=3)(point_clouds())

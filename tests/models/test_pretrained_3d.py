@@ -1,33 +1,33 @@
-"""3D networks with weights of others: names and shapes decide, and what did not arrive is told."""
+"""3D networks with weights of other projects, loaded by name and shape."""
 
 import pytest
 import torch
 from monai.networks import nets
 from safetensors.torch import save_file
 
-from dimlift.config.method_config import Task
+from dimlift.config.method_config import TaskSpec
 from dimlift.errors import ConfigError, WeightsError
-from dimlift.methods.baselines.pretrained_3d import Pretrained3DArm
+from dimlift.methods.baselines.pretrained_3d import Pretrained3DConfig
 from dimlift.models.medicalnet import medicalnet_unet
 from dimlift.models.residual_unet import residual_unet
 
-TASK = Task("segmentation", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8))
+TASK = TaskSpec("segmentation", 1, 3, (1.0, 1.0, 1.0), (8, 8, 8))
 SMALL = {"widths": (4, 8, 8), "blocks": (1, 2, 1)}
 
 
 def published(classes=5, in_channels=1):
-    """A checkpoint as nnU-Net's trainers leave it: another answer, its names under other names as well."""
+    """Return a checkpoint of nnU-Net: another head, and encoder weights under two names."""
     torch.manual_seed(7)
     state = residual_unet(in_channels, classes, **SMALL).network.state_dict()
-    state = {name.replace("decoder.answer", "decoder.seg_layers.1"): value for name, value in state.items()}
+    state = {name.replace("decoder.head", "decoder.seg_layers.1"): value for name, value in state.items()}
     return state | {f"decoder.{name}": value for name, value in state.items() if name.startswith("encoder.")}
 
 
 def build(**options):
-    return Pretrained3DArm.model_validate({"method": "pretrained_3d", **SMALL, **options}).build(TASK)
+    return Pretrained3DConfig.model_validate({"method": "pretrained_3d", **SMALL, **options}).build(TASK)
 
 
-def test_names_are_those_of_nnunets_checkpoints():
+def test_residual_unet_has_names_of_nnunet_checkpoints():
     names = set(residual_unet(1, 3).network.state_dict())
     assert {
         "encoder.stem.convs.0.conv.weight",
@@ -41,23 +41,23 @@ def test_names_are_those_of_nnunets_checkpoints():
     )  # 320 to 320: nothing to project
 
 
-def test_the_default_is_resenc_l():
+def test_residual_unet_default_is_resenc_l():
     assert 100e6 < sum(p.numel() for p in residual_unet(1, 3).parameters()) < 105e6
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"network_weights": s, "current_epoch": 3}])
-def test_a_checkpoint_arrives_but_for_its_answer(tmp_path, wrap):
+def test_pretrained_3d_loads_checkpoint_except_head(tmp_path, wrap):
     state = published()
     torch.save(wrap({f"module.{name}": value for name, value in state.items()}), tmp_path / "w.pth")
     method = build(weights=str(tmp_path / "w.pth"))
     own = method.model.network.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in own.items() if "answer" not in name)
+    assert all(torch.equal(value, state[name]) for name, value in own.items() if "decoder.head" not in name)
     (note,) = method.notes
     assert "w.pth" in note
-    assert note.endswith("new: decoder.answer.weight, decoder.answer.bias")
+    assert note.endswith("new: decoder.head.weight, decoder.head.bias")
 
 
-def test_weights_of_the_encoder_alone_arrive_under_bare_names(tmp_path):
+def test_pretrained_3d_loads_encoder_weights_without_prefix(tmp_path):
     state = {k.removeprefix("encoder."): v.clone() for k, v in published().items() if k.startswith("encoder.")}
     save_file(state, tmp_path / "encoder.safetensors")
     network = build(weights=str(tmp_path / "encoder.safetensors")).model.network
@@ -66,7 +66,7 @@ def test_weights_of_the_encoder_alone_arrive_under_bare_names(tmp_path):
     )
 
 
-def test_medicalnets_weights_arrive(tmp_path):
+def test_pretrained_3d_loads_medicalnet(tmp_path):
     torch.manual_seed(3)
     encoder = medicalnet_unet(1, 2).network.encoder.state_dict()
     torch.save({"state_dict": {f"module.{name}": value for name, value in encoder.items()}}, tmp_path / "w.pth")
@@ -75,16 +75,16 @@ def test_medicalnets_weights_arrive(tmp_path):
     assert {"conv1.weight", "layer4.0.conv2.weight"} <= set(own)
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
+def test_pretrained_3d_rejects_weights_of_another_network(tmp_path):
     torch.save(published(), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"fills .*% of the encoder.*has shape \(4, 1, 3, 3, 3\) there"):
         build(weights=str(tmp_path / "w.pth"), widths=(6, 12, 12))
-    with pytest.raises(WeightsError, match="is not there"):
+    with pytest.raises(WeightsError, match="is missing there"):
         build(network="resnet10", weights=str(tmp_path / "w.pth"))
     with pytest.raises(WeightsError, match="there is no weights file"):
         build(weights=str(tmp_path / "none.pth"))
     with pytest.raises(ConfigError, match="segmentation only"):
-        Pretrained3DArm().build(Task("classification", 1, 3, None, (8, 8, 8)))
+        Pretrained3DConfig().build(TaskSpec("classification", 1, 3, None, (8, 8, 8)))
 
 
 MONAI = {
@@ -106,19 +106,19 @@ def of_monai(name, classes=5):
 
 
 @pytest.mark.parametrize("name", MONAI)
-def test_a_checkpoint_of_monai_arrives_and_answers_as_there_with_axes_turned(tmp_path, name):
-    theirs = of_monai(name, classes=TASK.classes).eval()
+def test_pretrained_3d_equals_monai_with_reversed_axes(tmp_path, name):
+    theirs = of_monai(name, classes=TASK.num_classes).eval()
     torch.save(
         {"state_dict": {f"module.{key}": value for key, value in theirs.state_dict().items()}}, tmp_path / "w.pt"
     )
     method = build(network=f"monai:{name}", options=MONAI[name], weights=str(tmp_path / "w.pt")).eval()
     volume = torch.randn(1, 1, 32, 32, 64)
     with torch.no_grad():
-        wanted = theirs(volume.permute(0, 1, 4, 3, 2)).permute(0, 1, 4, 3, 2)  # (x, y, z) there, (z, y, x) here
-        torch.testing.assert_close(method.model(volume), wanted)
+        expected = theirs(volume.permute(0, 1, 4, 3, 2)).permute(0, 1, 4, 3, 2)  # (x, y, z) there, (z, y, x) here
+        torch.testing.assert_close(method.model(volume), expected)
 
 
-def test_monais_pretrained_swin_arrives_though_its_linear_layers_have_timms_names(tmp_path):
+def test_pretrained_3d_loads_monai_swin_with_timm_names(tmp_path):
     state = of_monai("SwinUNETR").swinViT.state_dict()
     renamed = {f"module.{key.replace('mlp.linear', 'mlp.fc')}": value for key, value in state.items()}
     torch.save({"state_dict": renamed}, tmp_path / "w.pt")
@@ -127,17 +127,17 @@ def test_monais_pretrained_swin_arrives_though_its_linear_layers_have_timms_name
     assert all(torch.equal(value, state[key]) for key, value in own.items())
 
 
-def test_what_monai_does_not_take_is_said(tmp_path):
+def test_pretrained_3d_reports_invalid_monai_options(tmp_path):
     with pytest.raises(
         ConfigError, match=r"MONAI's UNet cannot be built from arm.options=\{'chanels': \[4\]\}.*network_def"
     ):
         build(network="monai:UNet", options={"chanels": [4]})
     torch.save(of_monai("BasicUNet").state_dict(), tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"of the network, wanted 90%.*`options`"):
+    with pytest.raises(WeightsError, match=r"of the network.*90% are required.*`options`"):
         build(network="monai:UNet", options=MONAI["UNet"], weights=str(tmp_path / "w.pt"))
-    with pytest.raises(ValueError, match="'options' are for networks of MONAI"):
+    with pytest.raises(ValueError, match="'options' apply to networks of MONAI"):
         build(options={"channels": [4]})
 
 
-def test_any_size_answers_for_every_voxel():
+def test_pretrained_3d_supports_any_size():
     assert build()(torch.randn(1, 1, 7, 10, 9), None).shape == (1, 3, 7, 10, 9)

@@ -1,27 +1,29 @@
-"""A segmenter answers for every voxel of any volume; a classifier answers once for each."""
+"""Segmenter and classifier around an encoder of feature maps."""
 
 import pytest
 import torch
 from torch import nn
 
-from dimlift.decoders.light import LightDecoder
-from dimlift.errors import CannotLift, ShapeError
+from dimlift.decoders.fpn import FPNDecoder
+from dimlift.errors import LiftError, ShapeError
 from dimlift.models.classifier import Classifier
 from dimlift.models.segmenter import Segmenter
 
 
 @pytest.mark.parametrize("size", [(4, 16, 16), (3, 9, 13), (1, 5, 6)])
-@pytest.mark.parametrize("image_path", [True, False])
-def test_logits_lie_on_the_voxels_of_the_volume(small_encoder, size, image_path):
+@pytest.mark.parametrize("image_skip", [True, False])
+def test_segmenter_logits_have_the_size_of_the_volume(small_encoder, size, image_skip):
     encoder = small_encoder(in_channels=2)
-    decoder = LightDecoder(encoder.channels, encoder.strides, 3, width=16, image_channels=2 if image_path else 0)
+    decoder = FPNDecoder(
+        encoder.channels, encoder.strides, 3, decoder_channels=16, image_channels=2 if image_skip else 0
+    )
     model = Segmenter(encoder, 3, decoder=decoder)
     assert model(torch.randn(2, 2, *size)).shape == (2, 3, *size)
 
 
-def test_flat_kernels_and_a_flat_decoder_keep_slices_apart(small_encoder):
+def test_segmenter_with_flat_kernels_keeps_slices_separate(small_encoder):
     encoder = small_encoder(depth_kernel=1)
-    decoder = LightDecoder(encoder.channels, encoder.strides, 2, width=16, image_channels=1, depth_kernel=1)
+    decoder = FPNDecoder(encoder.channels, encoder.strides, 2, decoder_channels=16, image_channels=1, depth_kernel=1)
     model = Segmenter(encoder, 2, decoder=decoder).eval()
     volume = torch.randn(1, 1, 5, 12, 12)
     changed = volume.clone()
@@ -32,7 +34,7 @@ def test_flat_kernels_and_a_flat_decoder_keep_slices_apart(small_encoder):
 
 
 @pytest.mark.parametrize("build", [Segmenter, Classifier])
-def test_recomputing_activations_changes_no_gradient(small_encoder, build):
+def test_gradient_checkpointing_keeps_gradients(small_encoder, build):
     torch.manual_seed(0)
     plain = build(small_encoder(), 2).train()
     frugal = build(small_encoder(), 2, gradient_checkpointing=True).train()
@@ -46,27 +48,27 @@ def test_recomputing_activations_changes_no_gradient(small_encoder, build):
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_networks_with_a_switch_of_their_own_recompute_stage_by_stage(small_encoder):
+def test_segmenter_prefers_checkpointing_of_the_encoder(small_encoder):
     encoder = small_encoder()
-    asked: list[bool] = []
-    encoder.set_grad_checkpointing = lambda enable: asked.append(enable)
-    assert not Segmenter(encoder, 2, gradient_checkpointing=True).recompute_whole
-    assert asked == [True]
+    calls: list[bool] = []
+    encoder.set_grad_checkpointing = lambda enable: calls.append(enable)
+    assert not Segmenter(encoder, 2, gradient_checkpointing=True).recompute_encoder
+    assert calls == [True]
 
 
-def test_classifier_reads_the_coarsest_maps_of_any_size(small_encoder):
-    model = Classifier(small_encoder(), 5, last=2).eval()
+def test_classifier_pools_the_coarsest_maps(small_encoder):
+    model = Classifier(small_encoder(), 5, num_maps=2).eval()
     assert model(torch.randn(2, 1, 3, 9, 7)).shape == (2, 5)
     assert model.head[-1].in_features == 6 + 8
     assert Classifier(small_encoder(), 5).head[-1].in_features == 8
 
 
-def test_encoders_without_maps_and_wrong_channels_are_refused(small_encoder):
+def test_segmenter_rejects_missing_maps_and_wrong_channels(small_encoder):
     for build in (Segmenter, Classifier):
-        with pytest.raises(CannotLift, match="features_only=True"):
+        with pytest.raises(LiftError, match="features_only=True"):
             build(nn.Conv3d(1, 1, 1), 2)
     encoder = small_encoder()
-    with pytest.raises(ShapeError, match="answers 4 channels, 2 classes"):
-        Segmenter(encoder, 2, decoder=LightDecoder(encoder.channels, encoder.strides, 4))
+    with pytest.raises(ShapeError, match="has 4 output channels, expected 2"):
+        Segmenter(encoder, 2, decoder=FPNDecoder(encoder.channels, encoder.strides, 4))
     with pytest.raises(ShapeError, match=r"reads \(B, 1, D, H, W\), got \(1, 4, 2, 8, 8\)"):
         Segmenter(small_encoder(), 2)(torch.zeros(1, 4, 2, 8, 8))

@@ -1,4 +1,4 @@
-"""Slices are weighed by what they show, not by where they lie."""
+"""Slice pooling weights slices by content, not by position."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from dimlift.models.slice_pooling import SliceAttention, SliceMean, SliceTransformer
 
 
-def awake(pooling):
-    """Weights away from zero, where every attention begins as the mean."""
+def randomised(pooling):
+    """Randomise the zero-initialised score, with which attention starts as the mean."""
     torch.manual_seed(3)
     attention = getattr(pooling, "attention", pooling)
     if hasattr(attention, "score"):
@@ -25,8 +25,8 @@ POOLINGS = {
 
 @pytest.mark.parametrize("name", POOLINGS)
 @torch.no_grad()
-def test_weights_sum_to_one_and_follow_their_slices(name):
-    pooling, vectors = awake(POOLINGS[name]()), torch.randn(2, 7, 8)
+def test_slice_pooling_weights_sum_to_one_and_permute(name):
+    pooling, vectors = randomised(POOLINGS[name]()), torch.randn(2, 7, 8)
     pooled, weights = pooling(vectors)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(2))
     assert (weights > 0).all()
@@ -39,29 +39,29 @@ def test_weights_sum_to_one_and_follow_their_slices(name):
 
 
 @torch.no_grad()
-def test_attention_begins_as_the_mean():
+def test_slice_attention_starts_as_mean():
     vectors = torch.randn(2, 5, 8)
     torch.testing.assert_close(SliceAttention(8)(vectors)[0], vectors.mean(dim=1))
 
 
-def test_attention_finds_the_one_slice_that_tells_the_answer():
+def test_slice_attention_finds_the_informative_slice():
     torch.manual_seed(0)
     pooling, head = SliceAttention(6, 16), torch.nn.Linear(6, 1)
-    optimiser = torch.optim.Adam([*pooling.parameters(), *head.parameters()], lr=0.02)
+    optimizer = torch.optim.Adam([*pooling.parameters(), *head.parameters()], lr=0.02)
 
-    def draw():
-        number, place = torch.randn(64), torch.randint(9, (64,))
+    def sample():
+        number, position = torch.randn(64), torch.randint(9, (64,))
         vectors = torch.randn(64, 9, 6)
         vectors[..., 0] *= 0.3
-        vectors[torch.arange(64), place, 0] = 4.0  # says "look here"
-        vectors[torch.arange(64), place, 1] = number  # and what there is to see; in other slices it means nothing
-        return vectors, number, place
+        vectors[torch.arange(64), position, 0] = 4.0  # marks the slice
+        vectors[torch.arange(64), position, 1] = number  # the target; noise in other slices
+        return vectors, number, position
 
     for _ in range(200):
-        vectors, number, _ = draw()
+        vectors, number, _ = sample()
         loss = F.mse_loss(head(pooling(vectors)[0])[:, 0], number)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
-    vectors, _, place = draw()
-    assert (pooling(vectors)[1].argmax(dim=1) == place).float().mean() > 0.8  # one in nine by chance
+        optimizer.step()
+    vectors, _, position = sample()
+    assert (pooling(vectors)[1].argmax(dim=1) == position).float().mean() > 0.8  # one in nine by chance

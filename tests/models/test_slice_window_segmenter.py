@@ -1,15 +1,15 @@
-"""Windows of slices: what the first layer makes of them, which are asked for, and how their answers come together."""
+"""Windows of slices: the tubelet encoder, and segmentation with one window per slice."""
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from dimlift.decoders.light import LightDecoder
-from dimlift.errors import PlanError, ShapeError, UnknownName
+from dimlift.decoders.fpn import FPNDecoder
+from dimlift.errors import PlanError, ShapeError, UnknownNameError
 from dimlift.lifting.depth_plan import DepthPlan
 from dimlift.lifting.lift import lift
-from dimlift.models.slice_window_segmenter import WindowSegmenter
+from dimlift.models.slice_window_segmenter import SliceWindowSegmenter
 from dimlift.models.tubelets import tubelet_encoder
 
 NETWORKS = [("packaged:efficientnet_lite0", {}), ("timm:test_vit", {"image_size": 32}), ("timm:test_nfnet", {})]
@@ -17,12 +17,12 @@ NETWORKS = [("packaged:efficientnet_lite0", {}), ("timm:test_vit", {"image_size"
 
 @pytest.mark.parametrize(("network", "options"), NETWORKS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_with_the_centre_profile_a_window_is_its_centre_slice(network, options, channels):
-    """On any data: the maps are those of the 2D network, shown the grey of the middle slice."""
+def test_tubelet_encoder_with_centre_inflation_equals_centre_slice(network, options, channels):
+    """The maps are those of the 2D network on the centre slice, for any data."""
     made = {}
     for window in (1, 5):
         torch.manual_seed(0)
-        made[window] = tubelet_encoder(network, window, in_channels=channels, certify=False, **options).eval()
+        made[window] = tubelet_encoder(network, window, in_chans=channels, certify=False, **options).eval()
     volume = torch.randn(2, channels, 5, 32, 32)
     with torch.no_grad():
         found, wanted = made[5](volume), made[1](volume[:, :, 2:3])
@@ -34,28 +34,28 @@ def test_with_the_centre_profile_a_window_is_its_centre_slice(network, options, 
 @pytest.mark.parametrize(("network", "options"), NETWORKS)
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("profile", ["average", "centre"])
-def test_a_repeated_grey_slice_gets_the_answer_of_the_2d_network(network, options, channels, profile):
-    picture = torch.randn(2, 1, 1, 32, 32)
+def test_tubelet_encoder_equals_2d_network_on_repeated_slice(network, options, channels, profile):
+    image = torch.randn(2, 1, 1, 32, 32)
     torch.manual_seed(0)
     flat = lift(network, DepthPlan(kernel=1), features_only=True, certify=False, **options).eval()
     torch.manual_seed(0)
-    windows = tubelet_encoder(network, 3, in_channels=channels, profile=profile, certify=False, **options).eval()
+    windows = tubelet_encoder(network, 3, in_chans=channels, inflation=profile, certify=False, **options).eval()
     with torch.no_grad():
-        wanted, found = flat(picture.expand(-1, 3, -1, -1, -1)), windows(picture.expand(-1, channels, 3, -1, -1))
+        wanted, found = flat(image.expand(-1, 3, -1, -1, -1)), windows(image.expand(-1, channels, 3, -1, -1))
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
-def test_colours_are_summed_and_shared_equally_as_published():
+def test_tubelet_encoder_averages_input_channels_as_published():
     kernel = lift("packaged:efficientnet_lite0", DepthPlan(kernel=1), features_only=True).network.conv_stem.weight
     for channels in (1, 2, 3):
-        encoder = tubelet_encoder("packaged:efficientnet_lite0", 5, in_channels=channels, profile="average")
+        encoder = tubelet_encoder("packaged:efficientnet_lite0", 5, in_chans=channels, inflation="average")
         wanted = (kernel.sum(1, keepdim=True) / channels / 5)[:, :, None].expand(-1, channels, 5, -1, -1)
         torch.testing.assert_close(encoder.network.conv_stem.weight, wanted)
 
 
-def test_the_certificate_says_what_was_tried_and_modes_stay():
-    encoder = tubelet_encoder("packaged:efficientnet_lite0", 5, profile="average")
+def test_tubelet_encoder_certificate():
+    encoder = tubelet_encoder("packaged:efficientnet_lite0", 5, inflation="average")
     laws = {claim.law: claim for claim in encoder.certificate.claims}
     assert laws["constancy"].claimed
     assert laws["constancy"].error < 1e-4
@@ -69,12 +69,12 @@ def test_the_certificate_says_what_was_tried_and_modes_stay():
         tubelet_encoder("packaged:efficientnet_lite0", 4)
 
 
-class Seen(nn.Module):
-    """An encoder that notes which windows it is shown; a volume carries its slice numbers as intensities."""
+class RecordingEncoder(nn.Module):
+    """An encoder that records its windows; the intensities of a volume are its slice numbers."""
 
     def __init__(self, window: int) -> None:
         super().__init__()
-        self.in_channels, self.channels, self.strides, self.tubelet = 1, (window,), ((window, 1, 1),), window
+        self.in_channels, self.channels, self.strides, self.tubelet_depth = 1, (window,), ((window, 1, 1),), window
         self.windows: list[list[int]] = []
         self.calls: list[int] = []
 
@@ -85,7 +85,7 @@ class Seen(nn.Module):
 
 
 class FromMaps(nn.Module):
-    """A decoder whose logits are a function of the windows it gets."""
+    """A decoder whose logits are a function of the windows."""
 
     def __init__(self, function, out_channels: int) -> None:
         super().__init__()
@@ -101,46 +101,48 @@ def _numbered(depth: int) -> Tensor:
 
 
 @pytest.mark.parametrize("window", [1, 3, 7])
-@pytest.mark.parametrize("at_once", [1, 4, 100])
+@pytest.mark.parametrize("chunk_size", [1, 4, 100])
 @pytest.mark.parametrize("depth", [1, 5, 9])
-def test_every_slice_is_asked_for_once_with_edges_repeated_and_few_at_a_time(window, at_once, depth):
-    encoder, middle = Seen(window), window // 2
+def test_slice_window_segmenter_predicts_each_slice_once(window, chunk_size, depth):
+    encoder, middle = RecordingEncoder(window), window // 2
     decoder = FromMaps(lambda maps: maps[:, middle : middle + 1].repeat(1, 2, 1, 1, 1), 2)
-    model = WindowSegmenter(encoder, decoder, 2, windows_at_once=at_once)
-    answer = model(_numbered(depth))
-    assert answer.shape == (2, 2, depth, 2, 3)
-    assert answer[1, 0, :, 0, 0].tolist() == list(range(depth))  # each slice's answer in its place
+    model = SliceWindowSegmenter(encoder, decoder, 2, chunk_size=chunk_size)
+    logits = model(_numbered(depth))
+    assert logits.shape == (2, 2, depth, 2, 3)
+    assert logits[1, 0, :, 0, 0].tolist() == list(range(depth))  # in order
     wanted = [[min(max(c + o, 0), depth - 1) for o in range(-middle, middle + 1)] for c in range(depth)]
     assert sorted(encoder.windows) == sorted(2 * wanted)  # two volumes
-    assert max(encoder.calls) <= 2 * at_once
+    assert max(encoder.calls) <= 2 * chunk_size
 
 
-def test_where_windows_overlap_the_chances_they_give_a_slice_are_averaged():
+def test_slice_window_segmenter_averages_overlapping_windows():
     depth, window, classes = 6, 3, 2
-    table = torch.randn(depth, classes, window)  # logits of (centre, class, slot)
+    table = torch.randn(depth, classes, window)  # logits of (centre, class, slice of the window)
 
     def logits(maps: Tensor) -> Tensor:
         centres = maps[:, 1, 0, 0, 0].long()
         return table[centres].flatten(1)[:, :, None, None, None].expand(-1, -1, 1, 2, 3)
 
-    model = WindowSegmenter(Seen(window), FromMaps(logits, classes * window), classes, predict="all", windows_at_once=4)
-    answer = model(_numbered(depth)).exp()
-    chances = table.softmax(1).numpy()
-    for place in range(depth):
-        voters = [(c, place - c + 1) for c in range(depth) if 0 <= place - c + 1 < window]
-        wanted = np.mean([chances[c, :, slot] for c, slot in voters], axis=0)
-        assert len(voters) == (2 if place in (0, depth - 1) else 3)
-        np.testing.assert_allclose(answer[0, :, place, 0, 0].numpy(), wanted, rtol=1e-5)
+    model = SliceWindowSegmenter(
+        RecordingEncoder(window), FromMaps(logits, classes * window), classes, predict="all", chunk_size=4
+    )
+    averaged = model(_numbered(depth)).exp()
+    probabilities = table.softmax(1).numpy()
+    for index in range(depth):
+        voters = [(c, index - c + 1) for c in range(depth) if 0 <= index - c + 1 < window]
+        wanted = np.mean([probabilities[c, :, slot] for c, slot in voters], axis=0)
+        assert len(voters) == (2 if index in (0, depth - 1) else 3)
+        np.testing.assert_allclose(averaged[0, :, index, 0, 0].numpy(), wanted, rtol=1e-5)
 
 
-def test_recomputed_activations_change_no_gradient():
+def test_slice_window_segmenter_checkpointing_keeps_gradients():
     gradients, volume = [], torch.randn(1, 1, 4, 32, 32)
     for recompute in (False, True):
         torch.manual_seed(0)
         encoder = tubelet_encoder("timm:test_resnet", 3, certify=False)
         flat = [(1, *stride[1:]) for stride in encoder.strides]
-        decoder = LightDecoder(encoder.channels, flat, 2, width=8, depth_kernel=1)
-        model = WindowSegmenter(encoder, decoder, 2, gradient_checkpointing=recompute).train()
+        decoder = FPNDecoder(encoder.channels, flat, 2, decoder_channels=8, depth_kernel=1)
+        model = SliceWindowSegmenter(encoder, decoder, 2, gradient_checkpointing=recompute).train()
         model(volume).square().sum().backward()
         gradients.append([p.grad for p in model.parameters()])
     scale = max(float(g.abs().max()) for g in gradients[0])
@@ -148,10 +150,10 @@ def test_recomputed_activations_change_no_gradient():
         assert float((one - other).abs().max()) < 1e-3 * scale
 
 
-def test_misfits_are_refused():
-    with pytest.raises(UnknownName, match="centre"):
-        WindowSegmenter(Seen(3), nn.Identity(), 2, predict="center")
+def test_slice_window_segmenter_rejects_wrong_options_and_channels():
+    with pytest.raises(UnknownNameError, match="centre"):
+        SliceWindowSegmenter(RecordingEncoder(3), nn.Identity(), 2, predict="center")
     with pytest.raises(ShapeError, match=r"2 classes on 3 slice\(s\) of a window need 6"):
-        WindowSegmenter(Seen(3), FromMaps(None, 2), 2, predict="all")
+        SliceWindowSegmenter(RecordingEncoder(3), FromMaps(None, 2), 2, predict="all")
     with pytest.raises(ShapeError, match=r"reads \(B, 1, D, H, W\)"):
-        WindowSegmenter(Seen(3), FromMaps(None, 2), 2)(torch.zeros(1, 2, 4, 8, 8))
+        SliceWindowSegmenter(RecordingEncoder(3), FromMaps(None, 2), 2)(torch.zeros(1, 2, 4, 8, 8))

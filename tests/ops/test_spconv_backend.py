@@ -1,4 +1,4 @@
-"""spconv follows our rulebook: the same features and the same gradients; and it computes only where it should."""
+"""spconv: equal features and gradients for the same rulebook, and the conditions for its use."""
 
 import sys
 from types import SimpleNamespace
@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dimlift.errors import ConfigError, UnknownName
-from dimlift.models.sparse_unet import pyramid, sr_unet18
+from dimlift.errors import ConfigError, UnknownNameError
+from dimlift.models.sparse_unet import build_pyramid, sr_unet18
 from dimlift.ops import spconv_backend
-from dimlift.ops.sparse_conv import sparse_convolution, strided, submanifold
-from dimlift.ops.spconv_backend import computed_by, serves
+from dimlift.ops.sparse_conv import sparse_conv, strided_rulebook, submanifold_rulebook
+from dimlift.ops.spconv_backend import sparse_backend, uses_spconv
 
 
 def voxels(count=150):
@@ -19,83 +19,83 @@ def voxels(count=150):
 
 
 def kinds():
-    """Rulebooks by name, each with the rows of its input."""
+    """Return rulebooks by name, each with its number of input rows."""
     coordinates = voxels()
-    down, coarse = strided(coordinates)
+    down, coarse = strided_rulebook(coordinates)
     return {
-        "every voxel itself": (submanifold(coordinates, 1), len(coordinates)),
-        "submanifold": (submanifold(coordinates), len(coordinates)),
-        "submanifold, kernel of 5": (submanifold(coordinates, 5), len(coordinates)),
+        "identity": (submanifold_rulebook(coordinates, 1), len(coordinates)),
+        "submanifold": (submanifold_rulebook(coordinates), len(coordinates)),
+        "submanifold, kernel of 5": (submanifold_rulebook(coordinates, 5), len(coordinates)),
         "strided": (down, len(coordinates)),
-        "inverse": (down.reversed(len(coordinates)), len(coarse)),
+        "inverse": (down.transposed(len(coordinates)), len(coarse)),
     }
 
 
 @pytest.fixture
 def spconv(monkeypatch):
-    """spconv on a processor. Its wheel without CUDA asks for a stream of the GPU before it goes backward."""
+    """Enable spconv on the CPU: its wheel without CUDA queries a GPU stream in the backward pass."""
     pytest.importorskip("spconv.pytorch", reason="needs the extra `spconv`")
-    if spconv_backend._devices() == ("cpu",):
+    if spconv_backend._spconv_devices() == ("cpu",):
         monkeypatch.setattr("spconv.pytorch.ops.get_current_stream", lambda: 0)
 
 
 @pytest.fixture
 def built(monkeypatch):
-    """A spconv as if it were built for these devices."""
-    return lambda *devices: monkeypatch.setattr(spconv_backend, "_devices", lambda: devices)
+    """Return a function that pretends that spconv was built for some devices."""
+    return lambda *devices: monkeypatch.setattr(spconv_backend, "_spconv_devices", lambda: devices)
 
 
 @pytest.mark.parametrize("kind", kinds())
-def test_spconv_gives_the_same_features_and_gradients(kind, spconv):
+def test_spconv_matches_reference(kind, spconv):
     rules, rows = kinds()[kind]
     draw = torch.Generator().manual_seed(1)
     features = torch.randn(rows, 3, generator=draw, requires_grad=True)
     weight = torch.randn(len(rules.taps), 3, 4, generator=draw, requires_grad=True)
-    slope, found = torch.randn(rules.outputs, 4, generator=draw), {}
+    grad, results = torch.randn(rules.outputs, 4, generator=draw), {}
     for backend in ("dimlift", "spconv"):
-        with computed_by(backend):
-            answer = sparse_convolution(features, weight, rules)
-        found[backend] = (answer, *torch.autograd.grad(answer, (features, weight), slope))
-        assert (type(answer.grad_fn).__name__ == "SparseConvFunctionBackward") == (backend == "spconv")
-    for ours, theirs in zip(found["dimlift"], found["spconv"], strict=True):
+        with sparse_backend(backend):
+            output = sparse_conv(features, weight, rules)
+        results[backend] = (output, *torch.autograd.grad(output, (features, weight), grad))
+        assert (type(output.grad_fn).__name__ == "SparseConvFunctionBackward") == (backend == "spconv")
+    for ours, theirs in zip(results["dimlift"], results["spconv"], strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_one_network_computed_by_either(spconv):
+def test_network_is_equal_with_either_backend(spconv):
     torch.manual_seed(0)
-    network, coordinates = sr_unet18(3, 5, share=0.1).eval(), voxels()
-    features, rules, found = torch.randn(len(coordinates), 3), pyramid(coordinates), {}
+    network, coordinates = sr_unet18(3, 5, width_multiplier=0.1).eval(), voxels()
+    features, rules, results = torch.randn(len(coordinates), 3), build_pyramid(coordinates), {}
     for backend in ("dimlift", "spconv"):
         network.zero_grad()
-        with computed_by(backend):
-            answer = network(features, rules)
-        answer.square().sum().backward()
-        found[backend] = [answer.detach(), *(weight.grad for weight in network.parameters())]
-    for ours, theirs in zip(found["dimlift"], found["spconv"], strict=True):
+        with sparse_backend(backend):
+            output = network(features, rules)
+        output.square().sum().backward()
+        results[backend] = [output.detach(), *(weight.grad for weight in network.parameters())]
+    for ours, theirs in zip(results["dimlift"], results["spconv"], strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4 * max(1, float(ours.abs().max())))
 
 
-def test_mixed_precision_does_not_reach_spconv(spconv, monkeypatch):
-    """It would make float16 of any, bfloat16 included."""
+def test_spconv_disables_autocast(spconv, monkeypatch):
+    """spconv would use float16 for any mixed precision, bfloat16 included."""
     mixed = []
     monkeypatch.setattr(
         "spconv.pytorch.functional.indice_conv", lambda *given: mixed.append(torch.is_autocast_enabled("cpu"))
     )
     rules, rows = kinds()["strided"]
     with torch.autocast("cpu", torch.bfloat16):
-        spconv_backend.convolution(torch.randn(rows, 3), torch.randn(8, 3, 4), *rules.pairs, rules.outputs)
+        spconv_backend.spconv_conv(torch.randn(rows, 3), torch.randn(8, 3, 4), *rules.pairs, rules.outputs)
     assert mixed == [False]
 
 
-def test_nothing_is_left_of_no_voxels(built):
+def test_spconv_accepts_no_voxels(built):
     built("cpu", "cuda")
-    with computed_by("spconv"):
-        empty = submanifold(torch.zeros(0, 4, dtype=torch.int64))
-        assert sparse_convolution(torch.zeros(0, 3), torch.zeros(27, 3, 2), empty).shape == (0, 2)
+    with sparse_backend("spconv"):
+        empty = submanifold_rulebook(torch.zeros(0, 4, dtype=torch.int64))
+        assert sparse_conv(torch.zeros(0, 3), torch.zeros(27, 3, 2), empty).shape == (0, 2)
 
 
 @pytest.mark.parametrize("kind", kinds())
-def test_pairs_are_the_taps(kind):
+def test_rulebook_pairs_match_taps(kind):
     rules, _ = kinds()[kind]
     pairs, counts = rules.pairs
     assert pairs.dtype == counts.dtype == torch.int32
@@ -103,60 +103,60 @@ def test_pairs_are_the_taps(kind):
         assert torch.equal(sides[0, :count], tap.source.int())
         assert torch.equal(sides[1, :count], tap.target.int())
         assert (sides[:, count:] == -1).all()
-    assert rules.pairs[0] is pairs  # made once
+    assert rules.pairs[0] is pairs  # cached
 
 
-ON_GPU, ON_PROCESSOR = (SimpleNamespace(is_cuda=gpu, device=torch.device("cuda" if gpu else "cpu")) for gpu in (1, 0))
+ON_GPU, ON_CPU = (SimpleNamespace(is_cuda=gpu, device=torch.device("cuda" if gpu else "cpu")) for gpu in (1, 0))
 
 
 def features_like(place, dtype=torch.float32):
-    """What is asked of features, without the GPU."""
+    """Return the attributes of a tensor that are used, without a GPU."""
     return SimpleNamespace(**vars(place), dtype=dtype)
 
 
-def test_it_computes_by_itself_for_a_gpu_it_was_built_for_and_nowhere_else(built):
+def test_uses_spconv_requires_matching_build(built):
     built("cpu", "cuda")
-    assert serves(features_like(ON_GPU))
-    assert not serves(features_like(ON_PROCESSOR))
-    assert not serves(features_like(ON_GPU, torch.bfloat16))
-    with computed_by("dimlift"):
-        assert not serves(features_like(ON_GPU))
+    assert uses_spconv(features_like(ON_GPU))
+    assert not uses_spconv(features_like(ON_CPU))
+    assert not uses_spconv(features_like(ON_GPU, torch.bfloat16))
+    with sparse_backend("dimlift"):
+        assert not uses_spconv(features_like(ON_GPU))
     built("cpu")
-    assert not serves(features_like(ON_GPU))
+    assert not uses_spconv(features_like(ON_GPU))
     built()
-    assert not serves(features_like(ON_GPU))
+    assert not uses_spconv(features_like(ON_GPU))
 
 
-def test_it_does_not_compute_where_every_bit_is_to_come_again(built):
+def test_uses_spconv_is_false_in_deterministic_mode(built):
     built("cpu", "cuda")
     torch.use_deterministic_algorithms(True)
     try:
-        assert not serves(features_like(ON_GPU))
+        assert not uses_spconv(features_like(ON_GPU))
     finally:
         torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize(
-    ("devices", "features", "remedy"),
+    ("devices", "features", "fix"),
     [
-        ((), features_like(ON_PROCESSOR), r"pip install 'dimlift\[spconv\]'"),
+        ((), features_like(ON_CPU), r"pip install 'dimlift\[spconv\]'"),
         (("cpu",), features_like(ON_GPU), "spconv-cu126"),
         (("cpu", "cuda"), features_like(ON_GPU, torch.bfloat16), "float32 and float16, not torch.bfloat16"),
     ],
 )
-def test_what_forbids_spconv_is_said_where_it_must_compute(devices, features, remedy, built):
+def test_forced_spconv_reports_why_it_is_unsupported(devices, features, fix, built):
     built(*devices)
-    with computed_by("spconv"), pytest.raises(ConfigError, match=remedy):
-        serves(features)
-    assert not serves(features)  # and outside nobody insists
+    with sparse_backend("spconv"), pytest.raises(ConfigError, match=fix):
+        uses_spconv(features)
+    assert not uses_spconv(features)  # spconv is forced only inside the block
 
 
-def test_an_unknown_backend_is_refused():
-    with pytest.raises(UnknownName, match="automatic, dimlift, spconv"), computed_by("cudnn"):
+def test_sparse_backend_rejects_unknown_name():
+    with pytest.raises(UnknownNameError, match="automatic, dimlift, spconv"), sparse_backend("cudnn"):
         pass
 
 
-def test_without_the_package_it_is_built_for_nothing(monkeypatch):
+def test_spconv_devices_is_empty_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "spconv", None)
     monkeypatch.setitem(sys.modules, "spconv.cppconstants", None)
-    assert spconv_backend._devices.__wrapped__() == ()
+    assert spconv_backend._spconv_devices.__wrapped__() == ()

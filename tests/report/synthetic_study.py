@@ -1,4 +1,4 @@
-"""A study folder that no training made: small volumes, plausible scores, everything the page can show."""
+"""Write a synthetic study folder with small volumes, plausible scores and everything the page can show."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import nibabel
 import numpy as np
 
 from dimlift.metrics.scores import score_segmentation
-from dimlift.records.record import Record, Score
-from dimlift.records.study import Arm, CasePaths, Dataset, Study
+from dimlift.records.record import RunRecord, Score
+from dimlift.records.study import CasePaths, Study, StudyArm, StudyDataset
 
 LABELS = {"background": 0, "anterior": 1, "posterior": 2}
-GAINS = {"unet": 0.0, "borrowed": 0.05, "slices": -0.06, "lifted": 0.01, "random": -0.03}
+GAINS = {"unet": 0.0, "frozen_features": 0.05, "slicewise": -0.06, "lifted": 0.01, "random": -0.03}
 CERTIFICATE = {
-    "summary": "48 convolutions talk (kernel 3, centre profile); 148 weights inflated, 212 copied, 0 new",
+    "summary": "depth mixing in 48 layers (kernel 3, centre inflation); 148 weights inflated, 212 copied, 0 new",
     "text": "law 1 (slices)     claimed   error 3.1e-07 of 1e-04\nlaw 2 (constancy)  claimed   error 2.7e-07 of 1e-04\n"
     + "\n".join(f"blocks.{i}.conv_dw  (32, 1, 3, 3) -> (32, 1, 3, 3, 3)  inflated" for i in range(12)),
 }
@@ -20,17 +20,19 @@ CERTIFICATE = {
 
 def arms(names=tuple(GAINS)):
     known = {
-        "unet": Arm("Plain 3D U-Net", "Trained from scratch; what most people would pick.", None, 4_806_000),
-        "borrowed": Arm(
-            "U-Net + borrowed features", "The same U-Net with 24 channels of 2D features.", None, 4_812_000
+        "unet": StudyArm("Plain 3D U-Net", "Trained from scratch, the usual choice.", None, 4_806_000),
+        "frozen_features": StudyArm(
+            "U-Net + frozen features", "The same U-Net with 24 channels of 2D features.", None, 4_812_000
         ),
-        "slices": Arm("Slice by slice", "The 2D network with ImageNet weights, no slice talks.", None, 3_900_000),
-        "lifted": Arm("Lifted (centre)", "The 2D network; its kernels gained a depth axis.", CERTIFICATE, 4_100_000),
-        "random": Arm(
+        "slicewise": StudyArm(
+            "Slice by slice", "The 2D network with ImageNet weights, no depth mixing.", None, 3_900_000
+        ),
+        "lifted": StudyArm("Lifted (centre)", "The 2D network with inflated kernels.", CERTIFICATE, 4_100_000),
+        "random": StudyArm(
             "Lifted, random weights", "A control: the same network without ImageNet.", CERTIFICATE, 4_100_000
         ),
     }
-    return {name: known.get(name, Arm(name)) for name in names}
+    return {name: known.get(name, StudyArm(name)) for name in names}
 
 
 def save_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
@@ -40,7 +42,7 @@ def save_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
 
 
 def draw_case(rng: np.random.Generator, shape=(36, 44, 20)) -> tuple[np.ndarray, np.ndarray]:
-    """An ellipsoid of two halves in a noisy, shaded block."""
+    """Return an image of an ellipsoid with two halves in noise, and its labels."""
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
     centre, radius = rng.normal(0, 0.1, 3), rng.uniform(0.45, 0.6, 3)
     offset = (grid - centre.reshape(3, 1, 1, 1)) / radius.reshape(3, 1, 1, 1)
@@ -51,7 +53,7 @@ def draw_case(rng: np.random.Generator, shape=(36, 44, 20)) -> tuple[np.ndarray,
 
 
 def worsen(truth: np.ndarray, error: float, rng: np.random.Generator) -> np.ndarray:
-    """The truth, moved and with a noisy outline; a larger `error` moves it further."""
+    """Return the truth, shifted and with a noisy outline; a larger `error` shifts it further."""
     from scipy import ndimage
 
     moved = np.roll(truth, tuple(rng.integers(-1, 2, 3) * round(8 * error)), (0, 1, 2))
@@ -63,7 +65,7 @@ def worsen(truth: np.ndarray, error: float, rng: np.random.Generator) -> np.ndar
 def write_study(
     folder: Path, names=tuple(GAINS), seeds=3, n_cases=8, finished=1.0, volumes=True, seed=0, **changes
 ) -> Study:
-    """Write study.json, records and, for the first seed, predictions; the last cells are missing if not `finished`."""
+    """Write study.json, records and predictions of the first seed; only a fraction `finished` of the runs exists."""
     rng = np.random.default_rng(seed)
     affine = np.diag([1.0, 1.0, 2.5, 1.0])
     cases, truths = {}, {}
@@ -76,13 +78,13 @@ def write_study(
         cases[name] = CasePaths(f"data/{name}.nii.gz", f"data/{name}_truth.nii.gz")
     study = Study(
         **{
-            "title": "Heads, 60 s a cell",
+            "title": "Heads, 60 s per run",
             "task": "segmentation",
             "reference": names[0],
             "arms": arms(names),
             "planned": len(names) * seeds,
             "notes": ["The subjects are simulated: one real head, deformed at random."],
-            "dataset": Dataset("simulated heads", n_cases, LABELS),
+            "dataset": StudyDataset("simulated heads", n_cases, LABELS),
             "budget": {"seconds": 60},
             "cases": cases,
         }
@@ -90,11 +92,11 @@ def write_study(
     )
     study.save(folder)
     difficulty = rng.normal(0, 0.04, n_cases)
-    cells = [(name, s) for s in range(seeds) for name in names]
-    for name, s in cells[: round(finished * len(cells))]:
-        luck, scores = rng.normal(0, 0.004), []
+    runs = [(name, s) for s in range(seeds) for name in names]
+    for name, s in runs[: round(finished * len(runs))]:
+        seed_effect, scores = rng.normal(0, 0.004), []
         for index, (case, truth) in enumerate(truths.items()):
-            error = 0.15 - GAINS.get(name, 0.0) + difficulty[index] + luck + rng.normal(0, 0.01)
+            error = 0.15 - GAINS.get(name, 0.0) + difficulty[index] + seed_effect + rng.normal(0, 0.01)
             if volumes and s == 0:
                 prediction = worsen(truth, error, rng)
                 save_volume(folder / "predictions" / f"{name}-{s}" / f"{case}.nii.gz", prediction, affine)
@@ -106,7 +108,7 @@ def write_study(
     return study
 
 
-def record(arm: str, seed: int, scores=(), status="finished", **changes) -> Record:
+def record(arm: str, seed: int, scores=(), status="finished", **changes) -> RunRecord:
     gain = GAINS.get(arm, 0.0)
     history = [
         {"step": 25.0 * i, "seconds": 5.0 * i, "loss": float(1.1 * np.exp(-i / 4) + 0.2 - gain)}
@@ -114,9 +116,10 @@ def record(arm: str, seed: int, scores=(), status="finished", **changes) -> Reco
         for i in range(1, 13)
     ]
     fields = {
-        "cell": f"{arm}-{seed}", "arm": arm, "fraction": 1.0, "fold": 0, "seed": seed, "steps": 300 - 20 * len(arm),
+        "run_id": f"{arm}-{seed}", "arm": arm, "train_fraction": 1.0, "fold": 0, "seed": seed,
+        "steps": 300 - 20 * len(arm),
         "seconds": 60.4, "peak_bytes": (900 + 40 * len(arm)) * 2**20,
         "versions": {"dimlift": "0.1.0", "torch": "2.13.0"},
         "status": status, "history": history, "scores": list(scores),
     }  # fmt: skip
-    return Record(**fields | changes)
+    return RunRecord(**fields | changes)

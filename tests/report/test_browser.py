@@ -1,4 +1,4 @@
-"""The page in a real browser: silent, alone, and alive."""
+"""The report page in a real browser: no errors, no requests, working controls."""
 
 import base64
 import csv
@@ -9,8 +9,8 @@ import pytest
 from synthetic_study import Study, arms, record, write_study
 
 from dimlift.records.record import Score
-from dimlift.records.study import Arm
-from dimlift.report.page import write_page
+from dimlift.records.study import StudyArm
+from dimlift.report.page import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(
@@ -31,42 +31,42 @@ def browser():
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     write_study(folder, n_cases=4)
-    return write_page(folder)
+    return write_report(folder)
 
 
 def opened(browser, path, **options):
-    """The page in a fresh window, and everything it complained about or asked for."""
+    """Return the page in a new window, and its console messages, errors and requests."""
     window = browser.new_page(**options)
-    heard = []
-    window.on("console", lambda message: heard.append(message.text))
-    window.on("pageerror", lambda fault: heard.append(str(fault)))
-    window.on("request", lambda request: heard.append(request.url) if not request.url.startswith("data:") else None)
+    events = []
+    window.on("console", lambda message: events.append(message.text))
+    window.on("pageerror", lambda fault: events.append(str(fault)))
+    window.on("request", lambda request: events.append(request.url) if not request.url.startswith("data:") else None)
     window.goto(path.as_uri())
-    return window, heard
+    return window, events
 
 
-def picture(window, panel=2):
-    """What a canvas of the viewer shows."""
+def canvas_content(window, panel=2):
+    """Return the content of a canvas of the viewer."""
     return window.evaluate(f"document.querySelectorAll('#viewer canvas')[{panel}].toDataURL()")
 
 
 @needs_browser
-def test_no_request_no_error_and_nothing_beyond_the_window(browser, study):
+def test_page_makes_no_requests_and_fits_the_window(browser, study):
     for options in (
         {},
         {"color_scheme": "dark"},
         {"viewport": {"width": 390, "height": 800}, "has_touch": True},
         {"java_script_enabled": False},
     ):
-        window, heard = opened(browser, study, **options)
-        assert heard == [study.as_uri()]
+        window, events = opened(browser, study, **options)
+        assert events == [study.as_uri()]
         if options.get("java_script_enabled", True):
             assert window.evaluate("document.documentElement.scrollWidth <= innerWidth")
         window.close()
 
 
 @needs_browser
-def test_without_javascript_and_on_paper_the_still_pictures_are_there(browser, study):
+def test_page_without_javascript_and_in_print_shows_still_images(browser, study):
     window, _ = opened(browser, study, java_script_enabled=False)
     assert not window.locator("#viewer").is_visible()
     window.locator(".stills summary").click()
@@ -76,16 +76,16 @@ def test_without_javascript_and_on_paper_the_still_pictures_are_there(browser, s
     window.emulate_media(media="print", color_scheme="dark")
     assert not window.locator("#viewer").is_visible()
     assert window.locator(".stills img").first.is_visible()
-    assert _contrast(window, "body", "body") > 7  # dark ink on paper, whatever the screen looks like
+    assert _contrast(window, "body", "body") > 7  # dark text in print, independent of the colour scheme
     colours = "[...document.querySelectorAll('.swatch')].map((one) => getComputedStyle(one).printColorAdjust)"
     assert set(window.evaluate(colours)) == {
         "exact"
-    }  # browsers leave grounds out otherwise, and a legend is nothing else
+    }  # otherwise browsers omit background colours, and with them the legend
     window.close()
 
 
 @needs_browser
-def test_a_narrow_screen_shows_the_verdict_of_each_arm_without_scrolling(browser, study):
+def test_narrow_screen_shows_verdicts_without_scrolling(browser, study):
     window, _ = opened(browser, study, viewport={"width": 390, "height": 800}, has_touch=True)
     chips = window.locator("section[aria-labelledby=arms] .chip")
     assert chips.count() == 4
@@ -96,9 +96,9 @@ def test_a_narrow_screen_shows_the_verdict_of_each_arm_without_scrolling(browser
 
 @needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_texts_stand_out_from_their_paper(browser, study, scheme):
+def test_text_contrast_is_sufficient(browser, study, scheme):
     window, _ = opened(browser, study, color_scheme=scheme)
-    for words in ("body", ".muted", ".chip.helps", ".chip.hurts", ".chip.open", "thead button", "summary"):
+    for words in ("body", ".subtle", ".chip.helps", ".chip.hurts", ".chip.open", "thead button", "summary"):
         ground = words if words.startswith(".chip") else "body"
         assert _contrast(window, words, ground) >= 4.5, words  # WCAG 2.1, AA
     window.close()
@@ -120,23 +120,23 @@ def _contrast(window, words, ground):
 
 
 @needs_browser
-def test_the_viewer_moves_by_keys_wheel_slider_and_finger(browser, study):
-    window, heard = opened(browser, study)
+def test_viewer_reacts_to_keys_wheel_slider_and_drag(browser, study):
+    window, events = opened(browser, study)
     status, canvas = window.locator("[data-part=status]"), window.locator("#viewer canvas").nth(2)
     window.wait_for_function("[...document.querySelectorAll('#viewer canvas')].length === 7")
     window.wait_for_timeout(100)
 
-    def place():
+    def slice_number():
         return int(status.text_content().split()[2])
 
-    start, first = place(), picture(window)
-    assert 5 < start < 16  # where most foreground is
+    start, first = slice_number(), canvas_content(window)
+    assert 5 < start < 16  # the slice with most foreground
     window.locator("#viewer").focus()
     window.keyboard.press("ArrowDown")
-    assert place() == start + 1
-    assert picture(window) != first
+    assert slice_number() == start + 1
+    assert canvas_content(window) != first
     window.keyboard.press("ArrowUp")
-    assert picture(window) == first
+    assert canvas_content(window) == first
     window.keyboard.press("Home")
     assert status.text_content() == "axial slice 1 of 20"
     window.keyboard.press("End")
@@ -145,38 +145,38 @@ def test_the_viewer_moves_by_keys_wheel_slider_and_finger(browser, study):
     canvas.hover()
     window.mouse.wheel(0, -120)
     window.wait_for_timeout(50)
-    assert place() == 17
+    assert slice_number() == 17
     window.locator("[data-part=slice]").fill("4")
-    assert place() == 5
+    assert slice_number() == 5
     box = canvas.bounding_box()
     window.mouse.move(box["x"] + 5, box["y"] + 5)
     window.mouse.down()
     window.mouse.move(box["x"] + 5 + box["width"] / 2, box["y"] + 5)
     window.mouse.up()
-    assert place() == 15
+    assert slice_number() == 15
 
-    before = picture(window, 0)
+    before = canvas_content(window, 0)
     window.locator("#viewer").focus()
     window.keyboard.press("ArrowRight")
     window.wait_for_timeout(100)
-    assert picture(window, 0) != before
+    assert canvas_content(window, 0) != before
     assert "head_" in canvas.get_attribute("aria-label")
     assert "prediction of Plain 3D U-Net, Dice 0." in canvas.get_attribute("aria-label")
-    painted = picture(window)
+    labelled = canvas_content(window)
     window.locator("[data-part=labels]").uncheck()
-    assert picture(window) != painted
-    assert heard == [study.as_uri()]
+    assert canvas_content(window) != labelled
+    assert events == [study.as_uri()]
     window.close()
 
 
 @needs_browser
-def test_the_viewer_shows_the_volume_it_names(browser, tmp_path):
-    """A truth in one known place of one known slice is painted there, and nowhere else."""
+def test_viewer_draws_labels_at_their_position(browser, tmp_path):
+    """A label at a known position of one slice is drawn there, and nowhere else."""
     import numpy as np
     from synthetic_study import CasePaths, save_volume
 
     truth = np.zeros((40, 40, 10), np.int16)
-    truth[30:36, 30:36, 6] = 1  # right and front
+    truth[30:36, 30:36, 6] = 1  # right and anterior
     affine = np.diag([1.0, 1.0, 3.0, 1.0])
     save_volume(tmp_path / "image.nii.gz", np.zeros(truth.shape, np.int16), affine)
     save_volume(tmp_path / "truth.nii.gz", truth, affine)
@@ -184,7 +184,7 @@ def test_the_viewer_shows_the_volume_it_names(browser, tmp_path):
         tmp_path, names=("unet",), n_cases=0, finished=0, cases={"a": CasePaths("image.nii.gz", "truth.nii.gz")}
     )
     record("unet", 0, [Score("a", "anterior", "dice", 0.5)]).save(tmp_path / "records")
-    window, _ = opened(browser, write_page(tmp_path))
+    window, _ = opened(browser, write_report(tmp_path))
     window.wait_for_timeout(200)
     colours = """(() => { const c = document.querySelectorAll('#viewer canvas')[1];
         const at = (x, y) => [...c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data].slice(0, 3);
@@ -200,9 +200,9 @@ def test_the_viewer_shows_the_volume_it_names(browser, tmp_path):
 
 
 @needs_browser
-def test_tables_sort_by_number_and_by_name_and_keep_gaps_at_the_end(browser, tmp_path):
+def test_tables_sort_by_number_and_name(browser, tmp_path):
     write_study(tmp_path, finished=0.8, seeds=1, n_cases=2, volumes=False)
-    window, _ = opened(browser, write_page(tmp_path))
+    window, _ = opened(browser, write_report(tmp_path))
     table = window.locator("section[aria-labelledby=arms] table")
 
     def column(index):
@@ -221,31 +221,31 @@ def test_tables_sort_by_number_and_by_name_and_keep_gaps_at_the_end(browser, tmp
     window.close()
 
 
-def crowd(folder, count=200, cases=50):
-    """A study of many arms on many cases, without volumes."""
+def write_large_study(folder, count=200, cases=50):
+    """Write a study of many arms on many cases, without volumes."""
     import numpy as np
 
     rng = np.random.default_rng(0)
     names = ["unet", *(f"arm_{index:03d}" for index in range(1, count))]
-    named = {name: Arm(f"arm {index}, some words about it") for index, name in enumerate(names)}
-    study = Study("A crowd", "segmentation", "unet", arms(()) | named, planned=2 * count, budget={"steps": 10})
+    named = {name: StudyArm(f"arm {index}, with a long title") for index, name in enumerate(names)}
+    study = Study("Many arms", "segmentation", "unet", arms(()) | named, planned=2 * count, budget={"steps": 10})
     study.save(folder)
     gains = rng.normal(0, 0.02, count)
     for seed in range(2):
         for name, gain in zip(names, gains, strict=True):
             values = np.clip(0.8 + gain + rng.normal(0, 0.03, cases), 0, 1)
             scores = [Score(f"case_{i:02d}", "organ", "dice", float(value)) for i, value in enumerate(values)]
-            record(name, seed, scores, cell=f"{name}-{seed}").save(folder / "records")
+            record(name, seed, scores, run_id=f"{name}-{seed}").save(folder / "records")
     return folder
 
 
 @pytest.mark.slow
 @needs_browser
-def test_two_hundred_arms_on_fifty_cases_are_readable(browser, tmp_path):
-    page = write_page(crowd(tmp_path))
+def test_page_with_two_hundred_arms_is_usable(browser, tmp_path):
+    page = write_report(write_large_study(tmp_path))
     assert page.stat().st_size < 15 << 20
-    window, heard = opened(browser, page)
-    assert heard == [page.as_uri()]
+    window, events = opened(browser, page)
+    assert events == [page.as_uri()]
     assert window.locator("section[aria-labelledby=arms] tbody tr").count() == 200
     content = json.loads(window.locator("#heatmap-content").text_content())
     assert (len(content["arms"]), len(content["cases"])) == (199, 50)
@@ -254,18 +254,18 @@ def test_two_hundred_arms_on_fifty_cases_are_readable(browser, tmp_path):
     window.close()
 
 
-def test_the_squares_are_the_differences(tmp_path):
-    """Without a browser: the picture's pixels against the scores."""
+def test_heatmap_shows_differences(tmp_path):
+    """Compare pixels with scores, without a browser."""
     import io
 
     import matplotlib.image
     import numpy as np
 
     from dimlift.records.record import load_records
-    from dimlift.report.heatmap import heatmap
+    from dimlift.report.heatmap import draw_heatmap
     from dimlift.report.summary import summarise_records
 
-    named = {name: Arm(name) for name in ("unet", "good", "bad")}
+    named = {name: StudyArm(name) for name in ("unet", "good", "bad")}
     study = Study("t", "segmentation", "unet", named, planned=6)
     scores = {"unet": (0.5, 0.9), "good": (0.7, 0.9), "bad": (0.4, 0.9)}
     for arm, values in scores.items():
@@ -273,7 +273,7 @@ def test_the_squares_are_the_differences(tmp_path):
             found = [Score(case, "organ", "dice", value) for case, value in zip("xy", values, strict=True)]
             record(arm, seed, found).save(tmp_path)
     records = load_records(tmp_path)
-    drawn = heatmap(summarise_records(study, records), records)
+    drawn = draw_heatmap(summarise_records(study, records), records)
     assert (drawn.arms, drawn.cases) == (["good", "bad"], ["x", "y"])  # best arm first, hard case first
     assert np.array(drawn.differences) == pytest.approx(np.array([[0.2, 0.0], [-0.1, 0.0]]))
     source = str(drawn.drawing).split("base64,")[1].split('"')[0]
@@ -283,15 +283,15 @@ def test_the_squares_are_the_differences(tmp_path):
     assert pixels[:, 1, 3] == pytest.approx([0, 0])
 
 
-def test_tables_beside_the_page_hold_its_numbers(tmp_path):
-    write_study(tmp_path, names=("unet", "borrowed"), n_cases=3, volumes=False)
-    page = write_page(tmp_path, tmp_path / "out" / "mine.html")
+def test_tables_contain_numbers_of_page(tmp_path):
+    write_study(tmp_path, names=("unet", "frozen_features"), n_cases=3, volumes=False)
+    page = write_report(tmp_path, tmp_path / "out" / "mine.html")
     with page.with_suffix(".csv").open() as stream:
         lines = list(csv.DictReader(stream))
     content = json.loads(page.with_suffix(".json").read_text())
     with (page.parent / "mine_scores.csv").open() as stream:
         scores = list(csv.DictReader(stream))
-    assert [line["arm"] for line in lines] == ["unet", "borrowed"]
+    assert [line["arm"] for line in lines] == ["unet", "frozen_features"]
     assert float(lines[1]["difference"]) == content["rows"][1]["comparison"]["estimate"]["mean"]
     own = [float(s["value"]) for s in scores if s["arm"] == "unet"]
     assert len(own) == 3 * 3 * 2

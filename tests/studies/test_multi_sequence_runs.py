@@ -1,4 +1,4 @@
-"""A run on several sequences, some missing, from files to predictions; and CT windows into a network of pictures."""
+"""Runs on several MR sequences, with missing ones, and on CT windows."""
 
 import json
 import shutil
@@ -7,18 +7,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dimlift.config.method_config import Task
+from dimlift.config.method_config import TaskSpec
 from dimlift.errors import ConfigError
 from dimlift.inference.predict_files import predict
-from dimlift.inference.predictor import Trained
-from dimlift.methods.lifted.config import LiftedArm
+from dimlift.inference.predictor import Predictor
+from dimlift.methods.lifted.config import LiftedConfig
 from dimlift.studies.train import train
 from small_runs import train_config, write_case
 
 
 @pytest.fixture
 def sequences(tmp_path):
-    """Six cases of two sequences; the second is missing in one of them."""
+    """Six cases with two sequences; the second is missing in one case."""
     root = tmp_path / "set"
     for number in range(6):
         write_case(tmp_path / "plain", f"c{number}", number)
@@ -38,12 +38,18 @@ def sequences(tmp_path):
     return root
 
 
-def test_missing_sequences_from_training_to_prediction(sequences, tmp_path):
+def test_train_and_predict_with_missing_sequences(sequences, tmp_path):
     config = train_config(
         sequences,
-        arm={"method": "lifted", "network": "timm:test_resnet", "pretrained": False, "width": 8, "sequences": "shared"},
-        preprocessing={"missing_sequences": "allow"},
-        training={"patch_size": [8, 8, 8], "batch_size": 1, "threads": 1, "device": "cpu", "sequence_dropout": 0.3},
+        arm={
+            "method": "lifted",
+            "network": "timm:test_resnet",
+            "pretrained": False,
+            "decoder_channels": 8,
+            "sequences": "shared",
+        },
+        preprocessing={"missing_channels": "allow"},
+        training={"patch_size": [8, 8, 8], "batch_size": 1, "num_threads": 1, "device": "cpu", "channel_dropout": 0.3},
         budget={"steps": 2},
     )
     train(config, tmp_path / "run")
@@ -53,30 +59,32 @@ def test_missing_sequences_from_training_to_prediction(sequences, tmp_path):
         shutil.copy(sequences / "imagesTr" / f"{name}.nii.gz", tmp_path / "in")
     written = predict(tmp_path / "run", [tmp_path / "in"], tmp_path / "out")
     assert [path.name for path in written] == ["c0.nii.gz", "c3.nii.gz"]
-    trained = Trained.load(tmp_path / "run" / "weights")
+    trained = Predictor.load(tmp_path / "run" / "weights")
     alone = trained.preprocessing.read_image(
         [sequences / "imagesTr" / "c3_0000.nii.gz", sequences / "imagesTr" / "c3_0001.nii.gz"]
     )
     assert [channel.any() for channel in alone.image] == [True, False]
-    answer = trained.preprocessing.restore(trained.answer(alone), alone.geometry)
-    np.testing.assert_array_equal(answer, np.asarray(nib.load(tmp_path / "out" / "c3.nii.gz").dataobj))
+    labels = trained.preprocessing.restore(trained.predict(alone), alone.geometry)
+    np.testing.assert_array_equal(labels, np.asarray(nib.load(tmp_path / "out" / "c3.nii.gz").dataobj))
 
 
-def test_three_windows_fill_the_channels_of_a_network_of_pictures(data, tmp_path):
+def test_three_ct_windows_become_three_channels(data, tmp_path):
     config = train_config(
         data,
-        arm={"method": "slices", "network": "timm:test_resnet", "pretrained": False, "width": 8},
+        arm={"method": "slicewise", "network": "timm:test_resnet", "pretrained": False, "decoder_channels": 8},
         preprocessing={"modality": "ct", "windows": [[0, 4], [1, 2], [-1, 2]]},
         budget={"steps": 1},
     )
     train(config, tmp_path / "run")
-    trained = Trained.load(tmp_path / "run" / "weights")
+    trained = Predictor.load(tmp_path / "run" / "weights")
     assert trained.task.in_channels == 3
     assert trained.preprocessing.channels == ("image",)
     (path,) = predict(tmp_path / "run", [data / "images" / "case_0.nii.gz"], tmp_path / "out")
     assert nib.load(path).shape == nib.load(data / "images" / "case_0.nii.gz").shape
 
 
-def test_a_network_with_its_own_decoder_takes_no_shared_sequences():
+def test_network_with_own_decoder_rejects_shared_sequences():
     with pytest.raises(ConfigError, match="sequences=channels"):
-        LiftedArm(network="smp:unet-resnet18", sequences="shared").build(Task("segmentation", 2, 2, None, (8, 8, 8)))
+        LiftedConfig(network="smp:unet-resnet18", sequences="shared").build(
+            TaskSpec("segmentation", 2, 2, None, (8, 8, 8))
+        )

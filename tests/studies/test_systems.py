@@ -1,38 +1,38 @@
-"""The published systems by name are what their papers say, and the loss weighs classes as asked."""
+"""Presets of published systems match their papers, and class weights enter the loss."""
 
 import pytest
 import torch
 
-from dimlift.backbones.open_network import open_network
+from dimlift.backbones.factory import create_backbone
 from dimlift.batch import VolumeBatch
-from dimlift.config.method_config import Task
+from dimlift.config.method_config import TaskSpec
 from dimlift.decoders.cascade import CascadedUpsampler
 from dimlift.decoders.swin import SwinDecoder
 from dimlift.decoders.upernext import UperNeXtDecoder
 from dimlift.errors import ConfigError
-from dimlift.inflation.inflate import inflate
+from dimlift.inflation.inflate import inflate_kernel
 from dimlift.lifting.depth_plan import DepthPlan
 from dimlift.lifting.lift import lift
-from dimlift.methods.baselines.resnet import ResNetArm
-from dimlift.methods.baselines.unets import SwinUNETRArm
-from dimlift.methods.convnext3d.config import INFLATIONS, PAPER, ConvNeXt3DArm
-from dimlift.methods.lifted.config import LiftedArm
-from dimlift.methods.slicewise.config import PRESETS, SlicesArm
+from dimlift.methods.baselines.resnet import ResNetConfig
+from dimlift.methods.baselines.unets import SwinUNETRConfig
+from dimlift.methods.convnext3d.config import INFLATIONS, PAPER, ConvNeXt3DConfig
+from dimlift.methods.lifted.config import LiftedConfig
+from dimlift.methods.slicewise.config import PRESETS, SlicewiseConfig
 
 CONVNEXT = {"network": "timm:test_convnext", "pretrained": False}
 
 
-def _task(kind: str = "segmentation", classes: int = 2, **others) -> Task:
-    return Task(kind, 1, classes, None, (32, 32, 32), **others)
+def _task(kind: str = "segmentation", classes: int = 2, **others) -> TaskSpec:
+    return TaskSpec(kind, 1, classes, None, (32, 32, 32), **others)
 
 
 @pytest.mark.parametrize("inflation", INFLATIONS)
-def test_every_kernel_of_a_3d_convnext_is_the_cube_its_inflation_makes(inflation):
-    """Stem and downsampling, whose kernels are even, as well as the seven voxels of every block."""
+def test_convnext3d_kernels_match_inflation(inflation):
+    """Stem and downsampling have even kernels, blocks have kernels of seven voxels."""
     torch.manual_seed(0)
-    flat = lift("timm:test_convnext", DepthPlan(kernel=1), in_channels=1, features_only=True, certify=False).network
+    flat = lift("timm:test_convnext", DepthPlan(kernel=1), in_chans=1, features_only=True, certify=False).network
     torch.manual_seed(0)
-    encoder = ConvNeXt3DArm(**CONVNEXT, inflation=inflation).build(_task(), fresh=False).model.encoder
+    encoder = ConvNeXt3DConfig(**CONVNEXT, inflation=inflation).build(_task(), load_pretrained=False).model.encoder
     assert encoder.strides == ((4,) * 3, (8,) * 3, (16,) * 3, (32,) * 3)
     profile, axes = INFLATIONS[inflation]
     kernels = dict(encoder.network.named_parameters())
@@ -40,15 +40,15 @@ def test_every_kernel_of_a_3d_convnext_is_the_cube_its_inflation_makes(inflation
     for name, kernel in flat.named_parameters():
         if kernel.ndim == 4 and kernel.shape[-1] > 1:
             k = kernel.shape[-1]
-            torch.testing.assert_close(kernels[name], inflate(kernel, k, profile, axes))
+            torch.testing.assert_close(kernels[name], inflate_kernel(kernel, k, profile, axes))
             cubes.add(k)
     assert cubes == {2, 4, 7}
 
 
-def test_a_3d_convnext_reduces_depth_as_it_does_height():
-    """With depth-only inflation a volume of one slice repeated gets the 2D maps, each once for 4, 8, ... slices."""
+def test_convnext3d_strides_depth_like_height():
+    """With depth-only inflation, a volume of repeated slices has constant maps along depth."""
     torch.manual_seed(0)
-    method = ConvNeXt3DArm(**CONVNEXT, inflation="1g").build(_task(), fresh=False).eval()
+    method = ConvNeXt3DConfig(**CONVNEXT, inflation="1g").build(_task(), load_pretrained=False).eval()
     maps = method.model.encoder(torch.randn(1, 1, 1, 64, 64).expand(-1, -1, 64, -1, -1))
     assert [tuple(m.shape[2:]) for m in maps] == [(16,) * 3, (8,) * 3, (4,) * 3, (2,) * 3]
     for each in maps:
@@ -56,20 +56,20 @@ def test_a_3d_convnext_reduces_depth_as_it_does_height():
     assert isinstance(method.model.decoder, UperNeXtDecoder)
 
 
-def test_the_papers_preset_gives_way_to_what_is_said():
-    arm = ConvNeXt3DArm.model_validate({"preset": "paper", "inflation": "full"})
+def test_explicit_keys_override_preset():
+    arm = ConvNeXt3DConfig.model_validate({"preset": "paper", "inflation": "full"})
     assert {key: getattr(arm, key) for key in PAPER} == {**PAPER, "inflation": "full"}
-    assert ConvNeXt3DArm.model_validate(arm.model_dump(mode="json")) == arm
+    assert ConvNeXt3DConfig.model_validate(arm.model_dump(mode="json")) == arm
 
 
 @pytest.mark.parametrize(("preset", "decoder"), [("transunet", CascadedUpsampler), ("swin_unet", SwinDecoder)])
-def test_a_slice_by_slice_system_is_built_by_its_name(preset, decoder):
-    arm = SlicesArm.model_validate({"preset": preset, "image_size": 64})
+def test_slicewise_presets_build_published_systems(preset, decoder):
+    arm = SlicewiseConfig.model_validate({"preset": preset, "image_size": 64})
     assert {key: getattr(arm, key) for key in PRESETS[preset] if key != "image_size"} == {
         key: value for key, value in PRESETS[preset].items() if key != "image_size"
     }
     with torch.device("meta"):
-        method = arm.build(_task(), fresh=False)
+        method = arm.build(_task(), load_pretrained=False)
     encoder = method.model.encoder
     assert isinstance(method.model.decoder, decoder)
     wanted = {
@@ -81,10 +81,10 @@ def test_a_slice_by_slice_system_is_built_by_its_name(preset, decoder):
     assert method(torch.randn(1, 1, 2, size, size, device="meta")).shape == (1, 2, 2, size, size)
 
 
-def test_a_hybrids_maps_are_those_of_its_own_parts():
+def test_hybrid_maps_match_its_parts():
     torch.manual_seed(0)
     options = {"image_size": 32, "depth": 3, "embed_dim": 24, "num_heads": 2}
-    network, _ = open_network("timm:vit_base_r50_s16_224", features_only=True, **options)
+    network, _ = create_backbone("timm:vit_base_r50_s16_224", features_only=True, **options)
     whole = network.eval().model
     with torch.no_grad():
         images = torch.randn(2, 3, 32, 32)
@@ -98,35 +98,35 @@ def test_a_hybrids_maps_are_those_of_its_own_parts():
     assert not any(module._forward_hooks for module in network.modules())
 
 
-@pytest.mark.parametrize("arm", [ResNetArm(layers=10, widths=(8, 8, 8, 8)), ConvNeXt3DArm(**CONVNEXT)])
-def test_a_heavier_class_pulls_the_answer_its_way(arm):
-    """Two volumes, one of each class: the gradient of the shared bias is the difference of their weights."""
+@pytest.mark.parametrize("arm", [ResNetConfig(layers=10, widths=(8, 8, 8, 8)), ConvNeXt3DConfig(**CONVNEXT)])
+def test_class_weights_scale_gradients(arm):
+    """Two volumes, one per class: the gradient of the shared bias depends on the class weights."""
     biases = []
     for weights in (None, (0.5, 1.5)):
         torch.manual_seed(0)
-        method = arm.build(_task("classification", class_weights=weights), fresh=False).eval()
+        method = arm.build(_task("classification", class_weights=weights), load_pretrained=False).eval()
         image = torch.randn(1, 1, 32, 32, 32).expand(2, -1, -1, -1, -1)
         method.loss(VolumeBatch(image, torch.tensor([0, 1]), ("a", "b"))).backward()
         biases.append(next(p.grad for name, p in reversed(list(method.named_parameters())) if p.shape == (2,)))
     torch.manual_seed(0)
-    chances = method(image)[0].softmax(0)
-    torch.testing.assert_close(biases[0], chances - torch.tensor([0.5, 0.5]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(biases[1], chances - torch.tensor([0.25, 0.75]), rtol=1e-4, atol=1e-5)
+    probabilities = method(image)[0].softmax(0)
+    torch.testing.assert_close(biases[0], probabilities - torch.tensor([0.5, 0.5]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(biases[1], probabilities - torch.tensor([0.25, 0.75]), rtol=1e-4, atol=1e-5)
 
 
-def test_a_swin_unetr_answers_every_voxel_and_learns_every_weight():
-    arm = SwinUNETRArm(width=12)
+def test_swin_unetr_predicts_every_voxel_and_trains_every_weight():
+    arm = SwinUNETRConfig(feature_size=12)
     torch.manual_seed(0)
-    method = arm.build(Task("segmentation", 1, 2, None, (8, 8, 8)))
-    image = torch.randn(1, 1, 20, 17, 33)  # the criterion refuses answers on another grid
+    method = arm.build(TaskSpec("segmentation", 1, 2, None, (8, 8, 8)))
+    image = torch.randn(1, 1, 20, 17, 33)  # the loss requires logits on the grid of the labels
     method.loss(VolumeBatch(image, (image[:, 0] > 0).long(), ("a",))).backward()
     assert [name for name, p in method.named_parameters() if p.grad is None] == []
 
 
-def test_class_weights_that_fit_nothing_are_refused():
+def test_invalid_class_weights_are_rejected():
     with pytest.raises(ConfigError, match=r"class_weights is for classes, the task is regression"):
         _task("regression", class_weights=(1.0, 1.0))
-    with pytest.raises(ConfigError, match=r"holds 3 numbers for 2 classes; give one for each"):
+    with pytest.raises(ConfigError, match=r"has 3 numbers for 2 classes; give one per class"):
         _task("classification", class_weights=(1.0, 1.0, 2.0))
 
 
@@ -135,13 +135,13 @@ def test_class_weights_that_fit_nothing_are_refused():
     [
         ({}, (2, 4, 8, 16, 32)),
         ({"stem_stride": 1}, (1, 2, 4, 8, 16)),
-        ({"stages": 2}, (2, 4)),
-        ({"enlarge": 2}, (1, 2, 4, 8, 16)),
+        ({"num_stages": 2}, (2, 4)),
+        ({"upsample": 2}, (1, 2, 4, 8, 16)),
     ],
 )
-def test_one_argument_makes_features_finer(option, strides):
-    arm = LiftedArm(network="timm:test_resnet", pretrained=False, width=8, **option)
-    method = arm.build(_task(), fresh=False).eval()
+def test_options_for_finer_features(option, strides):
+    arm = LiftedConfig(network="timm:test_resnet", pretrained=False, decoder_channels=8, **option)
+    method = arm.build(_task(), load_pretrained=False).eval()
     encoder = method.model.encoder
     assert [stride[2] for stride in encoder.strides] == list(strides)
     volume = torch.randn(1, 1, 3, 32, 32)
@@ -149,19 +149,19 @@ def test_one_argument_makes_features_finer(option, strides):
     assert method(volume).shape == (1, 2, 3, 32, 32)
 
 
-def test_an_enlarged_slice_is_what_the_network_would_have_been_shown():
+def test_upsample_matches_interpolated_input():
     torch.manual_seed(0)
     plain = lift("timm:test_vit", DepthPlan(kernel=1), features_only=True, image_size=32, certify=False).eval()
     torch.manual_seed(0)
-    enlarged = lift(
-        "timm:test_vit", DepthPlan(kernel=1), features_only=True, image_size=32, certify=False, enlarge=2
+    upsampled = lift(
+        "timm:test_vit", DepthPlan(kernel=1), features_only=True, image_size=32, certify=False, upsample=2
     ).eval()
     volume = torch.randn(1, 3, 3, 16, 16)
     larger = torch.nn.functional.interpolate(volume[0].transpose(0, 1), (32, 32), mode="bilinear").transpose(0, 1)[None]
-    for one, other in zip(enlarged(volume), plain(larger), strict=True):
+    for one, other in zip(upsampled(volume), plain(larger), strict=True):
         torch.testing.assert_close(one, other)
 
 
-def test_stages_and_maps_are_one_choice():
-    with pytest.raises(ValueError, match="give one of both"):
-        LiftedArm(stages=2, maps=(0, 1))
+def test_num_stages_and_out_indices_are_exclusive():
+    with pytest.raises(ValueError, match="set one of the two"):
+        LiftedConfig(num_stages=2, out_indices=(0, 1))

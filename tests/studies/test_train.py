@@ -1,4 +1,4 @@
-"""A whole run, small: what it leaves, that it repeats itself, that it goes on, what it refuses."""
+"""Complete small runs: outputs, reproducibility, resuming, and rejected input."""
 
 import json
 from types import SimpleNamespace
@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from dimlift.inference.modality.patches import auto_patch_size
 from safetensors.torch import load_file
 
 from dimlift.data.datasets.open_dataset import open_dataset
-from dimlift.data.datasets.splits import balanced_weights
+from dimlift.data.datasets.splits import balanced_class_weights
 from dimlift.data.preprocessing.sample import IGNORED
 from dimlift.data.sampling.patch_sampler import PatchSampler
 from dimlift.errors import DataError, RunError
-from dimlift.records.record import Record
-from dimlift.studies.modality.volumes import auto_patch
+from dimlift.records.record import RunRecord
 from dimlift.studies.split import split_cases
 from dimlift.studies.train import train
 from small_runs import train_config, write_case
@@ -37,8 +37,8 @@ def run(data, tmp_path_factory):
     return out
 
 
-def test_it_leaves_weights_record_predictions_and_configuration(run):
-    (record,) = [Record.load(path) for path in (run / "records").glob("*.json")]
+def test_train_writes_weights_record_predictions_and_config(run):
+    (record,) = [RunRecord.load(path) for path in (run / "records").glob("*.json")]
     assert (record.status, record.steps, record.arm) == ("finished", 4, "train")
     assert {score.metric for score in record.scores} >= {"dice", "hd95_mm", "nsd"}
     assert len({score.case for score in record.scores}) == 2
@@ -53,31 +53,31 @@ def test_it_leaves_weights_record_predictions_and_configuration(run):
     assert (run / "config.yaml").is_file()
 
 
-def test_values_off_every_scale_are_remarked_on_and_recorded(tmp_path):
+def test_train_warns_about_intensity_scale(tmp_path):
     for number in range(6):
         write_case(tmp_path / "data", f"case_{number}", number, contrast=0.01)
-    config, said = train_config(tmp_path / "data", preprocessing={"modality": "none"}), []
-    record = train(config, tmp_path / "run", progress=said.append)
-    (warning,) = [event.message for event in said if event.message.startswith("warning")]
+    config, events = train_config(tmp_path / "data", preprocessing={"modality": "none"}), []
+    record = train(config, tmp_path / "run", progress=events.append)
+    (warning,) = [event.message for event in events if event.message.startswith("warning")]
     (note,) = record.extra["notes"]
     assert warning == f"warning: {note}"
     assert "preprocessing.modality=mr" in note
 
 
-def test_the_same_seed_gives_the_same_weights_and_scores(run, data, tmp_path):
-    first = Record.load(next((run / "records").iterdir()))
+def test_same_seed_gives_same_weights_and_scores(run, data, tmp_path):
+    first = RunRecord.load(next((run / "records").iterdir()))
     second = train(train_config(data), tmp_path)
     assert_same(weights(run), weights(tmp_path))
     assert second.scores == first.scores
-    assert second.cell == first.cell
+    assert second.run_id == first.run_id
 
 
-def test_another_seed_gives_other_weights(run, data, tmp_path):
+def test_other_seed_gives_other_weights(run, data, tmp_path):
     train(train_config(data, seed=1), tmp_path)
     assert any(not torch.equal(a, b) for a, b in zip(weights(run).values(), weights(tmp_path).values(), strict=True))
 
 
-def test_a_finished_run_is_not_run_again(run, data):
+def test_finished_run_is_skipped(run, data):
     before = (run / "weights" / "model.safetensors").stat().st_mtime_ns
     events = []
     train(train_config(data), run, events.append)
@@ -85,7 +85,7 @@ def test_a_finished_run_is_not_run_again(run, data):
     assert (run / "weights" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_an_interrupted_run_ends_where_it_would_have(run, data, tmp_path, monkeypatch):
+def test_interrupted_run_resumes_to_same_weights(run, data, tmp_path, monkeypatch):
     config = train_config(data, training={**train_config(data).training.model_dump(), "checkpoint_every": 1e-9})
     sampled = PatchSampler.batch
 
@@ -103,12 +103,12 @@ def test_an_interrupted_run_ends_where_it_would_have(run, data, tmp_path, monkey
     assert_same(weights(run), weights(tmp_path))
 
 
-def test_a_folder_with_another_run_is_refused(run, data):
+def test_train_rejects_folder_of_another_run(run, data):
     with pytest.raises(RunError, match=r"holds another run \(it differs in seed\); choose another folder"):
         train(train_config(data, seed=9), run)
 
 
-def test_nothing_is_written_when_the_data_is_damaged(data, tmp_path):
+def test_train_writes_nothing_for_damaged_data(data, tmp_path):
     folder = tmp_path / "data"
     for number in range(3):
         write_case(folder, f"case_{number}", number)
@@ -119,13 +119,13 @@ def test_nothing_is_written_when_the_data_is_damaged(data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_one_case_only_is_refused(tmp_path):
+def test_train_rejects_single_case(tmp_path):
     write_case(tmp_path / "data", "only", 0)
     with pytest.raises(DataError, match=r"two groups|one case"):
         train(train_config(tmp_path / "data"), tmp_path / "run")
 
 
-def test_a_class_that_never_occurs_in_training_is_named(tmp_path):
+def test_train_names_absent_class(tmp_path):
     for number in range(6):
         write_case(tmp_path / "data", f"case_{number}", number, classes=2 if number == 0 else 1)
     folds = [train_config(tmp_path / "data", fold=fold) for fold in range(3)]
@@ -135,14 +135,14 @@ def test_a_class_that_never_occurs_in_training_is_named(tmp_path):
         train(config, tmp_path / "run")
 
 
-def test_a_patch_far_larger_than_every_volume_is_refused(data, tmp_path):
+def test_train_rejects_oversized_patch(data, tmp_path):
     config = train_config(data, training={"patch_size": [64, 64, 64], "device": "cpu"})
     with pytest.raises(DataError, match=r"training\.patch_size=auto"):
         train(config, tmp_path)
 
 
-def test_validation_and_moving_average_are_part_of_the_record(data, tmp_path):
-    training = {"patch_size": [8, 8, 8], "validate_every": 0.5, "ema": 0.9, "device": "cpu", "threads": 1}
+def test_record_contains_validation_scores_of_ema_weights(data, tmp_path):
+    training = {"patch_size": [8, 8, 8], "val_interval": 0.5, "ema_decay": 0.9, "device": "cpu", "num_threads": 1}
     record = train(train_config(data, training=training), tmp_path)
     assert [point["step"] for point in record.history if "dice" in point] == [2, 4]
     final = np.mean([s.value for s in record.scores if s.metric == "dice"])
@@ -158,23 +158,23 @@ def test_validation_and_moving_average_are_part_of_the_record(data, tmp_path):
         ([(20, 512, 512)], (24, 288, 296)),
     ],
 )
-def test_the_automatic_patch_holds_most_volumes_and_fits_memory(shapes, patch):
-    assert auto_patch(shapes) == patch
-    assert np.prod(auto_patch(shapes)) <= 128**3
+def test_auto_patch_covers_median_volume_within_limit(shapes, patch):
+    assert auto_patch_size(shapes) == patch
+    assert np.prod(auto_patch_size(shapes)) <= 128**3
 
 
-def test_classes_may_weigh_alike_in_a_segmentation_too(data, tmp_path):
-    plain = train(train_config(data), tmp_path / "plain")
+def test_balanced_class_weights_change_loss(data, tmp_path):
+    unweighted = train(train_config(data), tmp_path / "plain")
     training = {**train_config(data).training.model_dump(), "class_weights": "balanced"}
-    weighed = train(train_config(data, training=training), tmp_path / "weighed")
-    assert weighed.history[0]["loss"] != plain.history[0]["loss"]
+    weighted = train(train_config(data, training=training), tmp_path / "weighted")
+    assert weighted.history[0]["loss"] != unweighted.history[0]["loss"]
 
 
-def test_balanced_weights_count_voxels_or_cases():
+def test_balanced_class_weights_count_voxels_or_cases():
     def sample(label):
         return SimpleNamespace(label=label)
 
     voxels = [sample(np.array([0, 0, 0, 1])), sample(np.array([0, 0, 0, 0, 2, IGNORED]))]
-    weights = balanced_weights(voxels, 3)
+    weights = balanced_class_weights(voxels, 3)
     assert weights == pytest.approx((9 / 21, 3.0, 3.0))
-    assert balanced_weights([sample(0), sample(0), sample(1)], 2) == pytest.approx((0.75, 1.5))
+    assert balanced_class_weights([sample(0), sample(0), sample(1)], 2) == pytest.approx((0.75, 1.5))

@@ -1,4 +1,4 @@
-"""What a run cost: energy where NVML gives it, nothing invented where it does not."""
+"""Resource usage of a run; energy only if NVML provides it."""
 
 import sys
 from types import SimpleNamespace
@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dimlift.training.energy import Cost, cost_of_all
+from dimlift.training.energy import ResourceUsage, total_usage
 
 
 class Driver:
-    """A driver whose counter has gone on by 2500 millijoules each time it is read."""
+    """NVML whose energy counter increases by 2500 mJ per reading."""
 
     def __init__(self):
         self.counted = 1_000_000
@@ -35,31 +35,31 @@ class OldCard(Driver):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """As if a GPU were there and had been used."""
+    """Pretend that a GPU is available and in use."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 77)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: SimpleNamespace(uuid="0123"))
 
 
-def test_energy_is_what_the_driver_counted_meanwhile(gpu, monkeypatch):
+def test_resource_usage_reads_energy_counter(gpu, monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", Driver())
-    facts = Cost().facts()
-    assert (facts["joules"], facts["gpu_bytes"]) == (2.5, 77)
+    usage = ResourceUsage().measure()
+    assert (usage["joules"], usage["gpu_bytes"]) == (2.5, 77)
 
 
 @pytest.mark.parametrize("driver", [None, OldCard()], ids=["not installed", "old card"])
-def test_without_nvml_there_is_no_energy_and_no_fault(gpu, monkeypatch, driver):
+def test_resource_usage_without_nvml_has_no_energy(gpu, monkeypatch, driver):
     monkeypatch.setitem(sys.modules, "pynvml", driver)
-    assert Cost().facts().keys() == {"cpu_seconds", "gpu_bytes"}
+    assert ResourceUsage().measure().keys() == {"cpu_seconds", "gpu_bytes"}
 
 
-def test_without_a_gpu_nothing_of_it_is_said():
-    assert Cost().facts().keys() == {"cpu_seconds"}
+def test_resource_usage_without_gpu():
+    assert ResourceUsage().measure().keys() == {"cpu_seconds"}
 
 
-def test_processes_add_up_and_what_one_did_not_measure_is_left_out():
+def test_total_usage_combines_processes():
     first, second = {"cpu_seconds": 1.0, "gpu_bytes": 5, "joules": 2.0}, {"cpu_seconds": 2.0, "gpu_bytes": 7}
-    assert cost_of_all([first, {**second, "joules": 3.0}]) == {"cpu_seconds": 3.0, "gpu_bytes": 7, "joules": 5.0}
-    assert cost_of_all([first, second]) == {"cpu_seconds": 3.0, "gpu_bytes": 7}
-    assert cost_of_all([first]) == first
+    assert total_usage([first, {**second, "joules": 3.0}]) == {"cpu_seconds": 3.0, "gpu_bytes": 7, "joules": 5.0}
+    assert total_usage([first, second]) == {"cpu_seconds": 3.0, "gpu_bytes": 7}
+    assert total_usage([first]) == first

@@ -1,4 +1,4 @@
-"""What the loop promises: budgets, the same numbers again, resuming as if nothing had been, loud failures."""
+"""The training loop: budgets, reproducibility, exact resuming, and errors."""
 
 import math
 
@@ -11,12 +11,12 @@ from dimlift.training.checkpoint import save_checkpoint
 from dimlift.training.fit import fit, step_seed
 from small_method import SmallMethod, batch_at
 
-TRAINING = TrainingSection(device="cpu", rate=1e-2, ema=0.9, checkpoint_every=1e-9, validate_every=0.5)
+TRAINING = TrainingSection(device="cpu", lr=1e-2, ema_decay=0.9, checkpoint_every=1e-9, val_interval=0.5)
 TEN = BudgetSection(steps=10)
 
 
 class Interrupted(Exception):
-    """Stands for a killed process."""
+    """Replaces a kill of the process."""
 
 
 def run(method=None, batches=batch_at, budget=TEN, training=TRAINING, **more):
@@ -25,22 +25,22 @@ def run(method=None, batches=batch_at, budget=TEN, training=TRAINING, **more):
 
 
 def interrupted_at(step):
-    def batches(wanted):
-        if wanted == step:
+    def batches(current):
+        if current == step:
             raise Interrupted
-        return batch_at(wanted)
+        return batch_at(current)
 
     return batches
 
 
 def assert_same_weights(one, other):
-    mine, theirs = one.state_dict(), other.state_dict()
-    assert mine.keys() == theirs.keys()
-    for name in mine:
-        assert torch.equal(mine[name], theirs[name]), name
+    first, second = one.state_dict(), other.state_dict()
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
 
 
-def test_two_runs_are_bit_identical_whatever_was_drawn_before():
+def test_fit_is_bit_identical_regardless_of_global_rng():
     one, first = run()
     torch.rand(17)
     other, second = run()
@@ -48,10 +48,10 @@ def test_two_runs_are_bit_identical_whatever_was_drawn_before():
     assert [p["loss"] for p in first.history] == [p["loss"] for p in second.history]
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 @pytest.mark.parametrize("stop", [1, 5, 9])
-def test_ten_steps_equal_some_and_the_rest_resumed(tmp_path, stop, ema):
-    training = TRAINING.model_copy(update={"ema": ema})
+def test_fit_resumes_exactly(tmp_path, stop, ema_decay):
+    training = TRAINING.model_copy(update={"ema_decay": ema_decay})
     whole, expected = run(training=training)
     with pytest.raises(Interrupted):
         run(batches=interrupted_at(stop), training=training, checkpoints=tmp_path)
@@ -60,7 +60,7 @@ def test_ten_steps_equal_some_and_the_rest_resumed(tmp_path, stop, ema):
     assert [(p["step"], p["loss"]) for p in found.history] == [(p["step"], p["loss"]) for p in expected.history]
 
 
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
+def test_fit_falls_back_to_previous_checkpoint_if_corrupt(tmp_path):
     whole, _ = run()
     with pytest.raises(Interrupted):
         run(batches=interrupted_at(5), checkpoints=tmp_path)
@@ -74,14 +74,14 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
     assert newest.stem in found.notes[0]
 
 
-def test_two_checkpoints_are_kept_and_no_scratch(tmp_path):
+def test_fit_keeps_two_checkpoints_and_no_temporary_files(tmp_path):
     run(checkpoints=tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         f"step-{step:08d}.{kind}" for step in (9, 10) for kind in ("json", "safetensors")
     ]
 
 
-def test_tensors_without_their_json_are_no_checkpoint(tmp_path):
+def test_fit_ignores_tensors_without_json(tmp_path):
     with pytest.raises(Interrupted):
         run(batches=interrupted_at(5), checkpoints=tmp_path)
     max(tmp_path.glob("*.json")).unlink()  # killed between the two files
@@ -91,7 +91,7 @@ def test_tensors_without_their_json_are_no_checkpoint(tmp_path):
     assert not found.notes
 
 
-def test_a_disk_that_takes_no_more_leaves_older_checkpoints_alone(tmp_path, monkeypatch):
+def test_fit_keeps_older_checkpoints_on_full_disk(tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         run(batches=interrupted_at(5), checkpoints=tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
@@ -105,17 +105,17 @@ def test_a_disk_that_takes_no_more_leaves_older_checkpoints_alone(tmp_path, monk
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+def test_fit_rejects_checkpoint_of_another_network(tmp_path):
     other = torch.nn.Linear(2, 2)
-    from dimlift.training.checkpoint import Counters
+    from dimlift.training.checkpoint import TrainingState
 
-    save_checkpoint(tmp_path, other, torch.optim.AdamW(other.parameters()), None, Counters(step=3))
+    save_checkpoint(tmp_path, other, torch.optim.AdamW(other.parameters()), None, TrainingState(step=3))
     with pytest.raises(RunError, match="another network"):
         run(checkpoints=tmp_path)
 
 
 class FakeClock:
-    """Every look at it takes a hundredth of a second."""
+    """Clock that advances by 10 ms per reading."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -126,25 +126,25 @@ class FakeClock:
         return self.now
 
 
-def test_a_budget_of_seconds_ends_with_the_step_that_spends_it(monkeypatch):
+def test_fit_stops_after_budget_of_seconds(monkeypatch):
     FakeClock(monkeypatch)
-    training = TRAINING.model_copy(update={"validate_every": 0})
+    training = TRAINING.model_copy(update={"val_interval": 0})
     _, whole = run(budget=BudgetSection(seconds=2), training=training)
-    assert whole.steps in (200, 201)  # a step is one look at its beginning and one at its end
+    assert whole.steps in (200, 201)  # a step reads the clock at its start and at its end
     assert whole.seconds == pytest.approx(2, abs=0.011)
     assert 95 <= len(whole.history) <= 101
-    method, rest = run(budget=BudgetSection(seconds=2), training=training, spent=1.5)
+    method, rest = run(budget=BudgetSection(seconds=2), training=training, seconds_before=1.5)
     assert rest.steps in (50, 51)
     assert rest.seconds == pytest.approx(2, abs=0.011)
-    assert method.heard[0] == 0  # the rate's course begins with training, not with extraction
+    assert method.progress[0] == 0  # the schedule starts with training, not with feature extraction
 
 
-def test_extraction_that_eats_the_budget_is_refused():
+def test_fit_rejects_budget_used_by_feature_extraction():
     with pytest.raises(RunError, match="feature extraction took 2 s, the whole budget of 1 s"):
-        run(budget=BudgetSection(seconds=1), spent=2)
+        run(budget=BudgetSection(seconds=1), seconds_before=2)
 
 
-def test_validation_goes_into_the_history_and_not_into_the_time(monkeypatch):
+def test_fit_does_not_count_validation_time(monkeypatch):
     clock = FakeClock(monkeypatch)
 
     def slow(_method):
@@ -156,7 +156,7 @@ def test_validation_goes_into_the_history_and_not_into_the_time(monkeypatch):
     assert found.seconds == pytest.approx(0.1)
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_step_and_cases():
+def test_fit_reports_step_and_cases_of_non_finite_loss():
     def poisoned(step):
         batch = batch_at(step)
         return batch._replace(image=batch.image * math.inf) if step == 3 else batch
@@ -165,7 +165,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_and_cases():
         run(batches=poisoned)
 
 
-def test_memory_that_runs_out_names_the_batch():
+def test_fit_reports_batch_when_out_of_memory():
     class Hungry(SmallMethod):
         def loss(self, batch):
             raise torch.OutOfMemoryError("no")
@@ -174,21 +174,21 @@ def test_memory_that_runs_out_names_the_batch():
         run(Hungry())
 
 
-def test_the_method_hears_how_far_it_is_before_each_step():
+def test_fit_reports_progress_to_method_before_each_step():
     method, _ = run()
-    assert method.heard == [step / 10 for step in range(10)]
+    assert method.progress == [step / 10 for step in range(10)]
 
 
-def test_progress_ends_at_one_and_never_goes_back():
+def test_fit_progress_is_monotonic():
     events = []
     run(progress=events.append)
-    shares = [event.share for event in events]
-    assert shares[-1] == 1
-    assert shares == sorted(shares)
+    fractions = [event.fraction for event in events]
+    assert fractions[-1] == 1
+    assert fractions == sorted(fractions)
     assert events[-1].step == 10
 
 
-def test_the_callers_random_numbers_are_left_alone():
+def test_fit_restores_global_rng():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -196,16 +196,16 @@ def test_the_callers_random_numbers_are_left_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_no_two_steps_share_a_seed():
+def test_step_seed_is_unique():
     seeds = {step_seed(seed, step) for seed in range(20) for step in range(200)}
     assert len(seeds) == 4000
 
 
 @pytest.mark.parametrize(("precision", "computed_in"), [("32", torch.float32), ("bf16", torch.bfloat16)])
-def test_precision_is_that_of_the_layers_and_weights_stay_float32(precision, computed_in):
+def test_fit_bf16_computes_layers_in_bfloat16_with_float32_weights(precision, computed_in):
     seen = set()
     method = SmallMethod()
-    method.last.register_forward_hook(lambda layer, inputs, answer: seen.add(answer.dtype))
+    method.last.register_forward_hook(lambda layer, inputs, output: seen.add(output.dtype))
     _, found = run(method, training=TRAINING.model_copy(update={"precision": precision}))
     assert seen == {computed_in}
     assert {p.dtype for p in method.parameters()} == {torch.float32}

@@ -1,26 +1,28 @@
-"""What is known of a 2D network beside the network."""
+"""BackboneInfo: where a 2D network comes from."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dimlift.backbones.load_report import Reading
+from dimlift.backbones.load_report import LoadReport
 
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class SourceInfo:
-    """Where a 2D network comes from.
+class BackboneInfo:
+    """Origin of a 2D network and its weights.
 
     Attributes:
-        name: "timm:resnet18", "packaged:efficientnet_lite0", ... enough to open it again; None for a live module.
-        licence: of the weights, as far as the source or the user states it; None if nobody does.
-        mean, std: what training images were normalised with, one number a channel, on the scale from 0 to 1.
+        name: "timm:resnet18", "packaged:efficientnet_lite0", ... with which it can be created again; None for a live
+            module.
+        licence: of the weights, as stated by the source or the user; None if neither does.
+        mean: of the training images, one number per channel, on the scale from 0 to 1.
+        std: of the training images, likewise.
         size: (height, width) the network was trained or built for.
-        weights: where the numbers come from: "random", "pretrained", or a file name.
-        sha256: of the file the numbers came from.
-        gated: what had to be accepted to get the weights; None where nothing had, as far as is known.
-        reading: what became of that file's tensors.
+        weights: origin of the weights: "random", "pretrained", or a file name.
+        sha256: of the weights file.
+        gated: what has to be accepted to get the weights; None if nothing is known to be required.
+        load_report: what became of the tensors of the weights file.
     """
 
     name: str | None
@@ -31,10 +33,10 @@ class SourceInfo:
     weights: str = "random"
     sha256: str | None = None
     gated: str | None = None
-    reading: Reading = field(default_factory=Reading)
+    load_report: LoadReport = field(default_factory=LoadReport)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return plain JSON."""
         return {
             "name": self.name,
             "licence": self.licence,
@@ -43,17 +45,17 @@ class SourceInfo:
             "std": self.std,
             "weights": self.weights,
             "sha256": self.sha256,
-            **asdict(self.reading),
+            **asdict(self.load_report),
         }
 
     def __str__(self) -> str:
-        """Where the numbers come from and under what terms, in one line."""
+        """Origin and terms of the weights, in one line."""
         if self.weights == "random":
-            return "numbers drawn at random"
-        told = [f"numbers from {self.weights}"]
+            return "random weights"
+        parts = [f"weights from {self.weights}"]
         if self.sha256 is not None:
-            told.append(f"sha256 {self.sha256[:12]}")
-        told.append(f"licence {self.licence or 'not stated'}")
+            parts.append(f"sha256 {self.sha256[:12]}")
+        parts.append(f"licence {self.licence or 'not stated'}")
         if self.gated:
-            told.append(f"gated ({self.gated})")
-        return "; ".join([*told, *filter(None, [str(self.reading)])])
+            parts.append(f"gated ({self.gated})")
+        return "; ".join([*parts, *filter(None, [str(self.load_report)])])

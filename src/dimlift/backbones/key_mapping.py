@@ -1,9 +1,9 @@
-"""How Hugging Face names the tensors of a network, and what its authors called them.
+"""Naming schemes: Hugging Face's names of a network's tensors, and the original names of its authors.
 
-One table for both directions: a file in Hugging Face's naming is put into the original one, which timm reads with its
-own filters (these also know the originals of DINOv2, DINOv3, CLIP, SigLIP, Swin and ConvNeXt); and the keys of a live
-transformers network are looked up in a file in original naming. Queries, keys and values are one tensor there, three
-here.
+One table serves both directions. A file in Hugging Face's naming is renamed to the original one, which timm reads with
+its own filters (they also read the originals of DINOv2, DINOv3, CLIP, SigLIP, Swin and ConvNeXt). The keys of a live
+transformers network are looked up in a file in original naming. Queries, keys and values are one tensor in the original
+naming and three in Hugging Face's.
 """
 
 import re
@@ -17,19 +17,19 @@ Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
 
 class Naming(NamedTuple):
-    """One way of naming.
+    """A naming scheme.
 
     Attributes:
-        title: who names which networks so.
-        mark: pattern of a key that only this naming has.
-        rules: pattern and replacement, in order.
-        unbiased: pattern of weights beside which the original stores a bias of zeros, and Hugging Face none.
+        title: whose names, of which networks.
+        pattern: of a key that only this scheme has.
+        rules: pattern and replacement, from these names to the original ones, in order.
+        zero_bias: pattern of weights for which the original stores a bias of zeros, and Hugging Face none.
     """
 
     title: str
-    mark: str
+    pattern: str
     rules: tuple[Rule, ...]
-    unbiased: str | None = None
+    zero_bias: str | None = None
 
 
 def _initial(match: re.Match[str]) -> str:
@@ -66,11 +66,11 @@ DINOV3: tuple[Rule, ...] = (
     (r"^(?:model\.)?layer\.", "blocks."),
     *ATTENTION,
 )
-KEYS = r"\.attn\.k\.weight$"
+KEY_WEIGHT = r"\.attn\.k\.weight$"
 
 NAMINGS = (
     Naming(
-        "Hugging Face names ViT, DeiT, BEiT, MAE, DINO, DINOv2",
+        "Hugging Face, ViT, DeiT, BEiT, MAE, DINO, DINOv2",
         r"(?:^|\.)encoder\.layer\.\d+\.(?:layernorm_before|norm1)\.|(?:^|\.)layers\.\d+\.layernorm_before\.",
         (
             (r"^(?:vit|deit|beit|dinov2|dinov2_with_registers|vit_mae)\.", ""),
@@ -86,7 +86,7 @@ NAMINGS = (
         ),
     ),
     Naming(
-        "Hugging Face names DINOv3 ViT with gated MLPs",
+        "Hugging Face, DINOv3 ViT with gated MLPs",
         r"^(?:model\.)?layer\.\d+\.mlp\.gate_proj\.",
         (
             (r"\bmlp\.gate_proj\.", "mlp.w1."),
@@ -94,20 +94,20 @@ NAMINGS = (
             (r"\bmlp\.down_proj\.", "mlp.w3."),
             *DINOV3,
         ),
-        unbiased=KEYS,
+        zero_bias=KEY_WEIGHT,
     ),
     Naming(
-        "Hugging Face names DINOv3 ViT",
+        "Hugging Face, DINOv3 ViT",
         r"^(?:model\.)?layer\.\d+\.mlp\.up_proj\.",
         (
             (r"\bmlp\.up_proj\.", "mlp.fc1."),
             (r"\bmlp\.down_proj\.", "mlp.fc2."),
             *DINOV3,
         ),
-        unbiased=KEYS,
+        zero_bias=KEY_WEIGHT,
     ),
     Naming(
-        "Hugging Face names the image side of CLIP and SigLIP",
+        "Hugging Face, image tower of CLIP and SigLIP",
         r"embeddings\.patch_embedding\.",
         (
             (r"^vision_model\.", ""),
@@ -125,10 +125,10 @@ NAMINGS = (
             (r"^visual_projection\.", "head."),
             *ATTENTION,
         ),
-        unbiased=r"^head\.weight$",
+        zero_bias=r"^head\.weight$",
     ),
     Naming(
-        "Hugging Face names Swin, SwinV2",
+        "Hugging Face, Swin, SwinV2",
         r"encoder\.layers\.\d+\.blocks\.\d+\.layernorm_before\.",
         (
             (r"^(?:swin|swinv2)\.", ""),
@@ -140,7 +140,7 @@ NAMINGS = (
         ),
     ),
     Naming(
-        "Hugging Face names ConvNeXt, ConvNeXtV2, DINOv3 ConvNeXt",
+        "Hugging Face, ConvNeXt, ConvNeXtV2, DINOv3 ConvNeXt",
         r"stages\.\d+\.layers\.\d+\.(?:dwconv|depthwise_conv)\.",
         (
             (r"^(?:convnext|convnextv2|model)\.", ""),
@@ -158,12 +158,12 @@ NAMINGS = (
         ),
     ),
     Naming(
-        "DINOv2 and DINOv3 are named in training, blocks in chunks",
+        "DINOv2 and DINOv3 in training, blocks in chunks",
         r"^blocks\.\d+\.\d+\.ls1\.gamma$",
         ((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),),
     ),
     Naming(
-        "Hugging Face names ResNet",
+        "Hugging Face, ResNet",
         r"embedder\.embedder\.convolution\.",
         (
             (r"^resnet\.", ""),
@@ -180,25 +180,25 @@ NAMINGS = (
 )
 
 
-def naming_of(keys: Iterable[str]) -> Naming | None:
-    """Hugging Face's naming these keys are in; None for any other."""
-    named = list(keys)
-    return next((naming for naming in NAMINGS if any(re.search(naming.mark, key) for key in named)), None)
+def detect_naming(keys: Iterable[str]) -> Naming | None:
+    """Return the naming scheme of these keys; None if it is not in the table."""
+    names = list(keys)
+    return next((naming for naming in NAMINGS if any(re.search(naming.pattern, key) for key in names)), None)
 
 
-def original_name(key: str, naming: Naming) -> str:
-    """What the network's authors called this tensor; queries, keys and values by themselves."""
+def to_original_key(key: str, naming: Naming) -> str:
+    """Return the original name of a tensor, with queries, keys and values apart."""
     for pattern, replacement in naming.rules:
         key = re.sub(pattern, replacement, key)
     return key
 
 
-def fuse(tensors: dict[str, Tensor], naming: Naming) -> dict[str, Tensor]:
-    """Queries, keys and values as one tensor; where keys have no bias, as q_bias and v_bias."""
+def fuse_qkv(tensors: dict[str, Tensor], naming: Naming) -> dict[str, Tensor]:
+    """Concatenate queries, keys and values; biases of queries and values alone become q_bias and v_bias."""
     fused = dict(tensors)
     for key, tensor in tensors.items():
         bias = key.removesuffix("weight") + "bias"
-        if naming.unbiased is not None and re.search(naming.unbiased, key) and bias not in tensors:
+        if naming.zero_bias is not None and re.search(naming.zero_bias, key) and bias not in tensors:
             fused[bias] = tensor.new_zeros(len(tensor))
     for key in tensors:
         match = re.fullmatch(r"(.*\.attn\.)q\.(weight|bias)", key)
@@ -211,7 +211,7 @@ def fuse(tensors: dict[str, Tensor], naming: Naming) -> dict[str, Tensor]:
             fused[f"{before}qkv.{kind}"] = torch.cat(present)
         else:
             fused |= {f"{before}{name}_{kind}": part for name, part in parts.items() if part is not None}
-    for kind in ("weight", "bias"):  # SigLIP's pooling: one query, apart from keys and values
+    for kind in ("weight", "bias"):  # SigLIP's attention pool: one query, apart from keys and values
         pool = fused.pop(f"attn_pool.in_proj_{kind}", None)
         if pool is not None:
             fused[f"attn_pool.q.{kind}"], fused[f"attn_pool.kv.{kind}"] = pool.split(
@@ -220,14 +220,15 @@ def fuse(tensors: dict[str, Tensor], naming: Naming) -> dict[str, Tensor]:
     return fused
 
 
-def split(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Queries, keys and values by themselves."""
-    apart: dict[str, Tensor] = {}
+def split_qkv(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Split tensors of queries, keys and values into three."""
+    parts: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         if match := re.fullmatch(r"(.*\.attn\.)qkv\.(weight|bias)", key):
-            apart |= {f"{match[1]}{name}.{match[2]}": part for name, part in zip("qkv", tensor.chunk(3), strict=True)}
+            chunks = zip("qkv", tensor.chunk(3), strict=True)
+            parts |= {f"{match[1]}{name}.{match[2]}": chunk for name, chunk in chunks}
         elif match := re.fullmatch(r"(.*\.attn\.)([qv])_bias", key):
-            apart[f"{match[1]}{match[2]}.bias"] = tensor
+            parts[f"{match[1]}{match[2]}.bias"] = tensor
         else:
-            apart[key] = tensor
-    return apart
+            parts[key] = tensor
+    return parts

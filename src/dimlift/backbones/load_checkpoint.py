@@ -1,4 +1,4 @@
-"""Weights of a file into a 2D network: every key that does not fit is named, on both sides."""
+"""Load a weights file into a 2D network. Every key that does not fit is named, in the file and in the network."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from dimlift.backbones.checkpoint_file import read_tensors
-from dimlift.backbones.key_mapping import fuse, naming_of, original_name
-from dimlift.backbones.load_report import PREFIXES, Reading, in_groups, resized_by, spellings
+from dimlift.backbones.key_mapping import detect_naming, fuse_qkv, to_original_key
+from dimlift.backbones.load_report import PREFIXES, LoadReport, group_keys, key_aliases, resized_by
 from dimlift.errors import WeightsError
 
 # fmt: off
@@ -21,7 +21,7 @@ HEADS = {
     "positional_embedding", "ln_final", "logit_scale", "logit_bias", "visual_projection", "visual",
 }
 # fmt: on
-"""First parts of names that belong to heads, pretraining tasks and text towers: dropped where the network has none."""
+"""First parts of names that belong to heads, pretraining tasks and text towers: dropped if the network has none."""
 
 COMPUTED = (
     "num_batches_tracked",
@@ -34,89 +34,101 @@ COMPUTED = (
     "inv_freq",
     "position_ids",
 )
-"""Last parts of names whose numbers take no part in the answer, or follow from the architecture."""
+"""Last parts of names whose values do not affect the output, or follow from the architecture."""
 
-MOST = 100
-"""Kinds of names in one message: more than any network has, fewer than a file made to fill the screen."""
+MAX_NAMES = 100
+"""Groups of names in one message: more than any network has, fewer than a malicious file could contain."""
 
 _NUMBER = re.compile(r"\.\d+(?=[. ]|$)")
 
-Adapt = Callable[[dict[str, Tensor]], dict[str, Tensor]]
-"""Tensors in original naming to tensors under the network's own names and shapes, as far as it knows them."""
+KeyFilter = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+"""From tensors in original naming to tensors under the network's own names and shapes, as far as they are known."""
 
 
-class Found(NamedTuple):
-    """A file's tensors under the network's names, and which of them (under original names) did not make it there."""
+class MappedState(NamedTuple):
+    """A file's tensors under the network's names.
+
+    Attributes:
+        tensors: by the network's names.
+        names: their names in the file, where these differ.
+        lost: tensors that were not mapped, by their original names.
+        resized: for tensors with another number of elements than in the file, their shape in the file.
+        naming: title of the file's naming scheme; empty for the network's own.
+    """
 
     tensors: dict[str, Tensor]
     names: dict[str, str]
-    """What the file calls them, where it has other names."""
     lost: dict[str, Tensor]
     resized: dict[str, tuple[int, ...]]
-    """Of those that have another number of numbers than in the file, the shape they have there."""
     naming: str
 
 
-def load_weights(network: nn.Module, path: Path, whole: Iterable[str] = (), adapt: Adapt | None = None) -> Reading:
-    """Fill a network from a file in its own, the original or Hugging Face's naming, whatever wrapped it.
+def load_weights(
+    network: nn.Module, path: Path, full_keys: Iterable[str] = (), key_filter: KeyFilter | None = None
+) -> LoadReport:
+    """Load a file in the network's own, the original or Hugging Face's naming, with or without wrapper prefixes.
 
     Args:
-        network: filled in place; left as it was if anything does not fit.
+        network: changed in place, and only if everything fits.
         path: a .safetensors or .pt/.pth file.
-        whole: keys of the whole network, where `network` is a part of one that hands out maps: the file may hold
+        full_keys: keys of the full network, if `network` is the part of it that returns maps: the file may contain
             these too, and the part may have renamed them.
-        adapt: puts original names into the network's own.
+        key_filter: renames original names to the network's own.
 
     Returns:
         What became of the file's tensors.
 
     Raises:
-        WeightsError: if the file cannot be read, or any key is missing, left over, or of another shape.
+        WeightsError: if the file cannot be read, or a key is missing, unexpected, or of another shape.
     """
-    wanted, names = network.state_dict(), set(whole)
-    found, prefix, outside = _under_best_prefix(read_tensors(path), names | set(wanted), adapt)
-    arrived: dict[str, Tensor] = {}
+    wanted, full = network.state_dict(), set(full_keys)
+    mapped, prefix, dropped = _map_best_prefix(read_tensors(path), full | set(wanted), key_filter)
+    loaded: dict[str, Tensor] = {}
     resized = {}
-    left = dict(found.lost)
-    for key, tensor in found.tensors.items():
-        own = next((s for s in spellings(key) if s in wanted), key) if names else key
+    rest = dict(mapped.lost)
+    for key, tensor in mapped.tensors.items():
+        own = next((alias for alias in key_aliases(key) if alias in wanted), key) if full else key
         if own in wanted:
-            arrived[own] = _as_wide(tensor, wanted[own])
-            if key in found.resized:
-                resized[own] = (found.resized[key], tuple(wanted[own].shape))
-        elif key in names:
-            outside.append(key)  # of the whole network, beyond the part that hands out maps
+            loaded[own] = _match_unit_axes(tensor, wanted[own])
+            if key in mapped.resized:
+                resized[own] = (mapped.resized[key], tuple(wanted[own].shape))
+        elif key in full:
+            dropped.append(key)  # of the full network, after the last map
         else:
-            left[key] = tensor
+            rest[key] = tensor
     tops = {key.split(".")[0] for key in wanted}
-    idle = {key: _is_idle(key, tensor, tops) for key, tensor in left.items()}
-    unwanted, left_over = ([found.names.get(key, key) for key in left if idle[key] is kind] for kind in (True, False))
-    missing = [key for key in wanted if key not in arrived and key.split(".")[-1] not in COMPUTED]
+    unused = {key: _is_unused(key, tensor, tops) for key, tensor in rest.items()}
+    dropped = [mapped.names.get(key, key) for key in rest if unused[key]] + dropped
+    unexpected = [mapped.names.get(key, key) for key in rest if not unused[key]]
+    missing = [key for key in wanted if key not in loaded and key.split(".")[-1] not in COMPUTED]
     shapes = [
         f"{key} is {tuple(tensor.shape)} in the file and {tuple(wanted[key].shape)} in the network"
-        for key, tensor in arrived.items()
+        for key, tensor in loaded.items()
         if tensor.shape != wanted[key].shape
     ]
-    faults = [f"missing: {_named(missing)}"] if missing else []
-    faults += [f"not of this network: {_named(left_over)}"] if left_over else []
-    faults += [_named(shapes, "; ")] if shapes else []
+    faults = [f"missing: {_list_names(missing)}"] if missing else []
+    faults += [f"not of this network: {_list_names(unexpected)}"] if unexpected else []
+    faults += [_list_names(shapes, "; ")] if shapes else []
     if faults:
         raise WeightsError(
-            f"{path} does not fit the network; {'; '.join(faults)}; {_way_out(arrived, missing, left_over, shapes)}"
+            f"{path} does not fit the network; {'; '.join(faults)}; {_hint(loaded, missing, unexpected, shapes)}"
         )
-    network.load_state_dict(wanted | arrived)
-    return Reading(len(arrived), len(wanted), found.naming, prefix, resized, in_groups([*unwanted, *outside]))
+    network.load_state_dict(wanted | loaded)
+    return LoadReport(len(loaded), len(wanted), mapped.naming, prefix, resized, group_keys(dropped))
 
 
-def read_by_name(tensors: dict[str, Tensor], network: nn.Module) -> Reading:
-    """What a library's own reader did with a file that has the network's names; of other names nothing is known.
+def match_by_name(tensors: dict[str, Tensor], network: nn.Module) -> LoadReport:
+    """Report which tensors of a file a library's own reader loaded, for a file with the network's names.
 
     Args:
         tensors: of the file.
-        network: as it was filled. A head of another shape was drawn anew.
+        network: after loading. A head of another shape was initialised randomly.
+
+    Returns:
+        The report; an empty one if the file has other names.
     """
     wanted = network.state_dict()
-    own = {key: next((name for name in spellings(key) if name in wanted), "") for key in tensors}
+    own = {key: next((name for name in key_aliases(key) if name in wanted), "") for key in tensors}
     filled: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
         name: (tuple(tensors[key].shape), tuple(wanted[name].shape))
         for key, name in own.items()
@@ -124,49 +136,52 @@ def read_by_name(tensors: dict[str, Tensor], network: nn.Module) -> Reading:
     }
     missing = [key for key in wanted if key not in filled and key not in own.values()]
     if any(key.split(".")[-1] not in COMPUTED for key in missing):
-        return Reading()
+        return LoadReport()
     resized = {name: pair for name, pair in filled.items() if pair[0] != pair[1]}
-    dropped = in_groups(key for key, name in own.items() if name not in filled)
-    return Reading(len(filled), len(wanted), resized=resized, dropped=dropped)
+    dropped = group_keys(key for key, name in own.items() if name not in filled)
+    return LoadReport(len(filled), len(wanted), resized=resized, dropped=dropped)
 
 
-def in_original_names(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors in Hugging Face's naming under original names, and what they were called; others as they are.
+def rename_to_original(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Rename tensors in Hugging Face's naming to original names; return other tensors unchanged.
+
+    Returns:
+        The tensors, and their names in the file.
 
     Raises:
-        WeightsError: if two of them would have one name.
+        WeightsError: if two of them would get the same name.
     """
-    naming = naming_of(tensors)
+    naming = detect_naming(tensors)
     if naming is None:
         return tensors, {}
     renamed: dict[str, Tensor] = {}
     before: dict[str, str] = {}
     for key, tensor in tensors.items():
-        name = original_name(key, naming)
+        name = to_original_key(key, naming)
         if name in renamed:
             raise WeightsError(f"{before[name]} and {key} are both {name}; give a file of one network")
         renamed[name], before[name] = tensor, key
-    fused = fuse(renamed, naming)
-    parts = {name: before.get(name) or before.get(name.replace("qkv.", "q."), name) for name in fused}
-    return fused, parts
+    fused = fuse_qkv(renamed, naming)
+    names = {name: before.get(name) or before.get(name.replace("qkv.", "q."), name) for name in fused}
+    return fused, names
 
 
-def _under_best_prefix(
-    tensors: dict[str, Tensor], names: set[str], adapt: Adapt | None
-) -> tuple[Found, str, list[str]]:
-    """What is found under the prefix that most of the network is under, that prefix, and the file's keys outside it."""
-    best, score, chosen = _found(tensors, adapt), -1, ""
+def _map_best_prefix(
+    tensors: dict[str, Tensor], names: set[str], key_filter: KeyFilter | None
+) -> tuple[MappedState, str, list[str]]:
+    """Return the state under the prefix that fills most of the network, that prefix, and the keys without it."""
+    best, score, chosen = _map_keys(tensors, key_filter), -1, ""
     for prefix in _prefixes(tensors):
         inside = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-        found = _found(inside, adapt)
-        fitting = sum(key in names for key in found.tensors)
-        if fitting > score:
-            best, score, chosen = found, fitting, prefix
+        mapped = _map_keys(inside, key_filter)
+        matching = sum(key in names for key in mapped.tensors)
+        if matching > score:
+            best, score, chosen = mapped, matching, prefix
     return best, chosen, [key for key in tensors if not key.startswith(chosen)]
 
 
 def _prefixes(keys: Iterable[str]) -> list[str]:
-    """Every chain of wrappers' prefixes that some key begins with, teachers before students."""
+    """Return every chain of wrapper prefixes that a key begins with, teachers before students."""
     chains, rest = [""], {"": list(keys)}
     for chain in chains:
         for prefix in PREFIXES:
@@ -177,34 +192,34 @@ def _prefixes(keys: Iterable[str]) -> list[str]:
     return chains
 
 
-def _found(tensors: dict[str, Tensor], adapt: Adapt | None) -> Found:
-    original, before = in_original_names(tensors)
-    naming = naming_of(tensors)
-    plain = Found(original, before, {}, {}, "" if naming is None else naming.title)
-    if adapt is None:
-        return plain
+def _map_keys(tensors: dict[str, Tensor], key_filter: KeyFilter | None) -> MappedState:
+    original, names = rename_to_original(tensors)
+    naming = detect_naming(tensors)
+    unfiltered = MappedState(original, names, {}, {}, "" if naming is None else naming.title)
+    if key_filter is None:
+        return unfiltered
     try:
-        adapted = adapt(dict(original))
-    except (KeyError, AttributeError, RuntimeError, AssertionError):  # how a filter says: none of mine
-        return plain
-    kept = {tensor.data_ptr() for tensor in adapted.values()}
-    lost = {key: tensor for key, tensor in original.items() if key not in adapted and tensor.data_ptr() not in kept}
-    resized = resized_by(original, adapted, lost)
-    return plain._replace(
-        tensors=adapted,
+        filtered = key_filter(dict(original))
+    except (KeyError, AttributeError, RuntimeError, AssertionError):  # raised by filters for files of other networks
+        return unfiltered
+    kept = {tensor.data_ptr() for tensor in filtered.values()}
+    lost = {key: tensor for key, tensor in original.items() if key not in filtered and tensor.data_ptr() not in kept}
+    resized = resized_by(original, filtered, lost)
+    return unfiltered._replace(
+        tensors=filtered,
         lost={key: tensor for key, tensor in lost.items() if key not in resized.values()},
         resized={key: tuple(original[name].shape) for key, name in resized.items()},
     )
 
 
-def _as_wide(tensor: Tensor, wanted: Tensor) -> Tensor:
-    """Axes of length one are a matter of taste: (C,) is (1, 1, C), a linear layer is a 1 x 1 convolution."""
+def _match_unit_axes(tensor: Tensor, wanted: Tensor) -> Tensor:
+    """Reshape if the shapes differ in axes of length one only: (C,) and (1, 1, C), linear and 1 x 1 convolution."""
     bare, other = ([size for size in shape if size != 1] for shape in (tensor.shape, wanted.shape))
     return tensor.reshape(wanted.shape) if bare == other else tensor
 
 
-def _is_idle(key: str, tensor: Tensor, tops: set[str]) -> bool:
-    """Whether a key of the file has no part in what this network answers."""
+def _is_unused(key: str, tensor: Tensor, tops: set[str]) -> bool:
+    """Whether a key of the file does not affect the output of this network."""
     parts = key.split(".")
     while f"{parts[0]}." in PREFIXES and parts[1:]:
         parts = parts[1:]
@@ -215,12 +230,12 @@ def _is_idle(key: str, tensor: Tensor, tops: set[str]) -> bool:
     return parts[0] in HEADS and parts[0] not in tops
 
 
-def _way_out(arrived: dict[str, Tensor], missing: list[str], left: list[str], shapes: list[str]) -> str:
-    if not arrived:
-        return "not one key is this network's: the file is of another architecture"
-    if missing and not left and not shapes and all(key.split(".")[0] in HEADS for key in missing):
+def _hint(loaded: dict[str, Tensor], missing: list[str], unexpected: list[str], shapes: list[str]) -> str:
+    if not loaded:
+        return "no key is of this network: the file is of another architecture"
+    if missing and not unexpected and not shapes and all(key.split(".")[0] in HEADS for key in missing):
         return "the file has no such head: lift it with features_only=True, or with num_classes=0"
-    if shapes and not missing and not left and all(text.split(".")[0] in HEADS for text in shapes):
+    if shapes and not missing and not unexpected and all(text.split(".")[0] in HEADS for text in shapes):
         return (
             "its head is for other classes: lift it with features_only=True, or with num_classes= as in the file; a "
             "teacher needs a file with all its published classes"
@@ -228,11 +243,11 @@ def _way_out(arrived: dict[str, Tensor], missing: list[str], left: list[str], sh
     return "open the network it was saved from"
 
 
-def _named(names: list[str], comma: str = ", ") -> str:
-    """All of them; those that differ in numbers of blocks alone in one: "blocks.*.ls1.gamma (12)"."""
-    alike: dict[str, list[str]] = {}
+def _list_names(names: list[str], separator: str = ", ") -> str:
+    """List all names; those that differ only in block numbers as one: "blocks.*.ls1.gamma (12)"."""
+    groups: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(_NUMBER.sub(".*", name), []).append(name)
-    said = [kind[0] if len(kind) == 1 else f"{name} ({len(kind)})" for name, kind in alike.items()]
-    more = [f"and {len(said) - MOST} kinds more"] if len(said) > MOST else []
-    return comma.join(said[:MOST] + more)
+        groups.setdefault(_NUMBER.sub(".*", name), []).append(name)
+    listed = [group[0] if len(group) == 1 else f"{name} ({len(group)})" for name, group in groups.items()]
+    more = [f"and {len(listed) - MAX_NAMES} groups more"] if len(listed) > MAX_NAMES else []
+    return separator.join(listed[:MAX_NAMES] + more)

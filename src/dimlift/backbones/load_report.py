@@ -1,4 +1,4 @@
-"""What became of the tensors of a weights file: how many were wanted, which were resized, what was dropped."""
+"""LoadReport: what became of the tensors of a weights file."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,23 +9,23 @@ from torch import Tensor
 Shape = tuple[int, ...]
 
 PREFIXES = ("module.", "teacher.", "student.", "backbone.", "model.", "encoder.", "_orig_mod.", "network.", "net.")
-"""What wrappers and training frameworks put before a network's own names."""
+"""Prefixes that wrappers and training frameworks add to a network's tensor names."""
 
 Resized = dict[str, tuple[Shape, Shape]]
-"""By key, a shape in the file and in the network."""
+"""By key, the shape in the file and in the network."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What became of the tensors of a file.
+class LoadReport:
+    """Which tensors of a file were loaded, resized or dropped.
 
     Attributes:
-        filled: tensors of the network whose numbers are the file's; None if they were not counted.
-        tensors: of the network. Those that a file need not fill follow from the architecture.
-        naming: whose names the file has, where they are not the network's own.
-        prefix: what stood before these names.
-        resized: what was read at another size than the network's.
-        dropped: what the file held beside this network (heads, text towers), in a few words.
+        filled: number of the network's tensors loaded from the file; None if they were not counted.
+        tensors: number of the network's tensors. Those that are not in the file follow from the architecture.
+        naming: the naming scheme of the file, if it is not the network's own.
+        prefix: prefix of the names in the file.
+        resized: tensors of another size in the file.
+        dropped: tensors of the file that are not part of this network (heads, text towers), grouped.
     """
 
     filled: int | None = None
@@ -36,21 +36,24 @@ class Reading:
     dropped: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """All but the resized in one line; empty where nothing is known."""
-        told = [] if self.filled is None else [f"{self.filled} of {self.tensors} tensors filled"]
-        told += [f"named as {self.naming}"] if self.naming else []
-        told += [f"found under {self.prefix!r}"] if self.prefix else []
-        told += [f"not wanted and dropped: {', '.join(self.dropped)}"] if self.dropped else []
-        return "; ".join(told)
+        """Summarise all but the resized tensors in one line; empty if nothing is known."""
+        parts = [] if self.filled is None else [f"{self.filled} of {self.tensors} tensors loaded"]
+        parts += [f"names: {self.naming}"] if self.naming else []
+        parts += [f"prefix {self.prefix!r}"] if self.prefix else []
+        parts += [f"not used: {', '.join(self.dropped)}"] if self.dropped else []
+        return "; ".join(parts)
 
 
 def resized_by(before: Mapping[str, Tensor], after: Mapping[str, Tensor], lost: Iterable[str]) -> dict[str, str]:
-    """By key, what a tensor was called before a filter gave it more or fewer numbers.
+    """Find the tensors that a key filter resized.
 
     Args:
-        before: what went into the filter.
-        after: what came out of it.
-        lost: keys of `before` that did not come out; a position table may have been renamed as well.
+        before: tensors passed to the filter.
+        after: tensors it returned.
+        lost: keys of `before` that it did not return; a position table may have been renamed as well as resized.
+
+    Returns:
+        For each resized tensor of `after`, its key in `before`.
     """
     tables = [key for key in lost if "pos" in key]
     found = {}
@@ -64,14 +67,14 @@ def resized_by(before: Mapping[str, Tensor], after: Mapping[str, Tensor], lost: 
     return found
 
 
-def in_groups(keys: Iterable[str]) -> tuple[str, ...]:
-    """Many keys in a few words: "head (2)", "student.backbone (24)"."""
+def group_keys(keys: Iterable[str]) -> tuple[str, ...]:
+    """Summarise keys by their first part: "head (2)", "student.backbone (24)"."""
     counted = Counter(_group(key) for key in keys)
     return tuple(name if count == 1 else f"{name} ({count})" for name, count in counted.items())
 
 
-def spellings(key: str) -> tuple[str, ...]:
-    """How timm's map-giving parts call a tensor of the whole network."""
+def key_aliases(key: str) -> tuple[str, ...]:
+    """Return the names that timm's feature extractors may give a tensor or module of the full network."""
     return key, key.replace(".", "_", 1), f"model.{key}", f"body.{key}"
 
 

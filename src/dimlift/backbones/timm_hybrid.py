@@ -1,4 +1,4 @@
-"""Maps of a network that is convolutional first and a transformer after, as TransUNet reads them.
+"""Maps of a hybrid of convolutional stages and a vision transformer, as in TransUNet.
 
 - Dosovitskiy et al., 2020, https://arxiv.org/abs/2010.11929 (hybrids); Chen et al., TransUNet, 2021,
   https://arxiv.org/abs/2102.04306
@@ -16,8 +16,8 @@ def is_hybrid(network: nn.Module) -> bool:
     return hasattr(network, "forward_features") and bool(getattr(backbone, "feature_info", None))
 
 
-class HybridMaps(nn.Module):
-    """(n, C, H, W) -> the maps of the convolutional stages finer than the tokens, then the tokens as a map.
+class HybridFeatures(nn.Module):
+    """(N, C, H, W) -> maps of the convolutional stages that are finer than the tokens, then the tokens as a map.
 
     Args:
         model: a hybrid of timm without head.
@@ -38,11 +38,11 @@ class HybridMaps(nn.Module):
         self.feature_info = [*finer, {**tokens, "module": "model.norm"}]
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n _ _ _"]]:
-        """Maps, finest first."""
+        """Return maps, finest first."""
         embed = self.model.patch_embed
-        found: list[Tensor] = []
+        maps: list[Tensor] = []
         handles = [
-            embed.backbone.get_submodule(name).register_forward_hook(lambda *call: found.append(call[-1]))
+            embed.backbone.get_submodule(name).register_forward_hook(lambda *call: maps.append(call[-1]))
             for name in self.stages
         ]
         try:
@@ -52,8 +52,8 @@ class HybridMaps(nn.Module):
                 handle.remove()
         height, width = embed.dynamic_feat_size((images.shape[-2], images.shape[-1]))
         grid = tokens[:, self.model.num_prefix_tokens :].transpose(1, 2).unflatten(2, (height, width))
-        return [*found, grid]
+        return [*maps, grid]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """As the transformer does it itself; the convolutional stages keep their activations."""
+        """Set gradient checkpointing of the transformer; the convolutional stages keep their activations."""
         self.model.set_grad_checkpointing(enable)

@@ -1,4 +1,4 @@
-"""Networks of torchvision. The only file that imports it to build them."""
+"""Networks of torchvision. The only file that imports it to create them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.backbones.checkpoint_file import digest, read_tensors
-from dimlift.backbones.download import address_file
-from dimlift.backbones.info import SourceInfo
-from dimlift.backbones.load_checkpoint import read_by_name
-from dimlift.backbones.load_report import Reading
+from dimlift.backbones.checkpoint_file import read_tensors, sha256_of
+from dimlift.backbones.download import cached_url_file
+from dimlift.backbones.info import BackboneInfo
+from dimlift.backbones.load_checkpoint import match_by_name
+from dimlift.backbones.load_report import LoadReport
 from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
-from dimlift.errors import PlanError, UnknownName, WeightsError
+from dimlift.errors import PlanError, UnknownNameError, WeightsError
 
 
-def open_torchvision(
+def create_torchvision(
     name: str,
     *,
     pretrained: bool = False,
@@ -25,82 +25,81 @@ def open_torchvision(
     image_size: int | tuple[int, int] | None = None,
     out_indices: Sequence[int] | None = None,
     **options: Any,
-) -> tuple[nn.Module, SourceInfo]:
-    """Build one of torchvision's classification networks.
+) -> tuple[nn.Module, BackboneInfo]:
+    """Create one of torchvision's classification networks.
 
     Args:
         name: torchvision's name ("resnet18", "vit_b_16").
-        pretrained: read torchvision's default weights from torch's hub folder.
-        download: fetch them if they are not there.
-        features_only: a list of maps instead of logits, the last one at each resolution.
-        image_size: for vision transformers, which are built for one; others take any and ignore it.
+        pretrained: load torchvision's default weights from torch's hub folder.
+        download: download them if they are not there.
+        features_only: return a list of maps instead of logits, the last one at each resolution.
+        image_size: for vision transformers, which are built for one size; others accept any and ignore it.
         out_indices: which of the maps.
-        options: passed on to torchvision's builder.
+        options: passed to torchvision's builder.
 
     Raises:
-        UnknownName: if torchvision has no such network.
-        WeightsError: if the weights are not on this machine and must not be fetched.
-        PlanError: if the maps of this network cannot be had, or not at this size.
+        UnknownNameError: if torchvision has no such network.
+        WeightsError: if the weights are not on this machine and `download` is False.
+        PlanError: if this network cannot return maps, or not at this size.
     """
     ensure_torchvision_imports()
     from torchvision import models
 
     known = models.list_models(module=models)
     if name not in known:
-        raise UnknownName("torchvision network", name, known)
-    choices = models.get_model_weights(name)
-    best = getattr(choices, "DEFAULT", None)
-    transformer = name.startswith("vit_")
-    if transformer and image_size is not None:
-        options["image_size"] = _side(image_size)
+        raise UnknownNameError("torchvision network", name, known)
+    default = getattr(models.get_model_weights(name), "DEFAULT", None)
+    is_vit = name.startswith("vit_")
+    if is_vit and image_size is not None:
+        options["image_size"] = _square_side(image_size)
     network = models.get_model(name, weights=None, **options)
-    address = sha256 = None
-    reading = Reading()
+    url = sha256 = None
+    report = LoadReport()
     if pretrained:
-        if best is None:
-            raise WeightsError(f"torchvision has no weights for {name} that it could fetch; lift it with weights=FILE")
-        address = best.url
-        path = address_file(f"torchvision's {name}", address, download=download)
-        sha256 = digest(path)
+        if default is None:
+            raise WeightsError(f"torchvision has no weights to download for {name}; lift it with weights=FILE")
+        url = default.url
+        path = cached_url_file(f"torchvision's {name}", url, download=download)
+        sha256 = sha256_of(path)
         tensors = read_tensors(path)
-        network.load_state_dict(_fitted(dict(tensors), network))
-        reading = read_by_name(tensors, network)
-    settings = best.transforms() if best is not None else None
-    size = network.image_size if transformer else settings.crop_size[0] if settings is not None else None
-    info = SourceInfo(
+        network.load_state_dict(_interpolate_positions(dict(tensors), network))
+        report = match_by_name(tensors, network)
+    transforms = default.transforms() if default is not None else None
+    size = network.image_size if is_vit else transforms.crop_size[0] if transforms is not None else None
+    info = BackboneInfo(
         name=f"torchvision:{name}",
-        mean=None if settings is None else tuple(settings.mean),
-        std=None if settings is None else tuple(settings.std),
+        mean=None if transforms is None else tuple(transforms.mean),
+        std=None if transforms is None else tuple(transforms.std),
         size=None if size is None else (size, size),
-        weights=address or "random",
+        weights=url or "random",
         sha256=sha256,
-        reading=reading,
+        load_report=report,
     )
-    units = _units(network)
-    stages = _stages(network, units)
+    units = _sequential_units(network)
+    stages = _last_unit_per_resolution(network, units)
     if stages:
         network.feature_info = stages
     if not features_only:
         return network, info
     if not stages:
         raise PlanError(
-            f"torchvision's {name} does not run from one end to the other as a chain, so its maps are not known; lift "
-            f"it with features_only=False, or lift timm's network of that kind"
+            f"torchvision's {name} is not a sequence of modules, so its maps are not known; lift it with "
+            "features_only=False, or lift timm's network of that kind"
         )
     if out_indices is not None and not set(out_indices) <= set(range(-len(stages), len(stages))):
         raise PlanError(f"{name} has {len(stages)} maps, got out_indices={list(out_indices)}; 0 is the first")
     chosen = stages if out_indices is None else [stages[index] for index in out_indices]
-    return Maps(network, units, chosen, channels_last=name.startswith("swin")), info
+    return SequentialFeatures(network, units, chosen, channels_last=name.startswith("swin")), info
 
 
-class Maps(nn.Module):
-    """The part of a network before its head, handing out maps. Its names are the whole network's.
+class SequentialFeatures(nn.Module):
+    """The part of a network before its head, returning maps. Tensor names are those of the full network.
 
     Args:
-        network: the whole.
+        network: the full network.
         units: names of the modules that run one after the other.
-        stages: those whose output is handed out, with their channels and strides.
-        channels_last: whether maps are (N, H, W, C) inside.
+        stages: feature_info of the units whose outputs are returned.
+        channels_last: whether maps are (N, H, W, C).
     """
 
     def __init__(
@@ -109,8 +108,8 @@ class Maps(nn.Module):
         super().__init__()
         self.feature_info = stages
         self.output_fmt = "NHWC" if channels_last else "NCHW"
-        self.handed_out = [stage["module"] for stage in stages]
-        self.units = units[: units.index(self.handed_out[-1]) + 1]
+        self.out_modules = [stage["module"] for stage in stages]
+        self.units = units[: units.index(self.out_modules[-1]) + 1]
         for unit in self.units:
             top, _, rest = unit.partition(".")
             if not rest:
@@ -121,26 +120,26 @@ class Maps(nn.Module):
             self.get_submodule(top).add_module(rest, network.get_submodule(unit))
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
-        """One map for each stage."""
+        """Return one map for each stage."""
         maps = []
         for unit in self.units:
             images = self.get_submodule(unit)(images)
-            if unit in self.handed_out:
+            if unit in self.out_modules:
                 maps.append(images)
         return maps
 
 
-def keys_of_whole(name: str) -> list[str]:
-    """Keys of the network with its head, from a build without numbers."""
+def full_model_keys(name: str) -> list[str]:
+    """Return the state-dict keys of the network with its head, which is built on the meta device."""
     with torch.device("meta"):
-        network, _ = open_torchvision(name)
+        network, _ = create_torchvision(name)
     return list(network.state_dict())
 
 
-def _units(network: nn.Module) -> list[str]:
-    """The modules a network runs one after the other up to its last map, where it is such a chain; else none."""
+def _sequential_units(network: nn.Module) -> list[str]:
+    """Return the modules that run one after the other up to the last map; none if the network has another structure."""
     children = [name for name, _ in network.named_children()]
-    if "layer4" in children:  # ResNet and its kin
+    if "layer4" in children:  # ResNet and its variants
         return children[: children.index("layer4") + 1]
     for chain in ("features", "trunk_output"):
         if chain in children:
@@ -149,16 +148,16 @@ def _units(network: nn.Module) -> list[str]:
     return []
 
 
-def _stages(network: nn.Module, units: list[str]) -> list[dict[str, Any]]:
-    """The last unit at each resolution, its channels and its stride, from a run on shapes alone."""
+def _last_unit_per_resolution(network: nn.Module, units: list[str]) -> list[dict[str, Any]]:
+    """Return feature_info of the last unit at each resolution, from a run on the meta device."""
     side, stages = 64, {}
     training = network.training
     network.eval()
-    hollow = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
+    meta = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
     x = torch.empty(1, 3, side, side, device="meta")
     with torch.no_grad():
         for unit in units:
-            own = {name.removeprefix(f"{unit}."): t for name, t in hollow.items() if name.startswith(f"{unit}.")}
+            own = {name.removeprefix(f"{unit}."): t for name, t in meta.items() if name.startswith(f"{unit}.")}
             x = torch.func.functional_call(network.get_submodule(unit), own, (x,))
             height, channels = (x.shape[1], x.shape[3]) if x.shape[1] == x.shape[2] else (x.shape[2], x.shape[1])
             if height < side:
@@ -167,8 +166,8 @@ def _stages(network: nn.Module, units: list[str]) -> list[dict[str, Any]]:
     return list(stages.values())
 
 
-def _fitted(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Position tables for the network's image size."""
+def _interpolate_positions(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Interpolate position tables to the network's image size."""
     if not hasattr(network, "image_size"):
         return state
     from torchvision.models.vision_transformer import interpolate_embeddings
@@ -176,7 +175,7 @@ def _fitted(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     return dict(interpolate_embeddings(network.image_size, network.patch_size, state))
 
 
-def _side(image_size: int | tuple[int, int]) -> int:
+def _square_side(image_size: int | tuple[int, int]) -> int:
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if height != width:
         raise PlanError(f"torchvision's vision transformers read square images, got {height} x {width}; use timm's")

@@ -1,8 +1,8 @@
-"""Make `import torchvision` work beside a CPU-only torch.
+"""Make `import torchvision` work with a CPU-only torch.
 
-The registry's torchvision is built against CUDA; beside a CPU torch its operators do not load, and importing it dies
-with `operator torchvision::nms does not exist`, taking timm, lightning and transformers along. Naming the two operators
-it looks for, without giving them a body, is enough for everything that does not detect boxes.
+The torchvision of the package registry is built against CUDA. With a CPU build of torch its operators do not load, and
+importing it raises `operator torchvision::nms does not exist`, also from timm, lightning and transformers. Declaring
+the two operators without an implementation is enough for everything except box detection.
 """
 
 import importlib
@@ -14,14 +14,14 @@ _OPERATORS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_library: list[torch.library.Library] = []  # a Library that is collected takes its operators with it
+_library: list[torch.library.Library] = []  # a garbage-collected Library would remove its operators
 
 
 def ensure_torchvision_imports() -> None:
-    """Import torchvision if it is there; if its operators are missing, name them and import it again.
+    """Import torchvision, if installed; if its operators are missing, declare them and import it again.
 
-    Call it before timm, lightning.fabric or transformers is imported. Without torchvision, or with one that works,
-    nothing happens.
+    Call this before timm, lightning.fabric or transformers is imported. Without torchvision, or if it works, this does
+    nothing.
     """
     if "torchvision" in sys.modules:
         return

@@ -1,1 +1,1 @@
-"""The command line: parses, calls one function, prints. No command imports torch before it needs it."""
+"""The command line: parse arguments, call one function, print results. torch is imported only by commands that need it."""

@@ -7,33 +7,33 @@ import typer
 
 from dimlift.cli.check import check
 from dimlift.cli.compare import compare
-from dimlift.cli.console import Commands
+from dimlift.cli.console import CommandGroup
 from dimlift.cli.demo import demo
 from dimlift.cli.embed import embed
 from dimlift.cli.export import export
 from dimlift.cli.hub import pull, push
 from dimlift.cli.lift import lift
-from dimlift.cli.paint import paint
 from dimlift.cli.predict import predict
 from dimlift.cli.pretrain import pretrain
 from dimlift.cli.probe import probe
+from dimlift.cli.project_features import project_features
 from dimlift.cli.report import report
-from dimlift.cli.stages import stages
-from dimlift.cli.threads import settle_threads
+from dimlift.cli.self_train import self_train_command
+from dimlift.cli.threads import set_thread_defaults
 from dimlift.cli.train import train
 
 app = typer.Typer(
     name="dimlift",
-    cls=Commands,
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    pretty_exceptions_enable=False,  # a fault of ours: the plain traceback is what a report of it needs
+    pretty_exceptions_enable=False,  # a bug is reported with the plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"dimlift {installed_version('dimlift')}")
         raise typer.Exit
 
@@ -44,19 +44,20 @@ def dimlift(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Give pretrained 2D vision networks a third dimension, and find out whether it paid.
+    """Adapt pretrained 2D vision networks to 3D data, and measure whether the transfer pays off.
 
-    New here? `dimlift demo` needs no data, no network and about ten minutes.
+    To try it: `dimlift demo` needs no data, no network access and about ten minutes.
     """
 
 
-for command in (demo, lift, check, paint, pretrain, train, predict, compare, report, embed, probe, stages):
+for command in (demo, lift, check, project_features, pretrain, train, predict, compare, report, embed, probe):
     app.command()(command)
-for handing_over in (export, push, pull):
-    app.command()(handing_over)
+app.command("self-train")(self_train_command)
+for command in (export, push, pull):
+    app.command()(command)
 
 
 def main() -> None:
-    """Entry point of the command line."""
-    settle_threads()
+    """Run the command line."""
+    set_thread_defaults()
     app()

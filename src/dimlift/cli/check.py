@@ -1,8 +1,7 @@
-"""`dimlift check`: is every file of a dataset fit to train on?"""
+"""`dimlift check`: verify that every file of a dataset can be used for training."""
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,42 +10,42 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from dimlift.cli.console import FAULT, out
-from dimlift.cli.progress_bars import Bars
+from dimlift.cli.console import EXIT_USER_ERROR, out
+from dimlift.cli.progress_bars import ProgressBars
 from dimlift.progress import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dimlift.data.case import Dataset
-    from dimlift.data.issue import Finding
+    from dimlift.data.issue import Issue
 
 _COLOURS = {"error": "red", "warning": "yellow"}
 
-_WIDE = 1000
-"""Columns of a table that goes into a file or a pipe: one line a finding, so that it can be searched."""
+_FILE_WIDTH = 1000
+"""Columns of a table that is written to a file or a pipe: one line per issue, so that it can be searched."""
 
 
 def check(
-    dataset: Annotated[Path, typer.Argument(help="nnU-Net or Decathlon folder, images/ + labels/, a CSV, or clouds.")],
-    layout: Annotated[str, typer.Option(help="How the files are laid out, if 'auto' gets it wrong.")] = "auto",
+    dataset: Annotated[
+        Path,
+        typer.Argument(help="nnU-Net or Decathlon folder, images/ + labels/, a CSV, or point clouds (docs/data.md)."),
+    ],
+    layout: Annotated[str, typer.Option(help="Layout of the files, where 'auto' detects the wrong one.")] = "auto",
     task: Annotated[
         str | None,
-        typer.Option(help="segmentation, classification or regression; of clouds, if not given, what is labelled."),
+        typer.Option(
+            help="segmentation, classification or regression. By default segmentation; inferred for point clouds."
+        ),
     ] = None,
     nan_policy: Annotated[str, typer.Option(help="NaN and infinite voxels: error, replace or mask.")] = "error",
     resample_labels: Annotated[
-        bool, typer.Option("--resample-labels", help="Take masks on another grid than their image, resampled.")
+        bool, typer.Option("--resample-labels", help="Accept masks on another grid than their image, resampled.")
     ] = False,
     missing: Annotated[
-        str, typer.Option("--missing-sequences", help="Files of some channels that a case lacks: error or allow.")
+        str, typer.Option("--missing-channels", help="Cases that lack the files of some channels: error or allow.")
     ] = "error",
-    clouds: Annotated[
-        bool, typer.Option("--clouds", help="Clouds of points, should that not be seen by itself (docs/points.md).")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the issues as JSON.")] = False,
 ) -> None:
-    """Read every file to its end and list what is wrong.
+    """Read every file completely and list what is wrong.
 
     Exit code 2 if any file cannot be used as it is.
 
@@ -59,51 +58,37 @@ def check(
         dimlift check scans
     """
     from dimlift.data.datasets.open_dataset import open_dataset
-    from dimlift.data.datasets.point_cloud_index import holds_clouds
-    from dimlift.data.datasets.point_clouds import labelled_task, open_cloud_dataset
-    from dimlift.data.quality.check_dataset import check_cases, check_dataset
-    from dimlift.data.quality.check_point_cloud import look_at_cloud
+    from dimlift.data.quality.check_dataset import check_dataset
 
-    opened: Dataset
-    look: Callable[[Callable[[int, int], None]], list[Finding]]
-    if clouds or holds_clouds(dataset):
-        opened = open_cloud_dataset(dataset, task or labelled_task(dataset))  # type: ignore[arg-type]  # it checks it
-        look = partial(check_cases, opened, partial(look_at_cloud, dataset=opened), content="points")
-    else:
-        opened = open_dataset(dataset, layout, task or "segmentation")  # type: ignore[arg-type]  # it checks the name itself
-        look = partial(
-            check_dataset,
+    opened = open_dataset(dataset, layout, task)  # type: ignore[arg-type]  # it validates the task
+    with ProgressBars() as bars:
+        issues = check_dataset(
             opened,
             nan_policy,  # type: ignore[arg-type]
+            lambda done, total: bars(Event("check", fraction=done / max(total, 1))),
             resample_labels=resample_labels,
             missing=missing,  # type: ignore[arg-type]
         )
-    with Bars() as bars:
-        findings = look(partial(_tell, bars))
-    errors = sum(found.level == "error" for found in findings)
+    errors = sum(issue.level == "error" for issue in issues)
     if as_json:
-        rows = [{"file": f.file, "level": f.level, "finding": f.finding, "remedy": f.remedy} for f in findings]
+        rows = [{"file": i.file, "level": i.level, "message": i.message, "fix": i.fix} for i in issues]
         summary = {"dataset": opened.name, "task": opened.task, "cases": len(opened.cases), "labels": opened.labels}
-        typer.echo(json.dumps({**summary, "errors": errors, "findings": rows}, indent=1))
+        typer.echo(json.dumps({**summary, "errors": errors, "issues": rows}, indent=1))
     else:
-        if findings:
-            out.print(_table(opened, findings), width=None if out.is_terminal else _WIDE)
-        verdict = f"{errors} error(s), {len(findings) - errors} warning(s)" if findings else "nothing wrong"
-        out.print(f"{opened.name}: {len(opened.cases)} cases, {len(opened.labels)} labels, {verdict}", markup=False)
+        if issues:
+            out.print(_table(opened, issues), width=None if out.is_terminal else _FILE_WIDTH)
+        result = f"{errors} error(s), {len(issues) - errors} warning(s)" if issues else "no issues"
+        out.print(f"{opened.name}: {len(opened.cases)} cases, {len(opened.labels)} labels, {result}", markup=False)
     if errors:
-        raise typer.Exit(FAULT)
+        raise typer.Exit(EXIT_USER_ERROR)
 
 
-def _table(dataset: "Dataset", findings: Sequence["Finding"]) -> Table:
-    """One row a finding; files as they lie below the dataset."""
+def _table(dataset: "Dataset", issues: Sequence["Issue"]) -> Table:
+    """Return a table with one row per issue; paths are relative to the dataset."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_lines=False)
-    for heading in ("", "file", "finding", "remedy"):
+    for heading in ("", "file", "issue", "fix"):
         table.add_column(heading, overflow="fold")
-    for found in findings:
-        level = Text(found.level, _COLOURS[found.level])
-        table.add_row(level, Text(dataset.relative(Path(found.file))), Text(found.finding), Text(found.remedy))
+    for issue in issues:
+        level = Text(issue.level, _COLOURS[issue.level])
+        table.add_row(level, Text(dataset.relative(Path(issue.file))), Text(issue.message), Text(issue.fix))
     return table
-
-
-def _tell(bars: Bars, done: int, total: int) -> None:
-    bars(Event("check", share=done / max(total, 1)))

@@ -1,32 +1,36 @@
-"""`dimlift compare`: arms beside each other, and a page that says which one paid."""
+"""`dimlift compare`: train the arms of a study and write its report."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dimlift.cli.console import FAULT
+from dimlift.cli.console import EXIT_USER_ERROR
 from dimlift.cli.options import Deterministic, Log, Overrides, Resume, all_overrides
-from dimlift.cli.tables import show_results
+from dimlift.cli.tables import print_summary
 
 
 def compare(
-    study: Annotated[Path, typer.Argument(help="A study (.yaml): data, budget, arms, folds, seeds.")],
+    study: Annotated[Path, typer.Argument(help="A study (.yaml): dataset, budget, arms, cv folds, seeds.")],
     overrides: Overrides = None,
     to: Annotated[
-        Path, typer.Option("--out", help="Folder of the study; started again, it runs what is missing.")
+        Path, typer.Option("--out", help="Folder of the study; repeating the command runs what is missing.")
     ] = Path("study"),
     deterministic: Deterministic = False,
-    on: Annotated[
-        str, typer.Option("--on", help="Where cells run: local, ray, ray://HOST:10001 or slurm (docs/scale.md).")
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor", help="Where runs are executed: local, ray, ray://HOST:10001 or slurm (docs/scale.md)."
+        ),
     ] = "local",
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", help="Cells at once, in processes here or in a job array; 1 if not given.")
+    max_jobs: Annotated[
+        int | None,
+        typer.Option("--max-jobs", help="Runs executed at the same time, locally or in a job array; 1 by default."),
     ] = None,
     resume: Resume = False,
     log: Log = None,
 ) -> None:
-    """Train every arm on every fold with every seed, then write the page. Stop and start it as you like.
+    """Train every arm on every cv fold with every seed, and write the report. It can be interrupted and resumed.
 
     Examples:
 
@@ -34,28 +38,30 @@ def compare(
 
         dimlift compare study.yaml budget.seconds=300 'seeds=[0,1,2,3,4]' --out study
 
-        dimlift compare study.yaml resources.gpus=1 --on ray://head:10001 --out /shared/study
+        dimlift compare study.yaml 'train_counts=[1,4,16]' 'train_fractions=[1.0]' --out study
+
+        dimlift compare study.yaml resources.gpus=1 --executor ray://head:10001 --out /shared/study
     """
-    from dimlift.cli.progress_bars import Bars
-    from dimlift.report.page import write_page
+    from dimlift.cli.progress_bars import ProgressBars
+    from dimlift.report.page import write_report
     from dimlift.report.summary import summarise
     from dimlift.studies.compare import compare as run_study
-    from dimlift.studies.executors.dispatch import machines
+    from dimlift.studies.executors.dispatch import make_executor
     from dimlift.studies.load_config import load_config
     from dimlift.studies.run_config import StudyConfig
-    from dimlift.studies.run_folder import require_begun
-    from dimlift.training.loggers import Curves
+    from dimlift.studies.run_folder import require_existing_run
+    from dimlift.training.loggers import Loggers
 
     overrides = all_overrides(overrides, deterministic)
-    runs = machines(on, jobs)
+    runs_on = make_executor(executor, max_jobs)
     if resume:
-        require_begun(to)
+        require_existing_run(to)
     config = load_config(study, overrides, StudyConfig)
-    with Bars() as bars, Curves(log or (), to / "curves", bars) as curves:
-        records = run_study(config, to, progress=curves, runs=runs)
+    with ProgressBars() as bars, Loggers(log or (), to / "curves", bars) as loggers:
+        records = run_study(config, to, progress=loggers, executor=runs_on)
         for number, record in enumerate(records, start=1):
-            curves.scored(record, number, len(records))
+            loggers.log_scores(record, number, len(records))
     summary = summarise(to)
-    show_results(summary, write_page(to))
+    print_summary(summary, write_report(to))
     if summary.failed:
-        raise typer.Exit(FAULT)
+        raise typer.Exit(EXIT_USER_ERROR)

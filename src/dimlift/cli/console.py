@@ -1,4 +1,4 @@
-"""Where the commands print: results to stdout, everything about the run to stderr."""
+"""Output of the commands: results to stdout, progress and errors to stderr."""
 
 import errno
 from typing import Any
@@ -7,55 +7,57 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from dimlift.errors import DimliftError, Stopped
+from dimlift.errors import DimliftError, RunInterrupted
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-FAULT = 2
-"""Exit code of every error a user can do something about."""
+EXIT_USER_ERROR = 2
+"""Exit code of every error that the user can fix."""
 
-REQUEUE = 75
-"""Exit code of a run that SIGTERM or SIGUSR1 stopped: EX_TEMPFAIL of sysexits.h; start the same command again."""
+EXIT_TEMPFAIL = 75
+"""Exit code of a run stopped by SIGTERM or SIGUSR1 (EX_TEMPFAIL of sysexits.h); the same command resumes it."""
 
-_STORAGE = {
+EXIT_INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+_DISK_ERRORS = {
     errno.ENOSPC: "free some space or write elsewhere with --out",
     errno.EDQUOT: "free some space or write elsewhere with --out",
-    errno.EACCES: "check who may read and write it",
-    errno.EPERM: "check who may read and write it",
+    errno.EACCES: "check the permissions",
+    errno.EPERM: "check the permissions",
     errno.EROFS: "write elsewhere with --out",
 }
 
 
-class Commands(TyperGroup):
-    """The commands, with errors that belong to the user told in one block and without a traceback."""
+class CommandGroup(TyperGroup):
+    """Commands whose user errors are printed without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the chosen command.
+        """Run the selected command.
 
         Raises:
-            Exit: with code 2 on a `DimliftError` or a disk that refuses, 75 when a batch system stopped it, 130 when
-                stopped from the keyboard.
+            Exit: with code 2 on a `DimliftError` or a disk error, 75 on SIGTERM or SIGUSR1, 130 on Ctrl-C.
         """
         try:
             return super().invoke(ctx)
-        except Stopped as fault:
-            tell(str(fault))
-            raise typer.Exit(REQUEUE) from fault
-        except DimliftError as fault:
-            tell(str(fault))
-            raise typer.Exit(FAULT) from fault
-        except OSError as fault:
-            if fault.errno not in _STORAGE:
+        except RunInterrupted as error:
+            print_error(str(error))
+            raise typer.Exit(EXIT_TEMPFAIL) from error
+        except DimliftError as error:
+            print_error(str(error))
+            raise typer.Exit(EXIT_USER_ERROR) from error
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
                 raise
-            tell(f"{fault.filename or 'the disk'}: {fault.strerror}; {_STORAGE[fault.errno]}")
-            raise typer.Exit(FAULT) from fault
-        except KeyboardInterrupt as stop:
-            typer.echo("\nstopped; what was finished is on disk", err=True)
-            raise typer.Exit(130) from stop
+            print_error(f"{error.filename or 'the disk'}: {error.strerror}; {_DISK_ERRORS[error.errno]}")
+            raise typer.Exit(EXIT_USER_ERROR) from error
+        except KeyboardInterrupt as error:
+            typer.echo("\ninterrupted; finished results are on disk", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from error
 
 
-def tell(message: str) -> None:
-    """Print an error as one block that can be read aloud and whose paths can be copied."""
+def print_error(message: str) -> None:
+    """Print an error message without line wrapping, so that paths can be copied."""
     typer.secho("error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
     typer.echo(message, err=True)

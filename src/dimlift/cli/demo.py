@@ -1,59 +1,43 @@
-"""`dimlift demo`: the whole of dimlift with nothing to bring."""
+"""`dimlift demo`: a complete study on simulated data."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dimlift.cli.console import FAULT
-from dimlift.cli.tables import show_results
+from dimlift.cli.console import EXIT_USER_ERROR
+from dimlift.cli.tables import print_summary
 
 
 def demo(
-    to: Annotated[Path, typer.Option("--out", help="Folder for everything the demo writes.")] = Path("dimlift-demo"),
+    to: Annotated[Path, typer.Option("--out", help="Folder for the files of the demo.")] = Path("dimlift-demo"),
     quick: Annotated[
-        bool, typer.Option("--quick", help="One minute of training instead of six: see it work, believe nothing.")
+        bool, typer.Option("--quick", help="One minute of training instead of six: shows the workflow, proves nothing.")
     ] = False,
     points: Annotated[
-        bool, typer.Option("--points", help="Clouds of points instead of volumes: three minutes.")
+        bool, typer.Option("--points", help="Point clouds instead of volumes: about four minutes of training.")
     ] = False,
 ) -> None:
-    """Simulate subjects, train five arms at equal time, and write the page. Needs no network and no data.
+    """Simulate data, train several arms for the same time, and write the report. Needs no data and no network access.
 
     Examples:
 
         dimlift demo
 
-        dimlift demo --quick --out look
+        dimlift demo --quick --out demo
 
         dimlift demo --points
     """
-    if points:
-        _demo_points(to, quick)
-        return
-    from dimlift.cli.progress_bars import Bars
-    from dimlift.report.page import write_page
+    from dimlift.cli.progress_bars import ProgressBars
+    from dimlift.report.page import write_report
     from dimlift.report.summary import summarise
-    from dimlift.studies.demo import demo as run_demo
+    from dimlift.studies.demo import demo as volume_demo
+    from dimlift.studies.demo_point_clouds import demo_point_clouds
 
-    with Bars() as bars:
+    run_demo = demo_point_clouds if points else volume_demo
+    with ProgressBars() as bars:
         run_demo(to, quick=quick, progress=bars)
     summary = summarise(to)
-    show_results(summary, write_page(to))
+    print_summary(summary, write_report(to))
     if summary.failed:
-        raise typer.Exit(FAULT)
-
-
-def _demo_points(to: Path, quick: bool) -> None:
-    """Learn from clouds made of boxes, in two ways, and write the page."""
-    from dimlift.cli.console import out
-    from dimlift.cli.progress_bars import Bars
-    from dimlift.records.json_file import read_json
-    from dimlift.report.point_page import write_clouds_page
-    from dimlift.studies.demo_points import demo_points
-
-    with Bars() as bars:
-        demo_points(to, quick=quick, progress=bars)
-    for row in read_json(to / "points.json")["rows"]:
-        out.print(f"{row['name']}: accuracy {row['accuracy']:.3f} of a linear SVM on frozen features", markup=False)
-    out.print(f"The page: {write_clouds_page(to)}", soft_wrap=True, markup=False)
+        raise typer.Exit(EXIT_USER_ERROR)

@@ -13,13 +13,13 @@ def push(
     run: Annotated[Path, typer.Argument(help="Folder of `dimlift train`, or a weights folder.")],
     repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository on the hub.")],
     licence: Annotated[str | None, typer.Option(help="Of the new weights; by default that of the 2D weights.")] = None,
-    data: Annotated[str, typer.Option(help="A sentence about what they were trained on.")] = "",
-    public: Annotated[bool, typer.Option("--public", help="Show a new repository to everybody.")] = False,
+    data: Annotated[str, typer.Option(help="A sentence about the training data.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
     preview: Annotated[
-        Path | None, typer.Option("--preview", metavar="FILE", help="Only write the page that would go with it.")
+        Path | None, typer.Option("--preview", metavar="FILE", help="Only write the model page, upload nothing.")
     ] = None,
 ) -> None:
-    """Share the weights of a run, with a page: data, licence, certificate, scores. No case is named.
+    """Upload the weights of a run with a page: data, licence, certificate, scores. No case is named.
 
     Examples:
 
@@ -30,7 +30,7 @@ def push(
     from dimlift.inference import hub
 
     if preview is not None:
-        out.print(hub.write_page(run, preview, repository, licence=licence, data=data), soft_wrap=True)
+        out.print(hub.write_model_page(run, preview, repository, licence=licence, data=data), soft_wrap=True)
         return
     out.print(hub.push(run, repository, licence=licence, data=data, public=public), soft_wrap=True)
 
@@ -39,9 +39,9 @@ def pull(
     repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository on the hub.")],
     to: Annotated[Path, typer.Option("--out", help="Folder for the weights; must not exist.")] = Path("weights"),
     download: Annotated[bool, typer.Option("--download", help="Fetch what is not on this machine.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; the newest if not given.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; by default the newest.")] = None,
 ) -> None:
-    """Fetch the weights somebody shared. Without --download only the cache of this machine is looked at.
+    """Download weights. Without --download only the cache of this machine is searched.
 
     Examples:
 
@@ -57,6 +57,6 @@ def pull(
         raise RunError(f"{to} exists already; give another folder with --out")
     folder = hub.pull(repository, download=download, revision=revision)
     to.mkdir(parents=True)
-    for name in (WEIGHTS_NAME, CARD_NAME):  # the card last: a folder with a card is a whole one
+    for name in (WEIGHTS_NAME, CARD_NAME):  # the card last: a folder with a card is complete
         shutil.copyfile(folder / name, to / name)
     out.print(to, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`dimlift predict`: segmentations of new images on their own grids, labels of new points in their own order."""
+"""`dimlift predict`: labels of new volumes on their own grids, labels of new points in the order of their files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,22 +10,25 @@ from dimlift.cli.console import out
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of `dimlift train`, or a weights folder.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, DICOM series, clouds, or folders.")],
-    output: Annotated[Path, typer.Argument(help="A file for one image or cloud, a folder for several.")],
-    kind: Annotated[
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Volumes, DICOM series, point clouds, or folders.")
+    ],
+    output: Annotated[Path, typer.Argument(help="A file for one case, a folder for several.")],
+    output_format: Annotated[
         str | None,
         typer.Option(
-            "--format", help="nifti, nrrd, mha, dicom-seg, rtstruct; of clouds ply, npz; else the input's own."
+            "--format",
+            help="nifti, nrrd, mha, dicom-seg, rtstruct; of point clouds ply, npz; by default that of the input.",
         ),
     ] = None,
-    also: Annotated[
-        list[Path] | None, typer.Option("--also", help="Another run (repeat it): probabilities are averaged.")
+    ensemble: Annotated[
+        list[Path] | None, typer.Option("--ensemble", help="Another run (repeatable): probabilities are averaged.")
     ] = None,
     max_memory: Annotated[
-        str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if it takes more, as in 3GiB.")
+        str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start above this, such as 3GiB.")
     ] = None,
 ) -> None:
-    """Segment images; every output has exactly the shape and affine of its image, or the points of its cloud.
+    """Predict files; labels have the shape and affine of their volume, or the points of their point cloud.
 
     Examples:
 
@@ -33,18 +36,19 @@ def predict(
 
         dimlift predict run imagesTs predictions --max-memory 3GiB
 
-        dimlift predict fold0 imagesTs predictions --also fold1 --also fold2
+        dimlift predict fold0 imagesTs predictions --ensemble fold1 --ensemble fold2
 
         dimlift predict run series_folder contours --format rtstruct
 
         dimlift predict run scan.ply labelled.ply
     """
-    from dimlift.cli.progress_bars import Bars
+    from dimlift.cli.progress_bars import ProgressBars
     from dimlift.inference.predict_files import predict as run_prediction
-    from dimlift.training.memory import bytes_of
+    from dimlift.training.memory import parse_bytes
 
-    limit = None if max_memory is None else bytes_of(max_memory)
-    with Bars() as bars:
-        written = run_prediction([run, *(also or [])], inputs, output, progress=bars, max_memory=limit, kind=kind)
+    limit = None if max_memory is None else parse_bytes(max_memory)
+    runs = [run, *(ensemble or [])]
+    with ProgressBars() as bars:
+        written = run_prediction(runs, inputs, output, progress=bars, max_memory=limit, output_format=output_format)
     for path in written:
         out.print(path, soft_wrap=True)

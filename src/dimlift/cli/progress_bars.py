@@ -1,4 +1,4 @@
-"""Progress bars of a run: what goes on now, its loss, the time left. Finished parts stay as one line each."""
+"""Progress bars of a run: current stage, loss and remaining time. A finished stage leaves one line."""
 
 from types import TracebackType
 
@@ -9,9 +9,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgre
 from dimlift.cli.console import err
 from dimlift.progress import Event
 
-_DOING = {
+_STAGES = {
     "check": "checking files",
-    "read": "reading volumes",
+    "read": "reading data",
     "features": "computing 2D features",
     "train": "training",
     "validate": "validating",
@@ -19,8 +19,8 @@ _DOING = {
 }
 
 
-class Bars:
-    """Hears the events of a run and draws them on a terminal; in a log file only the lines that stay.
+class ProgressBars:
+    """Progress callback that draws bars on a terminal; a log file gets the permanent lines only.
 
     Use as a context manager and pass as `progress=`.
     """
@@ -36,54 +36,55 @@ class Bars:
             console=console,
             transient=True,
         )
-        self._whole: TaskID | None = None
-        self._part: TaskID | None = None
+        self._study_bar: TaskID | None = None
+        self._stage_bar: TaskID | None = None
         self._loss = ""
 
-    def __enter__(self) -> "Bars":
+    def __enter__(self) -> "ProgressBars":
         self._bars.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
 
     def __call__(self, event: Event) -> None:
-        """Draw one event."""
-        who = f"{event.arm} " if event.arm and event.cells > 1 else ""
-        where = f"[{event.cell}/{event.cells}] " if event.cells > 1 else ""
-        if event.cells > 1:
-            self._draw_whole(event)
+        """Display one event."""
+        arm = f"{event.arm} " if event.arm and event.num_runs > 1 else ""
+        position = f"[{event.run_index}/{event.num_runs}] " if event.num_runs > 1 else ""
+        if event.num_runs > 1:
+            self._update_study(event)
         if event.loss is not None:
             self._loss = f"loss {event.loss:.3f}"
         if event.message:
             style = "red" if event.stage == "failed" else "default"
-            self._bars.console.print(f"{where}{who}{event.message}", style=style, markup=False, soft_wrap=True)
-        if event.stage in _DOING:
-            self._draw_part(f"{who}{_DOING[event.stage]}", event)
+            self._bars.console.print(f"{position}{arm}{event.message}", style=style, markup=False, soft_wrap=True)
+        if event.stage in _STAGES:
+            self._update_stage(f"{arm}{_STAGES[event.stage]}", event)
         elif event.stage == "done" and not event.message:
-            self._bars.console.print(f"{where}{who}done {self._loss}".rstrip(), markup=False)
+            self._bars.console.print(f"{position}{arm}done {self._loss}".rstrip(), markup=False)
             self._loss = ""
 
-    def _draw_whole(self, event: Event) -> None:
-        if self._whole is None:
-            self._whole = self._bars.add_task("", total=event.cells, loss="", left="")
-        finished = event.cell if event.stage in ("done", "skip", "failed") else event.cell - 1
-        share = event.share if event.stage == "train" else 0.0
+    def _update_study(self, event: Event) -> None:
+        if self._study_bar is None:
+            self._study_bar = self._bars.add_task("", total=event.num_runs, loss="", left="")
+        finished = event.run_index if event.stage in ("done", "skip", "failed") else event.run_index - 1
+        fraction = event.fraction if event.stage == "train" else 0.0
+        description = f"[bold]run {event.run_index} of {event.num_runs}[/bold]"
+        self._bars.update(self._study_bar, completed=finished + fraction, description=description)
+
+    def _update_stage(self, description: str, event: Event) -> None:
+        if self._stage_bar is None:
+            self._stage_bar = self._bars.add_task("", total=1.0, loss="", left="")
+        left = "" if event.seconds_left is None else f"{_format_clock(event.seconds_left)} left"
+        loss = self._loss if event.stage == "train" else ""
         self._bars.update(
-            self._whole, completed=finished + share, description=f"[bold]run {event.cell} of {event.cells}[/bold]"
+            self._stage_bar, completed=event.fraction, description=escape(description), loss=loss, left=left
         )
 
-    def _draw_part(self, what: str, event: Event) -> None:
-        if self._part is None:
-            self._part = self._bars.add_task("", total=1.0, loss="", left="")
-        left = "" if event.seconds_left is None else f"{_clock(event.seconds_left)} left"
-        loss = self._loss if event.stage == "train" else ""
-        self._bars.update(self._part, completed=event.share, description=escape(what), loss=loss, left=left)
 
-
-def _clock(seconds: float) -> str:
+def _format_clock(seconds: float) -> str:
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,22 +1,20 @@
-"""`dimlift report`: the page of a study, written again from its records."""
+"""`dimlift report`: write the report of a study from its records."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dimlift.cli.tables import show_results
+from dimlift.cli.tables import print_summary
 
 
 def report(
     study: Annotated[
-        Path, typer.Argument(help="Folder that `dimlift compare` or `dimlift demo` wrote; it may be unfinished.")
+        Path, typer.Argument(help="Folder written by `dimlift compare` or `dimlift demo`; the study may be unfinished.")
     ],
-    to: Annotated[
-        Path | None, typer.Option("--out", help="Where the page goes; STUDY/report.html if not given.")
-    ] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="The HTML file; STUDY/report.html by default.")] = None,
 ) -> None:
-    """Read the records of a study, print its table, and write its page. Loads no torch.
+    """Print the table of a study and write its report. Does not import torch.
 
     Examples:
 
@@ -24,7 +22,7 @@ def report(
 
         dimlift report study --out page.html
     """
-    from dimlift.report.page import write_page
+    from dimlift.report.page import write_report
     from dimlift.report.summary import summarise
 
-    show_results(summarise(study), write_page(study, to))
+    print_summary(summarise(study), write_report(study, to))

@@ -1,4 +1,4 @@
-"""What a run or a study came to, as the commands print it."""
+"""Printed results of a run or a study."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -10,31 +10,29 @@ from rich.table import Table
 
 from dimlift.cli.console import out
 from dimlift.metrics.scores import ONE_EMPTY
-from dimlift.records.record import Record
+from dimlift.records.record import RunRecord
 
 if TYPE_CHECKING:
-    from dimlift.report.summary import Summary
+    from dimlift.report.summary_types import Summary, SummaryRow
 
 _COLOURS = {"helps": "green", "hurts": "red", "no evidence yet": "default"}
 
 
-def show_record(record: Record) -> None:
-    """Print the means of a run: one line a class, one column a metric; where cases were undefined, how many."""
+def print_record(record: RunRecord) -> None:
+    """Print the mean scores of a run, one line per class and one column per metric."""
     values: dict[tuple[str, str], list[float | None]] = defaultdict(list)
     for score in record.scores:
         values[score.class_, score.metric].append(score.value)
-    worst = {class_: sum(v == 1 for v in found) for (class_, metric), found in values.items() if metric == ONE_EMPTY}
+    worst = {name: sum(v == 1 for v in marks) for (name, metric), marks in values.items() if metric == ONE_EMPTY}
     metrics = [metric for metric in dict.fromkeys(metric for _, metric in values) if metric != ONE_EMPTY]
     table = Table("class", *metrics, title=f"{record.arm}: {record.steps} steps in {record.seconds:.0f} s")
-    for class_ in dict.fromkeys(class_ for class_, _ in values):
-        table.add_row(class_, *(_mean(values[class_, metric]) for metric in metrics))
+    for name in dict.fromkeys(name for name, _ in values):
+        table.add_row(name, *(_mean(values[name, metric]) for metric in metrics))
     if metrics:
         out.print(table)
-    for class_, count in worst.items():
+    for name, count in worst.items():
         if count:
-            out.print(
-                f"{class_}: {count} with the worst value, as only one of truth and prediction held it", markup=False
-            )
+            out.print(f"{name}: {count} with the worst value, as only one of truth and prediction has it", markup=False)
 
 
 def _mean(values: list[float | None]) -> str:
@@ -45,25 +43,11 @@ def _mean(values: list[float | None]) -> str:
     return f"{sum(known) / len(known):.3f}" + (f" ({undefined} undefined)" if undefined else "")
 
 
-def show_results(summary: "Summary", page: Path) -> None:
-    """Print one line for each arm, the verdict, what must be known before believing it, and where the page is."""
-    from dimlift.report.phrases import duration, interval, number, signed
-
-    digits, measure = summary.measure.digits, summary.measure.title
-    table = Table("arm", measure, "difference", "verdict", "time", title=summary.title, box=SIMPLE_HEAD)
+def print_summary(summary: "Summary", page: Path) -> None:
+    """Print one line per arm, failed runs, the verdict, the notes of the study, and the path of the page."""
+    table = Table("arm", summary.measure.title, "difference", "verdict", "time", title=summary.title, box=SIMPLE_HEAD)
     for row in summary.rows:
-        name = f"{row.title} ({row.fraction:g})" if summary.several_fractions else row.title
-        difference, verdict = "", "reference" if row.is_reference else "nothing to compare yet"
-        if row.comparison is not None:
-            found, verdict = row.comparison.estimate, row.comparison.verdict
-            difference = f"{signed(found.mean, digits)}\n[dim]{interval(found, digits)}[/]"
-        mean = "-" if row.mean is None else number(row.mean, digits)
-        counts = [sum(getattr(c, name) for c in row.classes) for name in ("excluded", "worst")]
-        mean += "".join(
-            f"\n[dim]{count} {what}[/]" for count, what in zip(counts, ("left out", "worst"), strict=True) if count
-        )
-        time = "-" if row.seconds is None else duration(row.seconds)
-        table.add_row(escape(name), mean, difference, f"[{_COLOURS.get(verdict, 'default')}]{verdict}[/]", time)
+        table.add_row(*_cells(row, summary))
     out.print(table)
     for failure in summary.failures:
         out.print(
@@ -72,6 +56,21 @@ def show_results(summary: "Summary", page: Path) -> None:
     out.print(summary.sentence, markup=False, style="bold")
     for note in summary.notes:
         out.print(f"- {note}", markup=False)
-    out.print(
-        f"\n{summary.finished} of {summary.planned} runs finished. The page: {page}", soft_wrap=True, markup=False
-    )
+    out.print(f"\n{summary.finished} of {summary.planned} runs finished. Report: {page}", soft_wrap=True, markup=False)
+
+
+def _cells(row: "SummaryRow", summary: "Summary") -> list[str]:
+    from dimlift.report.phrases import format_duration, format_interval, format_number, format_signed
+
+    digits = summary.measure.digits
+    name = f"{row.title} ({row.train_size})" if summary.several_sizes else row.title
+    difference, verdict = "", "reference" if row.is_reference else "no comparison yet"
+    if row.comparison is not None:
+        estimate, verdict = row.comparison.estimate, row.comparison.verdict
+        difference = f"{format_signed(estimate.mean, digits)}\n[dim]{format_interval(estimate, digits)}[/]"
+    mean = "-" if row.mean is None else format_number(row.mean, digits)
+    for attribute, label in (("excluded", "excluded"), ("worst", "worst")):
+        count = sum(getattr(result, attribute) for result in row.classes)
+        mean += f"\n[dim]{count} {label}[/]" if count else ""
+    time = "-" if row.seconds is None else format_duration(row.seconds)
+    return [escape(name), mean, difference, f"[{_COLOURS.get(verdict, 'default')}]{verdict}[/]", time]

@@ -1,4 +1,4 @@
-"""How many threads torch may use: settled before torch is imported, so the command line does it first of all."""
+"""Default number of torch threads, set before torch is imported."""
 
 import os
 from collections.abc import MutableMapping
@@ -6,11 +6,11 @@ from collections.abc import MutableMapping
 import psutil
 
 
-def settle_threads(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Give torch one thread for each physical core this process may run on, and let idle threads sleep.
+def set_thread_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Use one torch thread per available physical core, and passive waiting.
 
-    Threads that wait actively collapse as soon as another process is busy on the same cores. What the user has
-    set already (`OMP_NUM_THREADS`, `OMP_WAIT_POLICY`) stays.
+    Active waiting degrades performance severely when another process uses the same cores. Variables that are already
+    set (`OMP_NUM_THREADS`, `OMP_WAIT_POLICY`) are kept.
     """
     allowed = len(os.sched_getaffinity(0))
     physical = psutil.cpu_count(logical=False) or allowed

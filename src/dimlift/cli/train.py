@@ -1,4 +1,4 @@
-"""`dimlift train`: one network, trained on one data set."""
+"""`dimlift train`: train one network on one dataset."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,48 +11,50 @@ from dimlift.cli.options import Deterministic, Log, Overrides, Resume, all_overr
 
 def train(
     source: Annotated[
-        Path, typer.Argument(help="A configuration (.yaml), or a data set to train on with the defaults.")
+        Path, typer.Argument(help="A configuration (.yaml), or a dataset to train on with the default configuration.")
     ],
     overrides: Overrides = None,
-    to: Annotated[Path, typer.Option("--out", help="Folder of the run; an interrupted run goes on.")] = Path("run"),
+    to: Annotated[
+        Path, typer.Option("--out", help="Folder of the run; repeating the command resumes an interrupted run.")
+    ] = Path("run"),
     deterministic: Deterministic = False,
     resume: Resume = False,
     log: Log = None,
 ) -> None:
-    """Train one network and score it on cases it has not seen.
+    """Train one network and score it on the test cases.
 
-    Given a bare data set: a 3D U-Net with borrowed 2D features, ten minutes, a fifth of the groups held out as test.
-    Clouds of points are seen by themselves: a sparse U-Net, a class for each point or each cloud, as they are labelled.
+    Defaults for a dataset: a 3D U-Net with frozen 2D features, ten minutes, a fifth of the groups as test cases.
+    Point clouds are detected: a sparse U-Net, for classes per point or per point cloud, depending on the labels.
 
     Examples:
 
         dimlift train Task04_Hippocampus budget.seconds=120 --out run
 
-        dimlift train examples/train.yaml dataset.path=Task04_Hippocampus seed=1 --out run-1
+        dimlift train examples/train.yaml dataset.path=Task04_Hippocampus seed=1 train_count=8 --out run-1
 
-        dimlift train scans clouds.frame=file arm.voxel=0.05 'clouds.features=[colours]' --out run
+        dimlift train scans point_clouds.normalise=centre 'point_clouds.features=[colours]' --out run
 
         dimlift train Task04_Hippocampus --log csv --log tensorboard --out run-2
 
         torchrun --standalone --nproc-per-node 8 --no-python dimlift train train.yaml training.batch_size=16 --out run
     """
-    from dimlift.cli.progress_bars import Bars
-    from dimlift.cli.tables import show_record
+    from dimlift.cli.progress_bars import ProgressBars
+    from dimlift.cli.tables import print_record
     from dimlift.studies.defaults import train_config
-    from dimlift.studies.run_folder import require_begun
+    from dimlift.studies.run_folder import require_existing_run
     from dimlift.studies.train import train as run_training
-    from dimlift.training.distributed import team
-    from dimlift.training.loggers import Curves
+    from dimlift.training.distributed import current_group
+    from dimlift.training.loggers import Loggers
 
     overrides = all_overrides(overrides, deterministic)
     if resume:
-        require_begun(to)
+        require_existing_run(to)
     config = train_config(source, overrides)
-    leads = team().leads
-    with Bars() as bars, Curves((log or ()) if leads else (), to / "curves", bars) as curves:
-        record = run_training(config, to, progress=curves)
-        if not leads:
+    is_main = current_group().is_main
+    with ProgressBars() as bars, Loggers((log or ()) if is_main else (), to / "curves", bars) as loggers:
+        record = run_training(config, to, progress=loggers)
+        if not is_main:
             return
-        curves.scored(record)
-    show_record(record)
+        loggers.log_scores(record)
+    print_record(record)
     out.print(f"weights: {to / 'weights'}    predictions: {to / 'predictions'}", soft_wrap=True)

@@ -1,1 +1,1 @@
-"""Sections of a configuration, the base classes of methods' options, and reading YAML."""
+"""Sections of a configuration, base classes of method options, and safe YAML parsing."""

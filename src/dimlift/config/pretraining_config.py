@@ -1,15 +1,15 @@
-"""What every way of pretraining has in common, and what it may work with."""
+"""Base of all pretraining methods, and the data they train on."""
 
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from dimlift.config.method_config import Task
+from dimlift.config.method_config import TaskSpec
 from dimlift.config.sections import Section, TrainingSection
-from dimlift.progress import Progress, silent
+from dimlift.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,53 +17,56 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dimlift.batch import Batch
-    from dimlift.data.io.images import Pictures
+    from dimlift.data.io.images import ImageFolder
     from dimlift.data.preprocessing.sample import Sample
     from dimlift.data.rgbd.recordings import FrameFiles
     from dimlift.data.sampling.patch_sampler import PatchSampler
-    from dimlift.data.sampling.point_cloud_sampler import CloudSampler
+    from dimlift.data.sampling.point_cloud_sampler import PointCloudSampler
+    from dimlift.methods.method import Method
 
 
 @dataclass(frozen=True)
-class FramePool:
-    """RGB-D frames, all of which can be read, and how points and pairs are taken from them (`data.pairs`)."""
+class FrameData:
+    """RGB-D frames and how points and pairs are sampled from them (`dimlift.data.sampling.rgbd_pair_sampler`)."""
 
     files: "tuple[FrameFiles, ...]"
     stride: int
     tolerance: float
-    pairs: int
+    num_pairs: int
 
 
 @dataclass(frozen=True)
-class Pool:
-    """What there is to learn from.
+class PretrainingData:
+    """Data of one pretraining.
 
     Attributes:
-        task: what the student is built for; it has the classes of the pictures, or as many as the method chooses.
-        samples: preprocessed volumes; their labels are not looked at unless the method says so.
-        pictures: None where no folder was given.
-        training: the training loop's settings.
-        seed: the only source of chance.
-        cache: folder for what other runs can use again.
-        frames: RGB-D frames; None where no folder was given.
-        clouds: draws batches of clouds; None where no set was given.
+        task: task of the arm's network; classes are those of the images, or set by the method.
+        samples: preprocessed volumes, without labels.
+        images: None without `images` in the configuration.
+        training: options of the training loop.
+        seed: the only source of randomness.
+        cache: folder for results that other runs can reuse.
+        frames: RGB-D frames; None without `frames` in the configuration.
+        point_clouds: sampler of point clouds; None if the method does not train on them.
     """
 
-    task: Task
+    task: TaskSpec
     samples: "list[Sample]"
-    pictures: "Pictures | None"
+    images: "ImageFolder | None"
     training: TrainingSection
     seed: int
     cache: "Path"
-    frames: "FramePool | None" = None
-    clouds: "CloudSampler | None" = None
+    frames: FrameData | None = None
+    point_clouds: "PointCloudSampler | None" = None
 
-    def patches(self, companions: "list[list[list[Tensor]]] | None" = None, stride: int = 1) -> "PatchSampler":
-        """Draws patches of the volumes, without labels.
+    def patch_sampler(
+        self, features: "list[list[list[Tensor]]] | None" = None, feature_stride: int = 1
+    ) -> "PatchSampler":
+        """Return the sampler of unlabelled patches.
 
         Args:
-            companions: features of each volume, if patches bring theirs along.
-            stride: voxels between two of them.
+            features: features of each volume, sampled together with its patches.
+            feature_stride: voxels of the image per voxel of the features.
         """
         from dimlift.data.sampling.augmentation import Augmentation
         from dimlift.data.sampling.patch_sampler import PatchSampler
@@ -74,38 +77,42 @@ class Pool:
             seed=self.seed,
             augment=Augmentation(mirror_axes=self.training.mirror_axes) if self.training.augment else False,
             labelled=False,
-            companions=companions,
-            companion_stride=stride,
+            features=features,
+            feature_stride=feature_stride,
         )
 
 
 class Pretraining(Section):
-    """One way of pretraining: a loss of its own for the network of an arm."""
+    """Base of pretraining methods: options, and a loss for the network of an arm.
+
+    Attributes:
+        needs_volumes, needs_images, needs_frames, needs_point_clouds: data the method trains on.
+        needs_arm: whether it pretrains the network of an arm; otherwise it has a network of its own.
+    """
 
     needs_volumes: ClassVar[bool] = True
-    needs_pictures: ClassVar[bool] = False
+    needs_images: ClassVar[bool] = False
     needs_frames: ClassVar[bool] = False
-    needs_student: ClassVar[bool] = True
-    """False where the method has a network of its own, and no arm's learns."""
-    needs_clouds: ClassVar[bool] = False
+    needs_point_clouds: ClassVar[bool] = False
+    needs_arm: ClassVar[bool] = True
 
     method: str = Field(description="Name of the method.")
 
-    def student_task(self, task: Task) -> Task:
-        """What the student is built for, where the method wants other outputs than the task's."""
+    def model_task(self, task: TaskSpec) -> TaskSpec:
+        """Return the task for which the arm's network is built, if the method needs other outputs."""
         return task
 
     @abstractmethod
-    def build(self, student: "nn.Module | None", pool: Pool) -> "nn.Module":
-        """A module with `loss(batch)`, `parameter_groups(rate)` and `set_progress(share)` around the student.
+    def build(self, model: "nn.Module | None", data: PretrainingData) -> "Method[Any]":
+        """Build the method around a network.
 
         Args:
-            student: the network of the arm, (B, C, D, H, W) -> its answer; None where the method needs none. The
-                attribute `model` of what is built is what is saved.
+            model: network of the arm, (B, C, D, H, W) -> output; None if the method has its own. The attribute `model`
+                of the method is saved.
         """
 
     @abstractmethod
     def batches(
-        self, method: "nn.Module", pool: Pool, progress: Progress = silent
+        self, method: Any, data: PretrainingData, progress: Progress = no_progress
     ) -> "tuple[float, Callable[[int], Batch]]":
-        """Whatever has to be computed first, the seconds that takes, and the batch of each step."""
+        """Compute what is needed before training; return the seconds this takes, and the batch of each step."""

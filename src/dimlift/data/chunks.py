@@ -1,13 +1,18 @@
-"""A volume a few slices at a time, so that what is computed on the way never has the size of the volume."""
+"""Process a volume in chunks of slices, so that temporary arrays never have the size of the volume."""
 
 from collections.abc import Iterator, Sequence
 
-SLAB = 1 << 22
-"""Voxels of a slab, about; smaller volumes are done in one piece."""
+CHUNK_VOXELS = 1 << 22
+"""Approximate number of voxels per chunk."""
 
 
-def slabs(shape: Sequence[int], voxels: int = SLAB) -> Iterator[slice]:
-    """Places along the first axis that cover it, each of at least one slice."""
+def depth_chunks(shape: Sequence[int], voxels: int = CHUNK_VOXELS) -> Iterator[slice]:
+    """Yield slices along the first axis that cover it, each at least one element long.
+
+    Args:
+        shape: shape of the array.
+        voxels: approximate number of elements per chunk.
+    """
     slice_size = 1
     for size in shape[1:]:
         slice_size *= size

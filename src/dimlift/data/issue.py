@@ -1,4 +1,4 @@
-"""One thing that is wrong with one file: what, and the way out. Readers raise it, `check` lists it."""
+"""A problem in a data file. Readers raise it as an error, `check_dataset` lists it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,53 +8,53 @@ from dimlift.errors import DataError
 
 Level = Literal["error", "warning"]
 
-_SHOWN = 10
+_MAX_SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong.
+class Issue:
+    """One problem.
 
     Attributes:
-        file: the file (or folder) it is about.
+        file: path of the file or folder.
         level: an "error" stops training and prediction, a "warning" does not.
-        finding: what was found and what was wanted.
-        remedy: the way out.
+        message: what was found and what is expected.
+        fix: what to do about it.
     """
 
     file: str
     level: Level
-    finding: str
-    remedy: str
+    message: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.finding}; {self.remedy}"
+        return f"{self.file}: {self.message}; {self.fix}"
 
     def as_error(self, kind: type[DataError] = DataError) -> DataError:
-        """This finding as an exception to raise; `finding_of` gets it back."""
+        """Return an exception that carries this issue; `issue_from_error` recovers it."""
         error = kind(str(self))
-        error.__dict__["finding"] = self
+        error.__dict__["issue"] = self
         return error
 
 
-def finding_of(error: DataError, file: object = "") -> Finding:
-    """The finding an error was made from; for other errors, one that carries the whole message."""
-    finding = error.__dict__.get("finding")
-    if isinstance(finding, Finding):
-        return finding
-    return Finding(str(file), "error", str(error), "repair or replace the file")
+def issue_from_error(error: DataError, file: object = "") -> Issue:
+    """Return the issue an error was made from, or a new one that carries the error's message."""
+    issue = error.__dict__.get("issue")
+    if isinstance(issue, Issue):
+        return issue
+    return Issue(str(file), "error", str(error), "repair or replace the file")
 
 
-def raise_on_errors(findings: Sequence[Finding]) -> None:
-    """Stop if any finding is an error.
+def raise_on_errors(issues: Sequence[Issue]) -> None:
+    """Raise if any issue is an error.
 
     Raises:
-        DataError: listing the first ten errors with their remedies.
+        DataError: listing the first ten errors and their fixes.
     """
-    errors = [finding for finding in findings if finding.level == "error"]
+    errors = [issue for issue in issues if issue.level == "error"]
     if not errors:
         return
-    lines = [str(finding) for finding in errors[:_SHOWN]]
-    if len(errors) > _SHOWN:
-        lines.append(f"... and {len(errors) - _SHOWN} more; `dimlift check` lists them all")
+    lines = [str(issue) for issue in errors[:_MAX_SHOWN]]
+    if len(errors) > _MAX_SHOWN:
+        lines.append(f"... and {len(errors) - _MAX_SHOWN} more; `dimlift check` lists them all")
     raise DataError("\n".join([f"the data has {len(errors)} error{'s' if len(errors) > 1 else ''}:", *lines]))

@@ -1,4 +1,4 @@
-"""Files that are looked at before any of them is used, and read only once if memory allows."""
+"""Bounded cache between validation and use, so that each file is read once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,32 +6,34 @@ from typing import Generic, TypeVar
 
 Content = TypeVar("Content")
 
-ROOM = 64 * 2**20
-"""Bytes that may wait while others are used."""
+CACHE_BYTES = 64 * 2**20
+"""Default capacity in bytes."""
 
 
-class ReadOnce(Generic[Content]):
-    """Reads files to look at them, and keeps what was in them until it is taken.
+class ReadCache(Generic[Content]):
+    """Reads files and keeps their content until it is popped.
 
     Args:
-        read: a file's content.
-        size: bytes it takes.
-        room: bytes it may keep; a file beyond them is read again when it is taken.
+        read: returns the content of a file.
+        size: returns the number of bytes of a content.
+        capacity: bytes to keep. Content beyond the capacity is read again when it is popped.
     """
 
-    def __init__(self, read: Callable[[Path], Content], size: Callable[[Content], int], room: float = ROOM) -> None:
-        self._read, self._size, self._room = read, size, room
-        self._kept: dict[Path, Content] = {}
+    def __init__(
+        self, read: Callable[[Path], Content], size: Callable[[Content], int], capacity: float = CACHE_BYTES
+    ) -> None:
+        self._read, self._size, self._free = read, size, capacity
+        self._cached: dict[Path, Content] = {}
 
-    def look(self, path: Path) -> Content:
-        """Read a file and keep it, if there is room. Raises what its reader raises."""
+    def peek(self, path: Path) -> Content:
+        """Read a file and keep its content if there is room."""
         content = self._read(path)
-        if (size := self._size(content)) <= self._room:
-            self._room -= size
-            self._kept[path] = content
+        if (size := self._size(content)) <= self._free:
+            self._free -= size
+            self._cached[path] = content
         return content
 
-    def take(self, path: Path) -> Content:
-        """A file that was looked at; it is kept no longer. Raises what its reader raises."""
-        content = self._kept.pop(path, None)
+    def pop(self, path: Path) -> Content:
+        """Return the content of a file and drop it from the cache; read the file if it is not cached."""
+        content = self._cached.pop(path, None)
         return self._read(path) if content is None else content

@@ -1,4 +1,4 @@
-"""What decoders are made of: convolution with norm and GELU, and resizing to a given grid."""
+"""Building blocks of decoders: convolution with norm and activation, residual block, resizing."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -10,17 +10,16 @@ Grid = tuple[int, ...]
 """(z, y, x)"""
 
 
-class ConvNormGelu(nn.Sequential):
-    """3D convolution, instance norm, GELU; keeps the grid unless `stride` says otherwise.
+class ConvNormGELU(nn.Sequential):
+    """3D convolution, instance norm, GELU; keeps the grid if `stride` is 1.
 
     Args:
-        in_channels: channels it reads.
-        out_channels: channels it writes.
-        depth_kernel: extent of the kernel through the slices. 1 also keeps the norm within each slice, so that no
-            slice sees another.
-        kernel: extent of the kernel within a slice.
-        stride: (z, y, x) step of the kernel.
-        per_slice: norm within each slice; if not said, where the kernel is flat.
+        in_channels: input channels.
+        out_channels: output channels.
+        depth_kernel: depth of the kernel. 1 also computes the norm per slice, so that slices stay separate.
+        kernel: height and width of the kernel.
+        stride: (z, y, x) stride of the kernel.
+        per_slice: compute the norm per slice; by default if `depth_kernel` is 1.
     """
 
     def __init__(
@@ -42,8 +41,27 @@ class ConvNormGelu(nn.Sequential):
         )
 
 
+class UpsampleConv(nn.Sequential):
+    """Transposed convolution whose kernel is its stride, instance norm, GELU.
+
+    Args:
+        in_channels: input channels.
+        out_channels: output channels.
+        factor: (z, y, x) upsampling factor.
+        per_slice: compute the norm per slice.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, factor: Grid, per_slice: bool = False) -> None:
+        size = (factor[0], factor[1], factor[2])
+        super().__init__(
+            nn.ConvTranspose3d(in_channels, out_channels, size, size, bias=False),
+            InstanceNorm(out_channels, per_slice),
+            nn.GELU(),
+        )
+
+
 def resize(volume: Float[Tensor, "batch channels _ _ _"], grid: Grid) -> Float[Tensor, "batch channels _ _ _"]:
-    """`volume` on another grid over the same extent, pixel centres at +0.5 (nothing is done if it is there already)."""
+    """Resample to another grid over the same extent, with pixel centres at +0.5; unchanged if the grid is the same."""
     if tuple(volume.shape[2:]) == grid:
         return volume
     return F.interpolate(volume, grid, mode="trilinear", align_corners=False)

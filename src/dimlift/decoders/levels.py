@@ -1,4 +1,4 @@
-"""What decoders know of the maps they are built for: channels, strides, and how wide a level may be."""
+"""Channels and strides of the maps a decoder is built for."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,26 +10,26 @@ Level = tuple[int, Grid]
 """Channels and (z, y, x) stride of a map."""
 
 
-def checked_levels(channels: Sequence[int], strides: Sequence[Grid]) -> list[Level]:
-    """The levels a decoder is built for, finest first.
+def validate_levels(channels: Sequence[int], strides: Sequence[Grid]) -> list[Level]:
+    """Return the levels of a decoder, finest first.
 
     Raises:
-        ShapeError: if channels and strides do not fit together, or the strides fall.
+        ShapeError: if channels and strides have different lengths, or the strides decrease.
     """
     if not channels or len(channels) != len(strides):
-        raise ShapeError(f"a decoder needs one stride for each map, got channels={channels} and strides={strides}")
+        raise ShapeError(f"a decoder needs one stride per map, got channels={channels} and strides={strides}")
     for fine, coarse in itertools.pairwise(strides):
         if any(f > c for f, c in zip(fine, coarse, strict=True)):
-            raise ShapeError(f"maps must come finest first, but stride {tuple(coarse)} follows {tuple(fine)}")
+            raise ShapeError(f"maps must be ordered finest first, but stride {tuple(coarse)} follows {tuple(fine)}")
     return [(count, tuple(stride)) for count, stride in zip(channels, strides, strict=True)]
 
 
 def level_width(width: int, stride: Grid) -> int:
-    """A quarter of the width at full resolution, half of it at stride 2, all of it from stride 4."""
+    """Return the channels of a level: a quarter of `width` at full resolution, half at stride 2, all from stride 4."""
     step = max(stride)
     return max(8, width // 4) if step < 2 else max(8, width // 2) if step < 4 else width
 
 
-def ratio(fine: Grid, coarse: Grid) -> Grid:
-    """Positions of the finer grid that one of the coarser becomes, axis by axis."""
+def stride_ratio(fine: Grid, coarse: Grid) -> Grid:
+    """Return the upsampling factor from a coarse to a fine grid along each axis."""
     return tuple(max(1, round(c / f)) for f, c in zip(fine, coarse, strict=True))

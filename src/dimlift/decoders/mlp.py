@@ -1,4 +1,4 @@
-"""SegFormer's decoder: one linear layer a map, enlarged and added up, one more for the classes.
+"""Decoder of SegFormer: one linear layer per map, upsampled and summed, one more for the output.
 
 - Xie et al., 2021, https://arxiv.org/abs/2105.15203
 """
@@ -11,14 +11,14 @@ from dimlift.decoders.norm import InstanceNorm
 
 
 class MLPDecoder(Decoder):
-    """Maps of any strides -> one map at the resolution of the volume, at next to no cost.
+    """Maps of any strides -> output at the resolution of the volume, at little cost.
 
-    The paper has a linear layer for each map, puts the enlarged answers side by side and mixes them by another one.
-    Nothing bends in between and enlarging is linear too, so both layers are one for each map, and the mixture a sum.
+    The paper applies a linear layer per map, concatenates the upsampled maps and mixes them by another linear layer.
+    Without a nonlinearity in between, and with linear upsampling, this equals one linear layer per map and a sum.
 
-    Args, beside those of every `Decoder`:
-        width: channels between the two layers; the paper has 256 and 768.
-        depth_kernel: 1 takes the norm within each slice, so that no slice sees another; there is no kernel here.
+    Args:
+        decoder_channels: channels between the two layers; 256 and 768 in the paper.
+        depth_kernel: 1 computes the norm per slice, so that slices stay separate; there are no other kernels here.
     """
 
     def _build(self, width: int) -> None:

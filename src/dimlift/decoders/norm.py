@@ -1,4 +1,4 @@
-"""Instance norm over a volume or within each slice, and layer norm over channels, down to a single voxel.
+"""Instance norm per volume or per slice, and layer norm over channels; both accept maps of a single voxel.
 
 - Instance norm: Ulyanov et al., 2016, https://arxiv.org/abs/1607.08022
 - Layer norm: Ba et al., 2016, https://arxiv.org/abs/1607.06450
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 class InstanceNorm(nn.Module):
-    """Each channel of each volume (or of each slice) with mean 0 and variance 1, then scaled and shifted.
+    """Instance norm with learnt scale and shift.
 
-    torch's own module refuses a map of a single voxel, which a small volume has at the coarsest stride of a deep
-    encoder; here such a map answers with the shift alone.
+    torch's module rejects maps of a single voxel, which a small volume has at the coarsest stride of a deep encoder;
+    here the output of such a map is the shift.
 
     Args:
         channels: channels of the volume.
-        per_slice: statistics within each slice; over the whole volume they let slices talk.
+        per_slice: compute statistics per slice; over the whole volume they mix slices.
     """
 
     def __init__(self, channels: int, per_slice: bool = False) -> None:
@@ -29,7 +29,7 @@ class InstanceNorm(nn.Module):
     def forward(
         self, volume: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch channels depth height width"]:
-        """The normalised volume."""
+        """Return the normalised volume."""
         if not self.per_slice:
             return self._norm(volume)
         batch, channels, depth, height, width = volume.shape
@@ -41,9 +41,9 @@ class InstanceNorm(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """Each position with mean 0 and variance 1 over its channels, then scaled and shifted (layer norm over channels).
+    """Layer norm over the channels of each position.
 
-    For maps so small that statistics over positions would erase them, such as what is left of a global average.
+    It suits maps so small that statistics over positions would remove them, such as a global average.
 
     Args:
         channels: channels of the volume.
@@ -56,5 +56,5 @@ class ChannelNorm(nn.Module):
     def forward(
         self, volume: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch channels depth height width"]:
-        """The normalised volume."""
+        """Return the normalised volume."""
         return self.norm(volume.movedim(1, -1)).movedim(-1, 1)

@@ -1,4 +1,4 @@
-"""Pyramid pooling: what surrounds a position, at several extents up to the whole map.
+"""Pyramid pooling: averages of a map over several extents, up to the whole map.
 
 - Zhao et al., PSPNet, 2017, https://arxiv.org/abs/1612.01105
 """
@@ -15,15 +15,15 @@ BINS = (1, 2, 3, 6)
 
 
 class PyramidPooling(nn.Module):
-    """The map beside averages of it over 1, 2, 3 and 6 parts of each axis, brought to `width` channels.
+    """A map and its averages over 1, 2, 3 and 6 bins per axis, reduced to `width` channels.
 
-    Norms here are over channels: over positions they would erase the average of a whole map.
+    Norms are over channels: over positions they would remove the average of a whole map.
 
     Args:
         channels: channels of the map.
-        width: channels of each average and of the answer.
-        depth_kernel: depth of the closing convolution; 1 also averages within each slice alone.
-        bins: parts an axis is cut into; never more than it has positions.
+        width: channels of each average and of the output.
+        depth_kernel: depth of the last convolution; 1 also averages each slice separately.
+        bins: numbers of bins per axis, at most as many as it has positions.
     """
 
     def __init__(self, channels: int, width: int, depth_kernel: int = 3, bins: tuple[int, ...] = BINS) -> None:
@@ -43,11 +43,11 @@ class PyramidPooling(nn.Module):
     def forward(
         self, volume: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch wide depth height width"]:
-        """The map with its surroundings."""
+        """Return the map with its context."""
         grid = tuple(volume.shape[2:])
-        found = [volume]
-        for parts, branch in zip(self.bins, self.branches, strict=True):
-            depth = grid[0] if self.per_slice else min(parts, grid[0])
-            pooled = F.adaptive_avg_pool3d(volume, (depth, min(parts, grid[1]), min(parts, grid[2])))
-            found.append(resize(branch(pooled), grid))
-        return self.merge(torch.cat(found, dim=1))
+        maps = [volume]
+        for count, branch in zip(self.bins, self.branches, strict=True):
+            depth = grid[0] if self.per_slice else min(count, grid[0])
+            averages = F.adaptive_avg_pool3d(volume, (depth, min(count, grid[1]), min(count, grid[2])))
+            maps.append(resize(branch(averages), grid))
+        return self.merge(torch.cat(maps, dim=1))

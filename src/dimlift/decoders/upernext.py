@@ -1,4 +1,4 @@
-"""UperNeXt: all maps of a 3D-ConvNeXt on the finest of their grids, read by three large convolutions.
+"""UperNeXt: all maps of a 3D-ConvNeXt on the finest of their grids, fused by three large convolutions.
 
 - Kienzle et al., 2022, https://arxiv.org/abs/2206.15073
 """
@@ -14,33 +14,35 @@ KERNEL = 7
 
 
 class UperNeXtDecoder(Decoder):
-    """Maps of any strides -> one map at the resolution of the volume, enlarged from the finest map's grid.
+    """Maps of any strides -> output at the resolution of the volume, upsampled from the grid of the finest map.
 
-    Args, beside those of every `Decoder`:
-        width: channels each map is brought to, and of the convolutions; the paper has 16.
-        depth_kernel: 1 keeps slices apart; any other depth gives the paper's cubes of 7.
+    Args:
+        decoder_channels: channels of each reduced map and of the convolutions; 16 in the paper.
+        depth_kernel: 1 keeps slices separate; any other depth gives the cubes of 7 of the paper.
     """
 
-    default_width = 16
+    default_channels = 16
 
     def _build(self, width: int) -> None:
         size = (1 if self.depth_kernel == 1 else KERNEL, KERNEL, KERNEL)
 
-        def convolution(read: int, write: int) -> nn.Conv3d:
-            return nn.Conv3d(read, write, size, padding=(size[0] // 2, KERNEL // 2, KERNEL // 2))
+        def conv(in_channels: int, out_channels: int) -> nn.Conv3d:
+            return nn.Conv3d(in_channels, out_channels, size, padding=(size[0] // 2, KERNEL // 2, KERNEL // 2))
 
-        def bend() -> nn.Sequential:
+        def norm_relu() -> nn.Sequential:
             return nn.Sequential(ChannelNorm(width), nn.ReLU())
 
-        self.laterals = nn.ModuleList(nn.Sequential(nn.Conv3d(count, width, 1), bend()) for count, _ in self.levels)
+        self.laterals = nn.ModuleList(
+            nn.Sequential(nn.Conv3d(count, width, 1), norm_relu()) for count, _ in self.levels
+        )
         self.head = nn.Sequential(
-            convolution(len(self.levels) * width, width), bend(), convolution(width, width), bend(),
-            convolution(width, self.out_channels),
+            conv(len(self.levels) * width, width), norm_relu(), conv(width, width), norm_relu(),
+            conv(width, self.out_channels),
         )  # fmt: skip
 
     def _decode(self, maps: Maps, image: Tensor) -> Tensor:
         grid = tuple(maps[0].shape[2:])
-        read = [resize(lateral(own), grid) for lateral, own in zip(self.laterals, maps, strict=True)]
-        # oneDNN's bfloat16 gradient of 3D kernels this large is wrong, up to infinite (torch 2.13, on a processor)
+        levels = [resize(lateral(each), grid) for lateral, each in zip(self.laterals, maps, strict=True)]
+        # oneDNN's bfloat16 gradient of 3D kernels this large is wrong, up to infinite (torch 2.13, on a CPU)
         with torch.autocast(image.device.type, enabled=False):
-            return self.head(torch.cat(read, dim=1).float())
+            return self.head(torch.cat(levels, dim=1).float())

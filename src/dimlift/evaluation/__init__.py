@@ -1,1 +1,1 @@
-"""Scores of predictions, and linear probes of features."""
+"""Scores of predictions, and probes of frozen features."""

@@ -1,1 +1,1 @@
-"""Points, cameras and grids: pure functions of tensors, on the processor and on a GPU alike. Lengths in metres."""
+"""Point clouds, cameras and voxel grids as pure functions of tensors on any device. Lengths in metres."""

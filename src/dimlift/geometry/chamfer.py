@@ -1,25 +1,27 @@
-"""Chamfer distance: how far two clouds lie apart, without saying which point belongs to which."""
+"""Chamfer distance between point clouds."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
-def chamfer(
-    one: Float[Tensor, "batch n 3"], other: Float[Tensor, "batch m 3"], squared: bool = True
+def chamfer_distance(
+    first: Float[Tensor, "batch n 3"], second: Float[Tensor, "batch m 3"], squared: bool = True
 ) -> Float[Tensor, " batch"]:
-    """Mean distance to the nearest point of the other cloud, both ways added (Fan et al., 2017; CD-L2 or CD-L1).
+    """Return the mean distance to the nearest point of the other set, in both directions (Fan et al., 2017).
 
-    Meant for the small patches of masked autoencoders (tens of points, many patches): the whole distance matrix of
-    each pair is formed.
+    The whole distance matrix of each pair is computed, which suits the patches of masked autoencoders (tens of points,
+    many patches).
 
     Args:
-        squared: CD-L2, squared distances; else CD-L1, half the sum of the two mean distances.
+        first: points.
+        second: points.
+        squared: CD-L2, the sum of both mean squared distances; else CD-L1, half the sum of both mean distances.
     """
-    gaps = (one[:, :, None] - other[:, None]).square().sum(-1)  # (batch, n, m)
-    there, back = gaps.amin(2), gaps.amin(1)
+    distances = (first[:, :, None] - second[:, None]).square().sum(-1)  # (batch, n, m)
+    forward, backward = distances.amin(2), distances.amin(1)
     if squared:
-        return there.mean(1) + back.mean(1)
-    # the root has no slope at zero: points that lie on each other pull nowhere
-    there, back = (torch.where(d > 0, d.clamp_min(1e-12).sqrt(), 0.0) for d in (there, back))
-    return (there.mean(1) + back.mean(1)) / 2
+        return forward.mean(1) + backward.mean(1)
+    # the gradient of the square root is infinite at zero: coincident points get gradient zero
+    forward, backward = (torch.where(d > 0, d.clamp_min(1e-12).sqrt(), 0.0) for d in (forward, backward))
+    return (forward.mean(1) + backward.mean(1)) / 2

@@ -1,22 +1,23 @@
-"""Colours for features, and a picture of coloured points: to look at what a network sees."""
+"""Visualise features of points: principal components as colours, and rendering of coloured points."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dimlift.geometry.cameras import Camera, visible
+from dimlift.geometry.cameras import Camera, compute_visibility
 
-SHADE = (0.01, 0.99)
-"""Quantiles of a component that become black and full colour."""
+QUANTILES = (0.01, 0.99)
+"""Quantiles of a component that are mapped to 0 and 1."""
 
 
 def feature_colours(
     features: Float[Tensor, "points channels"], known: Bool[Tensor, " points"] | None = None
 ) -> Float[Tensor, "points 3"]:
-    """The first three principal components as red, green and blue from 0 to 1.
+    """Return the first three principal components as RGB from 0 to 1.
 
     Args:
-        known: points that have features; the others become grey.
+        features: features of the points.
+        known: points that have features; the others become grey. None for all.
     """
     known = torch.ones(len(features), dtype=torch.bool, device=features.device) if known is None else known
     colours = torch.full((len(features), 3), 0.5, device=features.device)
@@ -27,19 +28,19 @@ def feature_colours(
     _, axes = torch.linalg.eigh(centred.T @ centred / len(rows))
     axes = axes[:, -3:].flip(1)
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
-    components = centred @ (axes * largest.sign())  # an axis has no sign of its own
+    components = centred @ (axes * largest.sign())  # eigenvectors have an arbitrary sign
     ordered = components.sort(0).values
-    low, high = (ordered[round(share * (len(rows) - 1))] for share in SHADE)
-    shades = ((components - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
-    colours[known] = torch.nn.functional.pad(shades, (0, 3 - shades.shape[1]), value=0.5).float()
+    low, high = (ordered[round(quantile * (len(rows) - 1))] for quantile in QUANTILES)
+    scaled = ((components - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+    colours[known] = torch.nn.functional.pad(scaled, (0, 3 - scaled.shape[1]), value=0.5).float()
     return colours
 
 
-def picture_of(
+def render_points(
     points: Float[Tensor, "points 3"], colours: Float[Tensor, "points 3"], camera: Camera
 ) -> Float[Tensor, "3 height width"]:
-    """Points as a camera sees them, the nearest of each pixel; white where there is none."""
+    """Return an image of coloured points, the nearest one per pixel, on white."""
     canvas = torch.ones(camera.size[0] * camera.size[1], 3, dtype=colours.dtype)
-    sight = visible(points, camera, tolerance=1e-9)
-    canvas[sight.pixels] = colours[sight.points]
+    visibility = compute_visibility(points, camera, tolerance=1e-9)
+    canvas[visibility.pixels] = colours[visibility.points]
     return canvas.T.reshape(3, *camera.size)

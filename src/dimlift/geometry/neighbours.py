@@ -1,4 +1,4 @@
-"""Who lies next to whom: k nearest neighbours, neighbours within a radius, and values between points."""
+"""k nearest neighbours, ball query and interpolation between points."""
 
 import numpy as np
 import torch
@@ -9,41 +9,42 @@ from torch import Tensor
 from dimlift.errors import ShapeError
 from dimlift.geometry.sampling import gather_points
 
-PAIRS_AT_ONCE = 2**25
-"""Distances held in memory at a time (128 MB in single precision), whatever the size of the clouds."""
-TREE_FROM = 2048
-"""Clouds of at least this many points are searched with a k-d tree where they lie on the processor."""
+MAX_DISTANCES = 2**25
+"""Distances in memory at a time (128 MB in single precision), for point clouds of any size."""
+MIN_TREE_POINTS = 2048
+"""Number of points from which a k-d tree is used on the CPU."""
 
 
-def nearest(
+def knn(
     queries: Float[Tensor, "batch queries 3"], points: Float[Tensor, "batch points 3"], k: int
 ) -> tuple[Float[Tensor, "batch queries k"], Int[Tensor, "batch queries k"]]:
-    """Distances and indices of the k nearest points of every query, nearest first.
+    """Return distances and indices of the k nearest points of every query, nearest first.
 
-    Distances carry no gradient. Large clouds on the processor go through scipy's k-d tree, everything else through
-    blocks of the distance matrix, so that memory does not grow with the product of the sizes.
+    Distances have no gradient. Large point clouds on the CPU are searched with scipy's k-d tree, others with blocks of
+    the distance matrix, so that memory does not grow with the product of the sizes.
 
     Raises:
         ShapeError: if there are fewer than k points.
     """
     if not 1 <= k <= points.shape[1]:
-        raise ShapeError(f"{k} neighbours asked for among {points.shape[1]} points; ask for 1 to {points.shape[1]}")
+        raise ShapeError(f"{k} neighbours requested of {points.shape[1]} points; use 1 to {points.shape[1]}")
     with torch.no_grad():
-        search = _by_tree if points.device.type == "cpu" and points.shape[1] >= TREE_FROM else _by_blocks
-        found = [search(one, other, k) for one, other in zip(queries, points, strict=True)]
-    distances, indices = zip(*found, strict=True)
+        use_tree = points.device.type == "cpu" and points.shape[1] >= MIN_TREE_POINTS
+        search = _knn_tree if use_tree else _knn_blocks
+        results = [search(q, p, k) for q, p in zip(queries, points, strict=True)]
+    distances, indices = zip(*results, strict=True)
     return torch.stack(distances), torch.stack(indices)
 
 
-def within(
+def ball_query(
     queries: Float[Tensor, "batch queries 3"], points: Float[Tensor, "batch points 3"], radius: float, k: int
 ) -> Int[Tensor, "batch queries k"]:
-    """Indices of up to k points within `radius` of every query, nearest first (PointNet++'s ball query).
+    """Return indices of up to k points within `radius` of every query, nearest first (PointNet++).
 
-    Where there are fewer, the nearest point is repeated; so it is where there is none.
+    If there are fewer, or none, the nearest point is repeated.
     """
     k = min(k, points.shape[1])
-    distances, indices = nearest(queries, points, k)
+    distances, indices = knn(queries, points, k)
     return torch.where(distances <= radius, indices, indices[..., :1])
 
 
@@ -52,27 +53,31 @@ def interpolate(
     points: Float[Tensor, "batch points 3"],
     values: Float[Tensor, "batch points channels"],
     k: int = 3,
-    floor: float = 1e-8,
+    eps: float = 1e-8,
 ) -> Float[Tensor, "batch queries channels"]:
-    """Values at the queries: the k nearest points' values, weighted by inverse squared distance (PointNet++).
+    """Return values at the queries: inverse squared distance weighting of the k nearest points (PointNet++).
 
     Args:
-        floor: added to squared distances; a query on a point gets that point's value.
+        queries: positions of the result.
+        points: positions of the values.
+        values: values at the points.
+        k: number of neighbours.
+        eps: added to squared distances; a query on a point gets the value of that point.
     """
-    distances, indices = nearest(queries, points, min(k, points.shape[1]))
-    weights = 1 / (distances.square() + floor)
+    distances, indices = knn(queries, points, min(k, points.shape[1]))
+    weights = 1 / (distances.square() + eps)
     weights = weights / weights.sum(-1, keepdim=True)
     return (gather_points(values, indices) * weights[..., None]).sum(-2)
 
 
-def _by_tree(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _knn_tree(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     tree = cKDTree(points.double().numpy(), balanced_tree=False)
     distances, indices = tree.query(queries.double().numpy(), k=[*range(1, k + 1)])
     return torch.from_numpy(distances).to(queries), torch.from_numpy(indices.astype(np.int64))
 
 
-def _by_blocks(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    rows = max(1, PAIRS_AT_ONCE // len(points))
-    exact = "donot_use_mm_for_euclid_dist"  # |a|^2 + |b|^2 - 2ab cancels to nothing far from the origin
-    found = [torch.cdist(b, points, compute_mode=exact).topk(k, largest=False) for b in queries.split(rows)]
-    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+def _knn_blocks(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    rows = max(1, MAX_DISTANCES // len(points))
+    exact = "donot_use_mm_for_euclid_dist"  # |a|^2 + |b|^2 - 2ab loses all precision far from the origin
+    blocks = [torch.cdist(b, points, compute_mode=exact).topk(k, largest=False) for b in queries.split(rows)]
+    return torch.cat([block.values for block in blocks]), torch.cat([block.indices for block in blocks])

@@ -1,5 +1,6 @@
-"""Points into voxels and back."""
+"""Voxelisation of points."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,12 +11,12 @@ from dimlift.errors import ShapeError
 
 
 class Voxels(NamedTuple):
-    """Occupied voxels of one or more clouds.
+    """Occupied voxels of one or more point clouds.
 
     Attributes:
-        coordinates: integer (batch, x, y, z), sorted by batch, then x, y, z; every row once.
-        inverse: for each point the row of its voxel.
-        counts: points of each voxel.
+        coordinates: unique integer rows (batch, x, y, z), sorted by batch, then x, y, z.
+        inverse: row of the voxel of each point.
+        counts: number of points in each voxel.
     """
 
     coordinates: Int[Tensor, "voxels 4"]
@@ -23,25 +24,26 @@ class Voxels(NamedTuple):
     counts: Int[Tensor, " voxels"]
 
     def mean(self, values: Float[Tensor, "points channels"]) -> Float[Tensor, "voxels channels"]:
-        """Mean of the values of each voxel's points."""
+        """Return the mean of the values of each voxel's points."""
         summed = values.new_zeros(len(self.counts), values.shape[1]).index_add(0, self.inverse, values)
         return summed / self.counts[:, None]
 
 
 def voxelise(points: Float[Tensor, "points 3"], size: float, batch: Int[Tensor, " points"] | None = None) -> Voxels:
-    """Which voxels of a grid of `size` are occupied, and by which points. Voxel 0 begins at coordinate 0.
+    """Return the occupied voxels of a grid; voxel 0 begins at coordinate 0.
 
     Args:
-        size: edge of a voxel, in the unit of the points.
-        batch: cloud of each point; all of one if None.
+        points: coordinates of all point clouds.
+        size: edge of a voxel in the unit of the points.
+        batch: index of the point cloud of each point; None for a single one.
 
     Raises:
-        ShapeError: if a coordinate is not finite, or the cloud spans more voxels than a key can hold.
+        ShapeError: if a coordinate is not finite, or there are more voxels than an int64 key can number.
     """
     if size <= 0:
-        raise ShapeError(f"a voxel of size {size}; give one above 0")
+        raise ShapeError(f"the voxel size is {size}; use one above 0")
     if not torch.isfinite(points).all():
-        raise ShapeError("a point has a coordinate that is NaN or infinite; take such points out first")
+        raise ShapeError("a point has a coordinate that is NaN or infinite; remove such points")
     cells = torch.floor(points.double() / size).long()
     batch = torch.zeros(len(points), dtype=torch.int64, device=points.device) if batch is None else batch
     if len(points) == 0:
@@ -50,22 +52,22 @@ def voxelise(points: Float[Tensor, "points 3"], size: float, batch: Int[Tensor, 
     low = cells.amin(0)
     spans = tuple(int(span) + 1 for span in cells.amax(0) - low)
     if (int(batch.max()) + 1) * spans[0] * spans[1] * spans[2] >= 2**63:
-        raise ShapeError(f"the points span {spans} voxels of size {size}, too many to number; take larger voxels")
-    keys = pack(torch.cat([batch[:, None], cells - low], 1), spans)
+        raise ShapeError(f"the points span {spans} voxels of size {size}, which is too many; use larger voxels")
+    keys = encode_keys(torch.cat([batch[:, None], cells - low], 1), spans)
     unique, inverse, counts = keys.unique(sorted=True, return_inverse=True, return_counts=True)
-    coordinates = unpack(unique, spans)
+    coordinates = decode_keys(unique, spans)
     coordinates[:, 1:] += low
     return Voxels(coordinates, inverse, counts)
 
 
-def pack(coordinates: Int[Tensor, "rows 4"], spans: tuple[int, ...]) -> Int[Tensor, " rows"]:
-    """(batch, x, y, z), each from 0 to below its span, as one number that sorts alike."""
+def encode_keys(coordinates: Int[Tensor, "rows 4"], spans: Sequence[int]) -> Int[Tensor, " rows"]:
+    """Return (batch, x, y, z), each from 0 to below its span, as one number with the same sort order."""
     batch, x, y, z = coordinates.unbind(1)
     return ((batch * spans[0] + x) * spans[1] + y) * spans[2] + z
 
 
-def unpack(keys: Int[Tensor, " rows"], spans: tuple[int, ...]) -> Int[Tensor, "rows 4"]:
-    """The way back from `pack`."""
+def decode_keys(keys: Int[Tensor, " rows"], spans: Sequence[int]) -> Int[Tensor, "rows 4"]:
+    """Invert `encode_keys`."""
     z, keys = keys % spans[2], keys // spans[2]
     y, keys = keys % spans[1], keys // spans[1]
     return torch.stack([keys // spans[0], keys % spans[0], y, z], dim=1)

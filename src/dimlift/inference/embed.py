@@ -1,71 +1,194 @@
-"""Volumes to vectors with a frozen 2D network: no training, no labels."""
+"""Embed each case of a dataset with a frozen network: a 2D network for volumes, a point encoder for point clouds."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
+from dimlift.config.method_config import TaskSpec
 from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.data.datasets.point_cloud_index import index_point_clouds
+from dimlift.data.datasets.point_cloud_set import PointCloudSet, load_entries
 from dimlift.data.issue import raise_on_errors
 from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.data.quality.check_dataset import check_dataset
+from dimlift.data.sampling.point_cloud_sampler import PointCloudSampler
 from dimlift.errors import DataError
+from dimlift.lookup import pick
 from dimlift.methods.embedding.embed import Pooling, embed_maps
 from dimlift.methods.frozen_features.cache import FeatureCache
-from dimlift.methods.frozen_features.extraction import Extractor
-from dimlift.methods.frozen_features.settings import BorrowSettings
-from dimlift.progress import Event, Progress, silent
+from dimlift.methods.frozen_features.extraction import FeatureExtractor
+from dimlift.methods.frozen_features.settings import FeatureExtractionSettings
+from dimlift.methods.registry import POINT_ENCODERS
+from dimlift.models.point_classifier import TokenPooling, pool_tokens
+from dimlift.progress import Event, Progress, no_progress
 from dimlift.records.embeddings import Embeddings
+from dimlift.records.weights import read_card
+from dimlift.training.initialise import init_from_weights
+
+BATCH_SIZE = 16
+"""Point clouds encoded together."""
 
 
-def embed(
-    dataset: Path | str,
-    settings: BorrowSettings,
-    out: Path,
-    *,
-    pooling: Pooling = "mean",
-    grid: int = 1,
-    cache: Path | None = None,
-    progress: Progress = silent,
-) -> Embeddings:
-    """Write a vector for every volume of a data set.
+class Embedder(Protocol):
+    """From a dataset to vectors."""
+
+    def __call__(self, dataset: Path, progress: Progress) -> Embeddings:
+        """Embed every case. Raises: DataError, if there is none, or one cannot be read."""
+
+
+def embed(dataset: Path | str, embedder: Embedder, out: Path, progress: Progress = no_progress) -> Embeddings:
+    """Write one vector for each case of a dataset.
 
     Args:
-        dataset: a folder or table; labels are carried along where they are classes or numbers, masks are not read.
-        settings: the network and how it is shown slices; `cache_channels` is the width of the random projection.
+        dataset: a folder, table or file; labels are stored where a case has one class or number.
+        embedder: `VolumeEmbedder` or `PointCloudEmbedder`.
         out: the .npz file.
-        pooling: see `embed_maps`.
-        grid: see `embed_maps`.
-        cache: folder for maps, so that an interrupted run goes on and other poolings come cheap.
 
     Raises:
-        DataError: if there is no volume, or one cannot be read; nothing is written then.
+        DataError: if there is no case, or one cannot be read; nothing is written then.
     """
     if out.suffix != ".npz":
-        raise DataError(f"{out} is no name for embeddings; call it {out.with_suffix('.npz').name}")
-    opened = open_dataset(dataset)  # a table without masks becomes classes by itself
-    cases = [*opened.cases, *opened.test_cases]
-    bare = replace(opened, cases=(), test_cases=tuple(replace(case, label=None) for case in cases))
-    raise_on_errors(check_dataset(bare, "error", lambda done, total: progress(Event("check", share=done / total))))
-    preprocessing = Preprocessing.fit(bare, bare.test_cases, modality="none")
-    extractor = Extractor(settings)
-    look = extractor if cache is None else FeatureCache(cache, extractor)
-    vectors = []
-    for number, case in enumerate(bare.test_cases):
-        sample = preprocessing.read_image(case.images)
-        maps = look(torch.from_numpy(sample.image), sample.geometry.spacing)
-        vectors.append(embed_maps(maps, settings.planes, pooling, grid).numpy())
-        progress(Event("features", share=(number + 1) / len(cases)))
-    classes = {index: name for name, index in opened.labels.items()}
-    told = ["" if isinstance(c.label, Path | None) else str(classes.get(c.label, c.label)) for c in cases]  # type: ignore[arg-type]
-    facts = {"settings": settings.to_json(), "pooling": pooling, "grid": grid, "network": extractor.digest}
-    found = Embeddings(
-        np.stack(vectors).astype(np.float32),
-        np.array([case.name for case in cases], np.str_),
-        np.array([case.group for case in cases], np.str_),
-        np.array(told, np.str_),
-        facts,
-    )
+        raise DataError(f"embeddings are written as .npz, not {out.name}; name the file {out.with_suffix('.npz').name}")
+    found = embedder(Path(dataset), progress)
     found.save(out)
     return found
+
+
+@dataclass(frozen=True)
+class VolumeEmbedder:
+    """Slices of volumes through a frozen 2D network, a random projection, and pooling.
+
+    Attributes:
+        settings: the network and its input slices; `cache_channels` is the width of the random projection.
+        pooling: see `embed_maps`.
+        grid: see `embed_maps`.
+        cache: folder for feature maps, so that an interrupted run resumes and other poolings are fast.
+    """
+
+    settings: FeatureExtractionSettings
+    pooling: Pooling = "mean"
+    grid: int = 1
+    cache: Path | None = None
+
+    def __call__(self, dataset: Path, progress: Progress = no_progress) -> Embeddings:
+        """Embed every volume; masks are not read."""
+        opened = open_dataset(dataset)  # a table without masks is read as a classification
+        cases = [*opened.cases, *opened.test_cases]
+        unlabelled = replace(opened, cases=(), test_cases=tuple(replace(case, label=None) for case in cases))
+        raise_on_errors(
+            check_dataset(unlabelled, "error", lambda done, total: progress(Event("check", fraction=done / total)))
+        )
+        preprocessing = Preprocessing.fit(unlabelled, unlabelled.test_cases, modality="none")
+        extractor = FeatureExtractor(self.settings)
+        extract = extractor if self.cache is None else FeatureCache(self.cache, extractor)
+        vectors = []
+        for number, case in enumerate(unlabelled.test_cases):
+            sample = preprocessing.read_image(case.images)
+            maps = extract(torch.from_numpy(sample.image), sample.geometry.spacing)
+            vectors.append(embed_maps(maps, self.settings.planes, self.pooling, self.grid).numpy())
+            progress(Event("features", fraction=(number + 1) / len(cases)))
+        classes = {index: name for name, index in opened.labels.items()}
+        labels = ["" if isinstance(c.label, Path | None) else str(classes.get(c.label, c.label)) for c in cases]  # type: ignore[arg-type]
+        return _embeddings(
+            np.stack(vectors),
+            [case.name for case in cases],
+            [case.group for case in cases],
+            labels,
+            settings=self.settings.to_json(),
+            pooling=self.pooling,
+            grid=self.grid,
+            network=extractor.digest,
+        )
+
+
+@dataclass(frozen=True)
+class PointCloudEmbedder:
+    """The pooled tokens of a pretrained point encoder.
+
+    Attributes:
+        weights: folder that `dimlift pretrain` wrote.
+        num_points: points sampled from each point cloud.
+        pooling: "max", "mean" or "both", over the tokens.
+    """
+
+    weights: Path
+    num_points: int = 1024
+    pooling: TokenPooling = "both"
+
+    def __call__(self, dataset: Path, progress: Progress = no_progress) -> Embeddings:
+        """Embed every point cloud."""
+        entries = index_point_clouds(dataset)
+        encoder = build_point_encoder(point_encoder_options(self.weights), self.weights)
+        vectors = embed_point_clouds(encoder, load_entries(entries), self.num_points, self.pooling, progress)
+        return _embeddings(
+            vectors,
+            [entry.name for entry in entries],
+            [entry.group for entry in entries],
+            [entry.class_name or "" for entry in entries],
+            weights=self.weights.name,
+            num_points=self.num_points,
+            pooling=self.pooling,
+        )
+
+
+def point_encoder_options(weights: Path) -> dict[str, Any]:
+    """Return the method and options of the point encoder in a weights folder.
+
+    Raises:
+        DataError: if it holds none.
+    """
+    options = read_card(weights).get("arm") or {}
+    if options.get("method") not in POINT_ENCODERS:
+        raise DataError(f"{weights} holds no point encoder; give what `dimlift pretrain` wrote for one")
+    return options
+
+
+def build_point_encoder(options: dict[str, Any], weights: Path | None, seed: int = 0, classes: int = 0) -> Any:
+    """Build a point encoder, or with `classes` its method for classification.
+
+    The pretrained weights of a 2D network inside are not loaded.
+
+    Args:
+        options: method and options, as the weights card states them.
+        weights: folder to load; None leaves random weights.
+        seed: of the random weights.
+    """
+    arm = pick("point encoder", POINT_ENCODERS, options["method"]).model_validate(options)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        method: Any = arm.build(TaskSpec("classification", 3, classes, None, (0, 0, 0), seed), load_pretrained=False)
+    if weights is not None:
+        init_from_weights(method.trainable_network(), weights)
+    return method if classes else method.model.encoder
+
+
+@torch.no_grad()
+def embed_point_clouds(
+    encoder: nn.Module,
+    clouds: PointCloudSet,
+    num_points: int = 1024,
+    pooling: TokenPooling = "both",
+    progress: Progress = no_progress,
+) -> NDArray[np.float32]:
+    """Return the pooled tokens of each point cloud, (clouds, width)."""
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    sampler, found = PointCloudSampler(clouds, num_points, augment=False), []
+    for first in range(0, len(clouds), BATCH_SIZE):
+        batch = sampler.deterministic_batch(range(first, min(first + BATCH_SIZE, len(clouds))))
+        found.append(pool_tokens(encoder(batch.points.to(device)).values, pooling).cpu().numpy())
+        progress(Event("features", fraction=min(1.0, (first + BATCH_SIZE) / len(clouds))))
+    return np.concatenate(found)
+
+
+def _embeddings(
+    vectors: NDArray[Any], names: Sequence[str], groups: Sequence[str], labels: Sequence[str], **facts: Any
+) -> Embeddings:
+    texts = (np.array(each, np.str_) for each in (names, groups, labels))
+    return Embeddings(vectors.astype(np.float32), *texts, facts)

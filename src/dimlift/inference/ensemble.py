@@ -1,64 +1,75 @@
-"""Several trained runs give one answer: the mean of their probabilities, or of their numbers."""
+"""Average the predictions of several trained runs: their probabilities, or the numbers of a regression."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
-from dimlift.data.preprocessing.sample import Geometry
-from dimlift.data.volume import Volume
 from dimlift.errors import RunError
-from dimlift.inference.predictor import Trained
+from dimlift.inference.predictor import Predictor
 
 
-def require_alike(members: Sequence[Trained], folders: Sequence[Path]) -> None:
-    """Raises: RunError, if runs answer different questions, naming the first that differs from the first."""
+def require_compatible(members: Sequence[Predictor], folders: Sequence[Path]) -> None:
+    """Raises: RunError, if runs predict different things, naming the first that differs from the first run."""
     first = members[0]
     for member, folder in zip(members[1:], folders[1:], strict=True):
         for what, mine, theirs in (
+            ("the modality", first.modality.name, member.modality.name),
             ("the task", first.task.kind, member.task.kind),
             ("the labels", first.preprocessing.labels, member.preprocessing.labels),
             ("the channels", first.preprocessing.channels, member.preprocessing.channels),
-            ("the depth axis", first.preprocessing.through_plane, member.preprocessing.through_plane),
+            ("the slice axis", _slice_axis(first), _slice_axis(member)),
         ):
             if mine != theirs:
-                raise RunError(f"{folders[0]} and {folder} differ in {what} ({mine} and {theirs}); average runs alike")
+                raise RunError(
+                    f"{folders[0]} and {folder} differ in {what} ({mine} and {theirs}); average similar runs"
+                )
 
 
-def averaged(
-    members: Sequence[Trained], images: Sequence[Path], read: Callable[[Path], Volume]
-) -> tuple[NDArray[Any], Geometry]:
-    """The answer of all members together, in the form one `Trained.answer` has, and the way back to the file.
+def _slice_axis(member: Predictor) -> Any:
+    return getattr(member.preprocessing, "slice_axis", None)
 
-    Every member prepares the files by its own preprocessing: what was fitted to its fold stays with it.
+
+def predict_case(
+    members: Sequence[Predictor], images: Sequence[Path], read: Callable[[Path], Any]
+) -> tuple[NDArray[Any], Any, dict[str, Any]]:
+    """Predict one case with one run, or with the mean of several.
+
+    Each member preprocesses the files itself: what was fitted on its training cases stays with it.
 
     Args:
-        read: reads a file; it is asked once for each.
+        images: files of the case.
+        read: returns the content of a file; called once for each file.
+
+    Returns:
+        class indices of a segmentation, probabilities of a classification or the number of a regression, (1,); the
+        source for writing labels (`InputSample.source`); further entries for predictions.json.
 
     Raises:
-        RunError: if members see a volume on different grids.
+        RunError: if members resample the case to different grids.
     """
-    kind, total, geometry = members[0].task.kind, None, None
-    volumes = {path: read(path) for path in images if path.exists()}
+    first, modality = members[0], members[0].modality
+    kind = first.task.kind
+    contents = {path: read(path) for path in images if path.exists()}
+    if len(members) == 1:
+        sample, source = modality.read_input(first.preprocessing, images, contents.pop)
+        if kind == "classification":
+            return first.predict_proba(sample), source, modality.explain(first, sample)
+        return modality.predict(first, sample), source, modality.explain(first, sample)
+    total, source = None, None
     for member in members:
-        sample = member.preprocessing.read_image(images, volumes.__getitem__)
-        geometry = geometry or sample.geometry
-        if kind == "segmentation":
-            part = member.probabilities(sample)
-        else:
-            part = member.answer(sample) if kind == "regression" else softmax(member.answer(sample), axis=-1)
+        opened = modality.read_input(member.preprocessing, images, contents.__getitem__)
+        source = source or opened.source
+        part = modality.predict(member, opened.sample) if kind == "regression" else member.predict_proba(opened.sample)
         if total is not None and total.shape != part.shape:
             raise RunError(
-                f"{images[0]} has the shapes {total.shape} and {part.shape} for two runs, which resample differently; "
+                f"{images[0]} has shapes {total.shape} and {part.shape} for two runs, which resample differently; "
                 "train them at one spacing (preprocessing.spacing=[z, y, x])"
             )
         total = part if total is None else total + part
     mean = np.asarray(total) / len(members)
     if kind == "segmentation":
-        mean = mean.argmax(axis=0).astype(np.uint8 if len(mean) <= 256 else np.int16)
-    elif kind == "classification":
-        mean = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
-    return mean, cast(Geometry, geometry)
+        mean = mean.argmax(axis=modality.class_axis).astype(np.uint8 if first.task.num_classes <= 256 else np.int16)
+    return mean, source, {}

@@ -1,12 +1,12 @@
-"""Weights folders on the Hugging Face hub: one commit up, one commit down, nothing asked of the network unasked."""
+"""Weights folders on the Hugging Face hub: one commit for each upload, and no request without permission."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dimlift.backbones.licences import terms_of
+from dimlift.backbones.licences import licence_of
 from dimlift.errors import RunError, WeightsError
 from dimlift.records.model_page import model_page
-from dimlift.records.record import Record, write_text
+from dimlift.records.record import RunRecord, write_text
 from dimlift.records.weights import CARD_NAME, WEIGHTS_NAME, read_card, read_weights, weights_folder
 
 PAGE_NAME = "README.md"
@@ -20,30 +20,30 @@ def pull(
     endpoint: str | None = None,
     cache: Path | None = None,
 ) -> Path:
-    """The weights folder of a hub repository, in the hub's cache.
+    """Return the weights folder of a hub repository, in the hub's cache.
 
     Args:
         repository: "owner/name".
-        download: fetch what is not in the cache; without it nothing is asked of the network.
+        download: fetch what is not in the cache; without it no request is sent.
         revision: branch, tag or commit; both files are of the same commit.
-        endpoint: address of another hub; huggingface.co, or HF_ENDPOINT, if not given.
-        cache: folder of the cache; the hub's own if not given.
+        endpoint: URL of another hub; None takes HF_ENDPOINT, or huggingface.co.
+        cache: folder of the cache; None takes the hub's own.
 
     Raises:
         WeightsError: if the repository does not exist, is gated, holds no weights folder, or cannot be reached.
         DataError: if its card is of another version.
     """
-    card = _fetched(repository, CARD_NAME, download, revision, endpoint, cache)
+    card = _fetch(repository, CARD_NAME, download, revision, endpoint, cache)
     commit = card.parent.name  # .../snapshots/COMMIT/model.json
-    _fetched(repository, WEIGHTS_NAME, download, commit, endpoint, cache)
+    _fetch(repository, WEIGHTS_NAME, download, commit, endpoint, cache)
     read_card(card.parent)
     return card.parent
 
 
-def _fetched(
+def _fetch(
     repository: str, file: str, download: bool, revision: str | None, endpoint: str | None, cache: Path | None
 ) -> Path:
-    """One file of a repository, from the cache or, if that is wanted, from the network."""
+    """Return one file of a repository, from the cache, or with `download` from the hub."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -67,17 +67,17 @@ def _fetched(
         return Path(hf_hub_download(repository, file, revision=revision, cache_dir=cache, endpoint=endpoint))
     except HFValidationError as fault:
         raise WeightsError(
-            f"{repository!r} is neither a folder here nor the name of a hub repository; give OWNER/NAME"
+            f"{repository!r} is neither a folder nor the name of a hub repository; give OWNER/NAME"
         ) from fault
     except GatedRepoError as fault:
-        terms = terms_of(repository).gated
+        terms = licence_of(repository).gated
         raise WeightsError(
             f"{repository} is gated{f': {terms}' if terms else ''}; accept its terms on its page of the hub, log in "
             "with `hf auth login`, and try again"
         ) from fault
     except RepositoryNotFoundError as fault:
         raise WeightsError(
-            f"the hub has no repository {repository} that you may see; check the spelling of OWNER/NAME, or log in "
+            f"the hub has no repository {repository} that you can access; check the spelling of OWNER/NAME, or log in "
             "with `hf auth login` if it is private"
         ) from fault
     except RevisionNotFoundError as fault:
@@ -89,7 +89,7 @@ def _fetched(
         ) from fault
     except EntryNotFoundError as fault:
         raise WeightsError(
-            f"{repository} holds no {file}, so dimlift did not write it; as a 2D network it may be lifted: "
+            f"{repository} holds no {file}, so dimlift did not write it; a 2D network can be lifted: "
             f"`dimlift lift timm:hf_hub:{repository} --pretrained --download`"
         ) from fault
     except (HTTPError, OSError) as fault:
@@ -106,30 +106,30 @@ def push(
     endpoint: str | None = None,
     token: str | None = None,
 ) -> str:
-    """Put the weights of a run onto the hub with a page that says what they are: one commit with all or nothing.
+    """Upload the weights of a run with a model page, in one commit.
 
-    The page holds counts and scores, never names of cases.
+    The page states counts and scores, never names of cases.
 
     Args:
-        run: folder that `train` wrote, or any weights folder; with a run come its scores.
-        licence: of the new weights, as the hub writes it ("apache-2.0"); that of the 2D weights if not given.
-        data: a sentence about what they were trained on.
-        public: show a new repository to everybody.
+        run: folder that `train` wrote, or any weights folder; the scores of a run are stated.
+        licence: of the new weights, in the hub's spelling ("apache-2.0"); None takes that of the 2D weights.
+        data: a sentence about the training data.
+        public: make a new repository public.
 
     Returns:
-        address of the commit, or of the repository.
+        URL of the commit.
 
     Raises:
-        RunError: if nobody states a licence, or the hub refuses.
-        DataError: if there are no weights, or damaged ones.
+        RunError: if no licence is stated, or the hub refuses.
+        DataError: if there are no weights, or they are damaged.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
     with TemporaryDirectory() as scratch:
         folder, page = weights_folder(Path(run)), Path(scratch) / PAGE_NAME
-        write_page(run, page, repository, licence=licence, data=data)
-        read_weights(folder)  # what is damaged stays here
+        write_model_page(run, page, repository, licence=licence, data=data)
+        read_weights(folder)  # damaged weights are not uploaded
         files = {WEIGHTS_NAME: folder / WEIGHTS_NAME, CARD_NAME: folder / CARD_NAME, PAGE_NAME: page}
         api = HfApi(endpoint=endpoint, token=token)
         try:
@@ -140,40 +140,40 @@ def push(
                 commit_message="Weights, card and page written by dimlift",
             )
         except HFValidationError as fault:
-            raise RunError(f"{repository!r} is no name of a hub repository; give OWNER/NAME") from fault
+            raise RunError(f"{repository!r} is not the name of a hub repository; give OWNER/NAME") from fault
         except HfHubHTTPError as fault:
             raise RunError(
-                f"the hub refused {repository} ({str(fault).splitlines()[0]}); log in with `hf auth login` as somebody "
-                "who may write there, or give another OWNER/NAME"
+                f"the hub refused {repository} ({str(fault).splitlines()[0]}); log in with `hf auth login` to an "
+                "account that may write there, or give another OWNER/NAME"
             ) from fault
         except (HTTPError, OSError) as fault:
             raise RunError(f"the hub could not be reached: {fault}; connect this machine and try again") from fault
     return str(commit.commit_url)
 
 
-def write_page(
+def write_model_page(
     run: Path | str, path: Path, repository: str = "OWNER/NAME", *, licence: str | None = None, data: str = ""
 ) -> Path:
-    """Write the page of a run's weights (`README.md` of a hub repository).
+    """Write the model page of a run (`README.md` of a hub repository).
 
     Raises:
-        RunError: if there are no weights, or nobody states a licence.
+        RunError: if there are no weights, or no licence is stated.
     """
     folder = weights_folder(Path(run))
     card = read_card(folder)
     licence = licence or card.get("licence")
     if licence is None:
         raise RunError(
-            f"nobody states a licence for the weights of {run}; say under which one you hand them out: "
+            f"no licence is stated for the weights of {run}; state the one they are distributed under: "
             "licence='...' (--licence apache-2.0, cc-by-nc-4.0, ...)"
         )
-    return write_text(path, model_page(card, _record_of(Path(run), folder), repository, licence, data))
+    return write_text(path, model_page(card, _find_record(Path(run), folder), repository, licence, data))
 
 
-def _record_of(run: Path, folder: Path) -> Record | None:
-    """The record of a run's only cell, or of the study's cell whose weights these are; None for bare weights."""
+def _find_record(run: Path, folder: Path) -> RunRecord | None:
+    """Return the record of a run, or of the run in a study whose weights these are; None for weights alone."""
     for records, names in ((run / "records", "*.json"), (folder.parent.parent / "records", f"{folder.name}.json")):
         found = sorted(records.glob(names))
         if len(found) == 1:
-            return Record.load(found[0])
+            return RunRecord.load(found[0])
     return None

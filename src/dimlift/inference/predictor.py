@@ -1,102 +1,122 @@
-"""A trained network with all that is needed to use it: what a weights folder holds."""
+"""A trained method with its preprocessing: what a weights folder holds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from dimlift.config.method_config import Arm, Task
-from dimlift.data.preprocessing.preprocessing import Preprocessing
-from dimlift.data.preprocessing.sample import Sample
-from dimlift.errors import DataError, WeightsError
-from dimlift.inference.sliding_window import classify, labels_of, segment
-from dimlift.inference.streaming_window import Tile
-from dimlift.lifting.depth_summary import outline
-from dimlift.lifting.lifted_module import Lifted
+from dimlift.config.method_config import MethodConfig, TaskSpec
+from dimlift.errors import DataError, RunError, WeightsError
+from dimlift.inference.modality.base import InputSample, Modality
+from dimlift.inference.modality.registry import MODALITIES, modality_of
+from dimlift.lifting.depth_summary import depth_summary
+from dimlift.lifting.lifted_module import LiftedModule
 from dimlift.lookup import pick
-from dimlift.methods.registry import METHODS, POINT_METHODS
-from dimlift.records.weights import read_weights, write_weights
+from dimlift.methods.method import Method
+from dimlift.methods.registry import METHODS
+from dimlift.records.weights import read_weights, weights_folder, write_weights
 
 
 @dataclass
-class Trained:
-    """A method and the path from a file to its input.
+class Predictor:
+    """A trained method, for volumes or for point clouds.
 
     Attributes:
-        overlap: of neighbouring windows.
+        arm: method and options.
+        task: what the network was built for.
+        preprocessing: from a file to the input of the network; a class of the modality's own.
+        method: the network with its loss.
+        overlap: of neighbouring windows over a volume.
         bfloat16: mixed precision, as in training.
-        cache: folder of features the cells of a study share; test volumes are the same for every seed.
+        cache: folder of features that the runs of a study share.
     """
 
-    arm: Arm
-    task: Task
-    preprocessing: Preprocessing
-    method: nn.Module
+    arm: MethodConfig
+    task: TaskSpec
+    preprocessing: Any
+    method: Method
     overlap: float = 0.5
     bfloat16: bool = False
     cache: Path | None = None
 
-    def answer(self, sample: Sample) -> NDArray[Any]:
-        """Class index of every voxel (D, H, W); for a task about whole volumes the logits (classes,)."""
-        if self.task.kind == "segmentation":
-            return labels_of(self._tiles(sample), sample.image.shape[1:])
-        image = torch.from_numpy(sample.image)
-        return classify(self.method, image, smallest=self.task.patch_size, bfloat16=self.bfloat16).numpy()
+    @property
+    def modality(self) -> Modality:
+        """The kind of data it takes."""
+        return modality_of(self.arm)
 
-    def probabilities(self, sample: Sample) -> NDArray[np.float32]:
-        """Of every class in every voxel, (classes, D, H, W): the whole volume in memory, once a class."""
-        found = np.zeros((self.task.classes, *sample.image.shape[1:]), np.float32)
-        for tile in self._tiles(sample):
-            found[:, tile.depth, tile.height] = tile.logits.softmax(dim=0).numpy()
-        return found
+    def predict(self, source: Any, spacing: Sequence[float] | None = None) -> Any:
+        """Predict one case.
 
-    def _tiles(self, sample: Sample) -> Iterator[Tile]:
-        return segment(
-            self.method,
-            torch.from_numpy(sample.image),
-            window=self.task.patch_size,
-            overlap=self.overlap,
-            features=self.arm.companions(self.method, sample, self.cache),
-            feature_stride=getattr(self.method, "feature_stride", 1),
-            bfloat16=self.bfloat16,
-        )
+        Args:
+            source: a file, a list of files (one for each channel), an array, or a preprocessed sample. Arrays are
+                volumes (D, H, W) or (C, D, H, W), or points (N, 3).
+            spacing: (z, y, x) millimetres between the voxels of an array; 1 if None.
 
-    def slice_weights(self, sample: Sample) -> tuple[int, list[float]] | None:
-        """Share of each slice of the file in the answer, and the axis of the file that slices lie along.
+        Returns:
+            for a segmentation an integer array: of a file or array its label values, on its own grid or in the order of
+            its points; of a sample class indices, on the grid of the sample. For a classification the class index. For a
+            regression a number.
 
-        Where depth was resampled, shares are interpolated; they sum to one. None for networks that weigh no slices.
+        Raises:
+            DataError: if a file cannot be used.
         """
-        weigh = getattr(self.method, "slice_weights", None)
-        if weigh is None:
-            return None
-        geometry = sample.geometry
-        depth = geometry.turned_shape[0]
-        found = weigh(torch.from_numpy(sample.image)).numpy()
-        places = (np.arange(depth) + 0.5) * len(found) / depth - 0.5
-        along = np.interp(places, np.arange(len(found)), found)
-        numbers = np.broadcast_to(np.arange(depth)[:, None, None], geometry.turned_shape)
-        order = geometry.turn.backward(numbers)
-        axis = next((i for i in range(3) if np.ptp(order.take([0, -1], i), axis=i).any()), 0)
-        slices = np.moveaxis(order, axis, 0)[:, 0, 0]
-        return axis, (along[slices] / along.sum()).tolist()
+        opened, in_file = self._open(source, spacing)
+        found = self.modality.predict(self, opened.sample)
+        if self.task.kind == "classification":
+            return int(found.argmax())
+        if self.task.kind == "regression":
+            return float(found[0])
+        if not in_file:
+            return found
+        labels = self.modality.restore(self.preprocessing, found, opened.source)
+        # the axes of a file are x, y, z; those of an array z, y, x
+        return labels.transpose() if isinstance(source, np.ndarray) else labels
+
+    def predict_proba(self, source: Any, spacing: Sequence[float] | None = None) -> NDArray[Any]:
+        """Return the probability of every class for one case.
+
+        Args:
+            source: see `predict`.
+            spacing: see `predict`.
+
+        Returns:
+            (classes, D, H, W) on the grid of the preprocessed volume, (N, classes) in the order of the points, or
+            (classes,) for a classification.
+
+        Raises:
+            RunError: for a regression.
+        """
+        if self.task.kind == "regression":
+            raise RunError("a regression has no classes; use predict")
+        return self.modality.predict_proba(self, self._open(source, spacing)[0].sample)
+
+    def _open(self, source: Any, spacing: Sequence[float] | None) -> tuple[InputSample, bool]:
+        """Return a preprocessed case, and whether it comes with the frame of a file."""
+        modality = self.modality
+        if isinstance(source, np.ndarray):
+            content = modality.from_array(source, spacing)
+            return modality.read_input(self.preprocessing, [content.path], lambda path: content), True
+        if isinstance(source, str | Path):
+            source = [source]
+        if isinstance(source, Sequence):
+            return modality.read_input(self.preprocessing, [Path(file) for file in source], modality.read_file), True
+        return InputSample(source, None), False
 
     def save(self, folder: Path) -> Path:
         """Write the weights folder."""
         card = {
+            "modality": self.modality.name,
             "task": self.task.kind,
             **lifted_facts(self.method, self.task.spacing),
-            "channels": list(self.preprocessing.channels),
+            **self.modality.describe_inputs(self.preprocessing),
             "labels": self.preprocessing.labels,
-            "spacing": self.preprocessing.spacing,
-            "orientation": "RAS",
-            "normalisation": [rule.to_json() for rule in self.preprocessing.normalisation],
             "arm": self.arm.model_dump(mode="json"),
             "built_for": asdict(self.task),
             "preprocessing": self.preprocessing.to_json(),
@@ -106,58 +126,48 @@ class Trained:
         return write_weights(folder, self.method.state_dict(), card)
 
     @classmethod
-    def load(cls, folder: Path) -> "Trained":
-        """Read a weights folder back, ready to predict.
+    def load(cls, folder: Path) -> "Predictor":
+        """Read a weights folder, ready to predict.
 
         Raises:
             DataError: if the folder holds no weights, or they are damaged.
             WeightsError: if they do not fit the network the card describes.
         """
         state, card = read_weights(folder)
-        if (card.get("arm") or {}).get("method") in POINT_METHODS:
-            raise WeightsError(
-                f"{folder} holds a network of points, volumes are wanted here; it is for `dimlift predict` with clouds "
-                "and for `start` of an arm of points"
-            )
-        with understood(folder):
+        with reading_card(folder):
+            modality = pick("modality", MODALITIES, card["modality"])
             arm = pick("method", METHODS, card["arm"]["method"]).model_validate(card["arm"])
-            task = task_of(card)
-            preprocessing = Preprocessing.from_json(card["preprocessing"])
-        method = arm.build(task, fresh=False)
-        fit_weights(method, state, folder)
-        return cls(arm, task, preprocessing, method.eval(), card["overlap"], card["precision"] == "bf16")
+            task = task_of_card(card)
+            preprocessing = modality.load_preprocessing(card["preprocessing"])
+            overlap, bfloat16 = card["overlap"], card["precision"] == "bf16"
+        method = arm.build(task, load_pretrained=False)
+        load_state_strict(method, state, folder)
+        return cls(arm, task, preprocessing, method.eval(), overlap, bfloat16)
 
     @classmethod
     def from_pretrained(
         cls, name: str | Path, *, download: bool = False, revision: str | None = None, endpoint: str | None = None
-    ) -> "Trained":
-        """A trained network by the folder of its run or weights, or by its name on the Hugging Face hub.
+    ) -> "Predictor":
+        """Load a trained method from the folder of its run or weights, or by its name on the Hugging Face hub.
 
         Args:
-            name: a folder; else "owner/name".
-            download: fetch what is not on this machine; without it nothing is asked of the network.
+            name: a folder, or "owner/name".
+            download: fetch what is not on this machine; without it no request is sent.
             revision: of the repository.
-            endpoint: address of another hub.
+            endpoint: URL of another hub.
 
         Raises:
-            WeightsError: if the repository does not exist, is gated, or is not here and must not be fetched.
+            WeightsError: if the repository does not exist, is gated, or is not on this machine without `download`.
             DataError: if it was written by another version, or is damaged.
         """
         from dimlift.inference.hub import pull
-        from dimlift.records.weights import weights_folder
 
         if Path(name).is_dir():
             return cls.load(weights_folder(Path(name)))
         return cls.load(pull(str(name), download=download, revision=revision, endpoint=endpoint))
 
     def push_to_hub(self, repository: str, **options: Any) -> str:
-        """Put it onto the Hugging Face hub; options and errors are those of `dimlift.push`.
-
-        Returns:
-            address of the commit.
-        """
-        from tempfile import TemporaryDirectory
-
+        """Upload to the Hugging Face hub and return the URL of the commit; options and errors are those of `push`."""
         from dimlift.inference.hub import push
 
         with TemporaryDirectory() as scratch:
@@ -165,38 +175,42 @@ class Trained:
 
 
 @contextmanager
-def understood(folder: Path) -> Iterator[None]:
-    """Inside the block the card of a weights folder is read. Raises: DataError, if it lacks what is asked of it."""
+def reading_card(folder: Path) -> Iterator[None]:
+    """Turn missing or invalid entries of a weights card into an error that names the file.
+
+    Raises:
+        DataError: if the card does not describe its network.
+    """
     try:
         yield
     except (KeyError, TypeError, ValidationError) as fault:
         raise DataError(
-            f"{folder / 'model.json'} does not say how to build its network ({fault}); "
+            f"{folder / 'model.json'} does not describe its network ({fault}); "
             "give a folder that `dimlift train` or `dimlift compare` wrote"
         ) from fault
 
 
-def task_of(card: Mapping[str, Any]) -> Task:
-    """What the network of a weights folder was built for."""
+def task_of_card(card: Mapping[str, Any]) -> TaskSpec:
+    """Return what the network of a weights folder was built for."""
     fields = dict(card["built_for"])
     for name in ("spacing", "patch_size", "class_weights"):
         fields[name] = None if fields.get(name) is None else tuple(fields[name])
-    return Task(**fields)
+    return TaskSpec(**fields)
 
 
-def fit_weights(method: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
-    """Load every weight, and say which do not fit.
+def load_state_strict(method: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Load every weight.
 
     Raises:
-        WeightsError: listing keys that are missing, left over, or of another shape.
+        WeightsError: naming keys that are missing, unexpected, or of another shape.
     """
-    wanted = method.state_dict()
-    faults = [f"{key} is missing" for key in wanted.keys() - state.keys()]
-    faults += [f"{key} is not wanted" for key in state.keys() - wanted.keys()]
+    expected = method.state_dict()
+    faults = [f"{key} is missing" for key in expected.keys() - state.keys()]
+    faults += [f"{key} is unexpected" for key in state.keys() - expected.keys()]
     faults += [
-        f"{key} has the shape {tuple(state[key].shape)}, {tuple(wanted[key].shape)} is wanted"
-        for key in wanted.keys() & state.keys()
-        if wanted[key].shape != state[key].shape
+        f"{key} has shape {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
+        for key in expected.keys() & state.keys()
+        if expected[key].shape != state[key].shape
     ]
     if faults:
         shown = "; ".join(sorted(faults)[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
@@ -207,20 +221,20 @@ def fit_weights(method: nn.Module, state: Mapping[str, Tensor], source: Path) ->
 
 
 def lifted_facts(method: nn.Module, spacing: tuple[float, float, float] | None = None) -> dict[str, Any]:
-    """Source, licence, provenance, plan and certificate of a method's lifted network; None where there is none.
+    """Return source, licence, provenance, plan and certificate of the lifted network in a method, None where there is none.
 
     Args:
-        spacing: millimetres between voxels as the network sees them, for the drawing of its depth plan.
+        spacing: millimetres between voxels at the input of the network, for the drawing of its depth plan.
     """
     facts: dict[str, Any] = dict.fromkeys(("source", "licence", "provenance", "plan", "certificate"))
     for module in method.modules():
-        if isinstance(module, Lifted):
-            facts = {name: _plain(getattr(module, name)) for name in facts}
+        if isinstance(module, LiftedModule):
+            facts = {name: _to_jsonable(getattr(module, name)) for name in facts}
             if facts["certificate"] is not None:
-                facts["certificate"] |= {"stages": outline(module), "spacing": spacing}
+                facts["certificate"] |= {"stages": depth_summary(module), "spacing": spacing}
             break
     return facts
 
 
-def _plain(value: Any) -> Any:
+def _to_jsonable(value: Any) -> Any:
     return value.to_json() if hasattr(value, "to_json") else value

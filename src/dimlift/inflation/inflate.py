@@ -1,37 +1,40 @@
-"""Give a 2D kernel a depth axis. One formula: lay the profile along each named axis, and average over the axes."""
+"""Inflation of a 2D kernel: lay a depth profile along each of the axes, and average over the axes."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dimlift.errors import PlanError, UnknownName
-from dimlift.inflation.oriented import INFLATIONS, inflate_by_name
-from dimlift.inflation.profiles import Profile, shares_of
-
-AXES = ("depth", "width", "height")
+from dimlift.errors import PlanError, UnknownNameError
+from dimlift.inflation.oriented import inflate_by_name
+from dimlift.inflation.profiles import KERNEL_INFLATIONS, Profile, profile_weights
 
 
-def inflate(
+def inflate_kernel(
     kernel: Float[Tensor, "out in h w"], k: int, profile: str | Profile = "centre", axes: tuple[str, ...] = ("depth",)
 ) -> Float[Tensor, "out in k h w"]:
     """Inflate a 2D kernel to k slices.
 
-    With axes=("depth",) every slice is the 2D kernel times its share, so the sum over depth is the 2D kernel again.
-    With more axes (2G: depth and width; 3G: all three; Kienzle et al. 2022) the plane in which the 2D kernel lies is
-    turned as well: along width it spans (height, depth), along height it spans (depth, width) with the width as its
-    first axis, as published. The sum of the whole kernel stays what it was.
+    With axes=("depth",) every slice is the 2D kernel times its weight, so the sum over depth is the 2D kernel. More
+    axes (2G: depth and width; 3G: all three; Kienzle et al. 2022) also rotate the plane of the 2D kernel: along width
+    it spans (height, depth), along height it spans (depth, width) with the width as its first axis, as published. The
+    sum of the whole kernel is unchanged.
 
-    "acs", "soft_acs" and "random" are no profiles: see `dimlift.inflation.oriented`.
+    Args:
+        kernel: the 2D kernel.
+        k: depth of the result.
+        profile: a name or a function of k; "acs", "soft_acs" and "random" are not profiles, see
+            `dimlift.inflation.oriented`.
+        axes: axes to lay the profile along.
 
     Raises:
-        PlanError: if several axes, or a turned inflation, are asked of a kernel that would not be a cube.
-        UnknownName: for an axis that does not exist.
+        PlanError: if several axes, or an oriented inflation, are requested for a kernel that would not be cubic.
+        UnknownNameError: for an axis that does not exist.
     """
-    if isinstance(profile, str) and profile in INFLATIONS:
+    if isinstance(profile, str) and profile in KERNEL_INFLATIONS:
         if axes != ("depth",):
-            raise PlanError(f"{profile} says by itself where kernels lie, got axes {axes}; use axes=('depth',)")
+            raise PlanError(f"{profile} sets the axes of kernels itself, got axes {axes}; use axes=('depth',)")
         return inflate_by_name(kernel, k, profile)
-    shares = shares_of(profile, k).to(kernel)
+    weights = torch.tensor(profile_weights(profile, k), dtype=torch.float64).to(kernel)
     if not axes:
         raise PlanError("axes is empty; name at least 'depth'")
     _, _, height, width = kernel.shape
@@ -39,14 +42,9 @@ def inflate(
         raise PlanError(
             f"axes {axes} need a cubic kernel, got depth={k}, height={height}, width={width}; use axes=('depth',)"
         )
-    planes = {
-        "depth": lambda: torch.einsum("oihw,d->oidhw", kernel, shares),
-        "width": lambda: torch.einsum("oihd,w->oidhw", kernel, shares),
-        "height": lambda: torch.einsum("oiwd,h->oidhw", kernel, shares),
-    }
+    equations = {"depth": "oihw,d->oidhw", "width": "oihd,w->oidhw", "height": "oiwd,h->oidhw"}
     for axis in axes:
-        if axis not in planes:
-            raise UnknownName("axis", axis, planes)
-    if axes == ("depth",):
-        return planes["depth"]()
-    return torch.stack([planes[axis]() for axis in axes]).mean(0)
+        if axis not in equations:
+            raise UnknownNameError("axis", axis, equations)
+    inflated = [torch.einsum(equations[axis], kernel, weights) for axis in axes]
+    return inflated[0] if axes == ("depth",) else torch.stack(inflated).mean(0)

@@ -1,14 +1,14 @@
-"""Fit the first kernel to volumes that do not have three colours."""
+"""Adaptation of the first kernel to another number of input channels."""
 
 from jaxtyping import Float
 from torch import Tensor
 
 
 def adapt_channels(kernel: Float[Tensor, "out in *window"], channels: int) -> Float[Tensor, "out channels *window"]:
-    """A kernel for `channels` inputs that answers a grey image, copied to all of them, as it did before.
+    """Return a kernel for `channels` inputs with the same response to a grey image copied to every channel.
 
-    The kernels of the old channels are added up and shared equally: summed for one channel (TransSeg and timm do the
-    same), a third of nothing lost for any other number. Equal counts are handed back unchanged.
+    The kernels of the old channels are summed and shared equally: one channel gets the sum, as in TransSeg and timm. An
+    equal number of channels returns the kernel unchanged.
     """
     if kernel.shape[1] == channels:
         return kernel

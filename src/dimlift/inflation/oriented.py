@@ -1,4 +1,4 @@
-"""Inflations that are no depth profile: kernels turned to other planes, and depth left to chance."""
+"""Inflations that are not a depth profile: kernels rotated into other planes (ACS), and random depth."""
 
 from collections.abc import Callable
 
@@ -7,72 +7,68 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dimlift.errors import PlanError
-from dimlift.inflation.profiles import centre
+from dimlift.inflation.profiles import ORIENTED, centre
 
 
 def acs(kernel: Float[Tensor, "out in k k"], k: int) -> Float[Tensor, "out in k k k"]:
-    """Axial, coronal, sagittal (ACSConv, Yang et al. 2021): a third of the output channels for each orientation.
+    """Axial, coronal, sagittal (ACSConv, Yang et al. 2021): one orientation for each third of the output channels.
 
     The first third keeps its 2D kernel in (height, width), the second lies in (depth, width), the last in (depth,
-    height). What is left over by three goes to the first ones. There the kernels stay 2D; here they start so, and the
-    other taps, zero at first, may learn.
+    height). If the channels are not divisible by three, the first orientations get one more. ACSConv keeps the kernels
+    2D; here only their start is 2D: the other taps are zero and trainable.
     """
     out = len(kernel)
     sizes = [out // 3 + (index < out % 3) for index in range(3)]
     parts = kernel.split(sizes)
-    return torch.cat([turn(part, k) for turn, part in zip(_ORIENTATIONS, parts, strict=True)])
+    return torch.cat([orient(part, k) for orient, part in zip(_ORIENTATIONS, parts, strict=True)])
 
 
 def soft_acs(kernel: Float[Tensor, "out in k k"], k: int) -> Float[Tensor, "out in k k k"]:
-    """The mean of the three orientations of `acs`, in every output channel (SoftACSConv with equal weights)."""
-    return torch.stack([turn(kernel, k) for turn in _ORIENTATIONS]).mean(0)
+    """Return the mean of the three orientations of `acs` in every output channel (SoftACSConv with equal weights)."""
+    return torch.stack([orient(kernel, k) for orient in _ORIENTATIONS]).mean(0)
 
 
 def random_depth(kernel: Float[Tensor, "out in h w"], k: int) -> Float[Tensor, "out in k h w"]:
-    """The 2D kernel times random numbers over depth, one set for each output channel: a control."""
-    return kernel[:, :, None] * random_shares(len(kernel), k).to(kernel)[:, None, :, None, None]
+    """Return the 2D kernel times random weights over depth, one set for each output channel: a control."""
+    return kernel[:, :, None] * random_depth_weights(len(kernel), k).to(kernel)[:, None, :, None, None]
 
 
-def random_shares(channels: int, k: int) -> Float[Tensor, "channels k"]:
-    """From N(0, 1/k), by torch's own generator: unrelated slices together are answered as strongly as one in 2D."""
+def random_depth_weights(channels: int, k: int) -> Float[Tensor, "channels k"]:
+    """Sample from N(0, 1/k) with torch's global generator, which keeps the output variance for unrelated slices."""
     return torch.randn(channels, k, dtype=torch.float64) / k**0.5
 
 
-def is_cubic(kernel: Float[Tensor, "out in h w"], k: int) -> bool:
-    """Whether the kernel would be as deep as it is high and wide, which turning it takes."""
-    return tuple(kernel.shape[2:]) == (k, k)
+def _along_depth(kernel: Tensor, k: int) -> Tensor:
+    return torch.einsum("oihw,d->oidhw", kernel, _centre(kernel, k))
 
 
-def _in_depth(kernel: Tensor, k: int) -> Tensor:
-    return torch.einsum("oihw,d->oidhw", kernel, centre(k).to(kernel))
+def _along_height(kernel: Tensor, k: int) -> Tensor:
+    return torch.einsum("oidw,h->oidhw", kernel, _centre(kernel, k))
 
 
-def _in_height(kernel: Tensor, k: int) -> Tensor:
-    return torch.einsum("oidw,h->oidhw", kernel, centre(k).to(kernel))
+def _along_width(kernel: Tensor, k: int) -> Tensor:
+    return torch.einsum("oidh,w->oidhw", kernel, _centre(kernel, k))
 
 
-def _in_width(kernel: Tensor, k: int) -> Tensor:
-    return torch.einsum("oidh,w->oidhw", kernel, centre(k).to(kernel))
+def _centre(kernel: Tensor, k: int) -> Tensor:
+    return torch.tensor(centre(k), dtype=torch.float64).to(kernel)
 
 
-_ORIENTATIONS: tuple[Callable[[Tensor, int], Tensor], ...] = (_in_depth, _in_height, _in_width)
+_ORIENTATIONS: tuple[Callable[[Tensor, int], Tensor], ...] = (_along_depth, _along_height, _along_width)
 
-INFLATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {"acs": acs, "soft_acs": soft_acs, "random": random_depth}
-"""By name, beside the profiles. None keeps the answer to a volume of one slice repeated."""
-
-TURNED = ("acs", "soft_acs")
-"""Those that need cubes."""
+_FUNCTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {"acs": acs, "soft_acs": soft_acs, "random": random_depth}
+"""One function for each of `KERNEL_INFLATIONS`."""
 
 
 def inflate_by_name(kernel: Float[Tensor, "out in h w"], k: int, name: str) -> Float[Tensor, "out in k h w"]:
-    """One of `INFLATIONS`.
+    """Inflate a kernel with one of `KERNEL_INFLATIONS`.
 
     Raises:
-        PlanError: if the kernel would be no cube and has to be turned.
+        PlanError: if an oriented inflation is requested for a kernel that would not be cubic.
     """
-    if name in TURNED and not is_cubic(kernel, k):
+    if name in ORIENTED and tuple(kernel.shape[2:]) != (k, k):
         raise PlanError(
-            f"{name} turns kernels and needs cubes, got depth={k}, height={kernel.shape[2]}, width={kernel.shape[3]}; "
-            "use kernel='cubic', or profile='centre' for this layer"
+            f"{name} rotates kernels, which must be cubic, got depth={k}, height={kernel.shape[2]}, "
+            f"width={kernel.shape[3]}; use kernel='cubic', or inflation='centre' for this layer"
         )
-    return INFLATIONS[name](kernel, k)
+    return _FUNCTIONS[name](kernel, k)

@@ -1,27 +1,27 @@
-"""Let the fold survive gradient checkpointing, which runs parts of a forward again when the forward is long over."""
+"""Preserve the fold through gradient checkpointing, which recomputes parts of a forward after its end."""
 
 import functools
 from typing import Any
 
 import torch.utils.checkpoint
 
-from dimlift.lifting.fold import remember_fold
+from dimlift.lifting.fold import bind_fold
 
 
-def keep_fold_through_checkpoints() -> None:
-    """Have torch's checkpoint tie the fold of the moment to what it will run again. Once; without a fold, no change.
+def preserve_fold_in_checkpoints() -> None:
+    """Patch `torch.utils.checkpoint.checkpoint` to bind the current fold to the function it recomputes.
 
-    The libraries look the function up where torch keeps it, which is the one place all of them pass. Nothing else
-    carries over to the second run: not the thread, not the context, and the same leading size may be made of
-    another batch and depth.
+    Idempotent, and without effect outside a lifted network. All libraries call this function through its module. The
+    recomputation may run in another thread and outside every context, and the leading size does not determine batch
+    and depth, so the fold has to be bound.
     """
-    plain = torch.utils.checkpoint.checkpoint
-    if getattr(plain, "keeps_fold", False):
+    original = torch.utils.checkpoint.checkpoint
+    if getattr(original, "preserves_fold", False):
         return
 
-    @functools.wraps(plain)
+    @functools.wraps(original)
     def checkpoint(function: Any, *args: Any, **kwargs: Any) -> Any:
-        return plain(remember_fold(function), *args, **kwargs)
+        return original(bind_fold(function), *args, **kwargs)
 
-    checkpoint.keeps_fold = True  # type: ignore[attr-defined]
+    checkpoint.preserves_fold = True  # type: ignore[attr-defined]
     torch.utils.checkpoint.checkpoint = checkpoint

@@ -1,4 +1,4 @@
-"""Batch-norm statistics measured again: those of the 2D network were made for pictures, and for no neighbours."""
+"""Recompute batch-norm statistics: those of the 2D network come from 2D images, without depth mixing."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,42 +8,42 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dimlift.errors import CannotLift, ShapeError
+from dimlift.errors import LiftError, ShapeError
 
 
-def recalibrate(network: nn.Module, volumes: Iterable[Float[Tensor, "batch channel depth height width"]]) -> int:
-    """Measure every batch norm's mean and variance anew on volumes of the user's; no weight changes.
+def recalibrate_bn(network: nn.Module, volumes: Iterable[Float[Tensor, "batch channel depth height width"]]) -> int:
+    """Recompute the running mean and variance of every batch norm on volumes; no weight changes.
 
-    Averaging over slices makes what passes a layer smaller (k unrelated slices have a k-th of the variance), and
-    volumes are no photographs: statistics of the 2D network then scale it wrongly. Each entry of `volumes` counts the
-    same, whatever its size. Modes and gradients stay as they are, and so do the statistics if anything goes wrong.
+    Averaging over slices reduces the variance of activations (for k independent slices to a k-th), and volumes differ
+    from 2D images, so the 2D network's statistics scale them incorrectly. Every batch has the same weight, whatever its
+    size. Training modes, gradients and, if an error occurs, the statistics are left as they were.
 
     Args:
-        network: a lifted network, or a model that holds one.
-        volumes: batches as it reads them, prepared as in training; ten or so are enough.
+        network: a lifted network, or a model that contains one.
+        volumes: input batches, preprocessed as in training; about ten are enough.
 
     Returns:
-        The number of batch norms measured.
+        The number of batch norms.
 
     Raises:
-        CannotLift: if the network has no batch norm with statistics.
+        LiftError: if the network has no batch norm with running statistics.
         ShapeError: if there are no volumes.
     """
-    norms = list(norms_with_statistics(network))
+    norms = list(tracked_batch_norms(network))
     if not norms:
-        raise CannotLift("the network has no batch norm with running statistics; there is nothing to recalibrate")
+        raise LiftError("the network has no batch norm with running statistics; there is nothing to recalibrate")
     training = {module: module.training for module in network.modules()}
-    place = next(iter(network.parameters()))
-    shown = 0
+    device = next(iter(network.parameters())).device
+    count = 0
     network.eval()
     try:
-        with measuring(network, None), torch.no_grad():
+        with update_bn_statistics(network, None), torch.no_grad():
             for _, norm in norms:
                 norm.reset_running_stats()
             for volume in volumes:
-                network(volume.to(place.device))
-                shown += 1
-            if not shown:
+                network(volume.to(device))
+                count += 1
+            if not count:
                 raise ShapeError("there are no volumes to recalibrate on; give at least one (B, C, D, H, W)")
     finally:
         for module, mode in training.items():
@@ -51,26 +51,27 @@ def recalibrate(network: nn.Module, volumes: Iterable[Float[Tensor, "batch chann
     return len(norms)
 
 
-def norms_with_statistics(network: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
-    """Every batch norm that keeps running statistics, by name."""
+def tracked_batch_norms(network: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+    """Yield every batch norm with running statistics, with its name."""
     for name, module in network.named_modules():
         if isinstance(module, _BatchNorm) and module.track_running_stats:
             yield name, module
 
 
 @contextmanager
-def measuring(network: nn.Module, momentum: float | None) -> Iterator[dict[str, Tensor]]:
-    """While it lasts, batch norms of a network in eval mode take their statistics from what they are shown.
+def update_bn_statistics(network: nn.Module, momentum: float | None) -> Iterator[dict[str, Tensor]]:
+    """Update, while active, the batch-norm statistics of a network in eval mode at every forward.
 
     Args:
-        momentum: of the newest batch; None averages all batches alike.
+        network: a network in eval mode.
+        momentum: weight of the newest batch; None for the mean over all batches.
 
     Yields:
-        What the statistics were, by name. They are put back if anything is raised.
+        The original statistics by name. They are restored if an error occurs.
     """
-    norms = list(norms_with_statistics(network))
+    norms = list(tracked_batch_norms(network))
     before = {f"{name}.{key}": tensor.clone() for name, norm in norms for key, tensor in norm.named_buffers()}
-    rates = [norm.momentum for _, norm in norms]
+    momenta = [norm.momentum for _, norm in norms]
     try:
         for _, norm in norms:
             norm.training, norm.momentum = True, momentum
@@ -81,5 +82,5 @@ def measuring(network: nn.Module, momentum: float | None) -> Iterator[dict[str, 
                 network.get_buffer(name).copy_(old)
         raise
     finally:
-        for (_, norm), rate in zip(norms, rates, strict=True):
-            norm.training, norm.momentum = False, rate
+        for (_, norm), old_momentum in zip(norms, momenta, strict=True):
+            norm.training, norm.momentum = False, old_momentum

@@ -1,40 +1,39 @@
-"""What a lifted network does to depth, stage by stage, as plain JSON: what the report draws."""
+"""Summary of what a lifted network does to depth, stage by stage, as plain JSON for the report."""
 
 import itertools
 from typing import Any
 
 from dimlift.lifting.layer_selection import is_attention, stage_of
-from dimlift.lifting.layers.conv import TalkingConvolution
-from dimlift.lifting.lifted_module import Lifted
+from dimlift.lifting.layers.conv import InflatedConv2d
+from dimlift.lifting.lifted_module import LiftedModule
 from dimlift.lifting.stages import stages_of
 
 
-def outline(lifted: Lifted) -> list[dict[str, Any]]:
-    """A stage for each map, finest first; none for a network that answers with logits.
+def depth_summary(lifted: LiftedModule) -> list[dict[str, Any]]:
+    """Return one entry for each map, finest first; an empty list for a network that returns logits.
 
     Returns:
-        for each stage the `stride` of its map (z, y, x) in voxels, its `channels`, the depths of the `kernels` that
-        talk in it, how many slices of the volume the largest of them spans (`reach`), and its `attention` ("slice"
-        where it has none).
+        For each stage: `stride` of its map (z, y, x) in voxels, `channels`, `kernels` (depths of its inflated kernels),
+        `reach` (number of slices of the volume the largest of them covers) and `attention` ("per_slice" without any).
     """
     if not lifted.strides:
         return []
     stages = stages_of(lifted.network)
     order = {name: index for index, (name, _) in enumerate(lifted.network.named_modules())}
     depths = [stride[0] for stride in lifted.strides]
-    before = [depth // factor for depth, factor in itertools.zip_longest(depths, lifted.plan.reduce, fillvalue=1)]
+    before = [depth // factor for depth, factor in itertools.zip_longest(depths, lifted.plan.depth_pool, fillvalue=1)]
     kernels: list[set[int]] = [set() for _ in depths]
     reach = [0 for _ in depths]
-    attention: list[str | int] = ["slice" for _ in depths]
+    attention: list[str | int] = ["per_slice" for _ in depths]
     for name, module in lifted.network.named_modules():
         if not name:
             continue
         index = min(stage_of(name, order, stages), len(depths) - 1)
-        if isinstance(module, TalkingConvolution) and module.depth_size > 1:
-            kernels[index].add(module.depth_size)
-            # a stage is averaged over depth after its kernels, and slices of a tubelet become one before the others
-            spans = depths[index] if module.tubelets else module.depth_size * before[index]
-            reach[index] = max(reach[index], spans)
+        if isinstance(module, InflatedConv2d) and module.depth_kernel_size > 1:
+            kernels[index].add(module.depth_kernel_size)
+            # depth is pooled after the kernels of a stage; tubelets reduce it before the others
+            slices = depths[index] if module.tubelets else module.depth_kernel_size * before[index]
+            reach[index] = max(reach[index], slices)
         if is_attention(module):
             attention[index] = lifted.plan.attention
     return [

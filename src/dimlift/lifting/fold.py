@@ -1,7 +1,8 @@
-"""Fold depth into the batch and back, and remember how it was folded while a network runs.
+"""Fold depth into the batch and back, and track how it is folded during a forward.
 
-A layer that lets slices talk must know B and D: the leading size alone does not tell (2 volumes of 3 slices and 3 of 2
-look alike), nor is it always B*D (a layer may have folded heads or windows into it as well: B*D*extra).
+A layer that mixes along depth needs the batch size B and the depth D. The leading size does not determine them: two
+volumes of three slices and three of two have the same one, and a layer may fold heads or windows into it as well, so
+that it is B*D*E.
 """
 
 import threading
@@ -17,126 +18,121 @@ from dimlift.errors import ShapeError
 
 
 class Fold(NamedTuple):
-    """How the leading axis of every tensor inside the network is made up: batch * depth (* anything).
+    """How the leading axis of the tensors inside a network is composed: batch * depth (* extra).
 
     Attributes:
-        batch: volumes.
-        depth: slices of each, here and now.
-        begun: leading size the network was given; smaller by now if depth was reduced.
-        attended: attention calls so far, for windows that move from layer to layer.
-        grid: (height, width) of what the convolution that reads the image handed out: the patches of a slice.
-        alone: a layer that lays slices side by side by itself is under way; calls inside it are left as they are.
+        batch: number of volumes.
+        depth: number of slices of each, at this point of the forward.
+        initial_size: leading size of the network's input; larger than batch * depth once depth was pooled.
+        attention_calls: number of attention calls so far, for windows that move from layer to layer.
+        grid: (height, width) of the patch grid of a slice, once known.
+        suspended: whether the current layer joins slices itself, so that calls inside it are left unchanged.
     """
 
     batch: int
     depth: int
-    begun: int
-    attended: int = 0
+    initial_size: int
+    attention_calls: int = 0
     grid: tuple[int, int] | None = None
-    alone: bool = False
+    suspended: bool = False
 
 
 class _Forward(threading.local):
-    """The fold of the forward under way in this thread."""
+    """The fold of this thread's current forward and the interceptor that is active in it."""
 
     fold: Fold | None = None
-    listener: AbstractContextManager[Any] | None = None
+    interceptor: AbstractContextManager[Any] | None = None
 
 
 _forward = _Forward()
 
 
 def current_fold() -> Fold:
-    """The fold of the forward under way.
+    """Return the fold of the current forward.
 
     Raises:
-        ShapeError: outside a lifted network's forward, where nobody can know how many slices a volume has.
+        ShapeError: outside a lifted network's forward, where the number of slices is unknown.
     """
     fold = _forward.fold
     if fold is None:
         raise ShapeError(
-            "a layer that lets slices talk ran outside its lifted network's forward, so its depth is not known; "
-            "call the whole Lifted network, and switch on gradient checkpointing by its set_grad_checkpointing()"
+            "a layer that mixes along depth ran outside its lifted network's forward, so its depth is unknown; "
+            "call the LiftedModule itself, and enable gradient checkpointing by its set_grad_checkpointing()"
         )
     return fold
 
 
 def set_depth(depth: int) -> None:
-    """Say that from here on a volume has `depth` slices (after a tubelet or a reduction)."""
+    """Set the number of slices of a volume from this point of the forward on."""
     _forward.fold = current_fold()._replace(depth=depth)
 
 
-def set_grid(height: int, width: int) -> None:
-    """Say into how many patches a slice was cut."""
+def set_patch_grid(height: int, width: int) -> None:
+    """Set the patch grid of a slice."""
     _forward.fold = current_fold()._replace(grid=(height, width))
 
 
-def count_attention() -> None:
-    """Say that one more attention call was made."""
+def count_attention_call() -> None:
+    """Increment the number of attention calls."""
     fold = current_fold()
-    _forward.fold = fold._replace(attended=fold.attended + 1)
-
-
-def current_listener() -> AbstractContextManager[Any] | None:
-    """What sees the calls of the forward under way; None if nothing has to."""
-    return _forward.listener
+    _forward.fold = fold._replace(attention_calls=fold.attention_calls + 1)
 
 
 @contextmanager
-def left_alone() -> Iterator[None]:
-    """While it lasts, what spans slices is done by the layer under way, and no call inside it is made to span."""
-    _forward.fold = current_fold()._replace(alone=True)
+def suspend_interception() -> Iterator[None]:
+    """While active, calls inside the current layer do not span slices: the layer joins them itself."""
+    _forward.fold = current_fold()._replace(suspended=True)
     try:
         yield
     finally:
-        _forward.fold = current_fold()._replace(alone=False)
+        _forward.fold = current_fold()._replace(suspended=False)
 
 
 @contextmanager
-def folded_as(fold: Fold, listener: AbstractContextManager[Any] | None = None) -> Iterator[None]:
-    """Run a network, or a checkpointed part of one, on tensors folded so. What was before is put back after.
+def fold_context(fold: Fold, interceptor: AbstractContextManager[Any] | None = None) -> Iterator[None]:
+    """Run a network, or a checkpointed part of one, on folded tensors; the previous fold is restored afterwards.
 
     Args:
-        fold: how the tensors are folded when it starts.
-        listener: entered as well: what sees the calls made inside.
+        fold: how the tensors are folded at the start.
+        interceptor: context manager that intercepts the calls inside; it is entered as well.
     """
-    before, heard = _forward.fold, _forward.listener
-    _forward.fold, _forward.listener = fold, listener
+    before = _forward.fold, _forward.interceptor
+    _forward.fold, _forward.interceptor = fold, interceptor
     try:
-        if listener is None:
+        if interceptor is None:
             yield
         else:
-            with listener:
+            with interceptor:
                 yield
     finally:
-        _forward.fold, _forward.listener = before, heard
+        _forward.fold, _forward.interceptor = before
 
 
-def remember_fold(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with today's fold tied to it, so that gradient checkpointing may call it again after the forward.
+def bind_fold(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Bind the current fold to a function that gradient checkpointing calls again after the forward.
 
-    The first call is the forward's own, and leaves a changed depth behind as the plain function would.
+    The first call belongs to the forward, and changes the current fold as the plain function does.
     """
-    fold, listener = _forward.fold, _forward.listener
+    fold, interceptor = _forward.fold, _forward.interceptor
     if fold is None:
         return function
-    first = True
+    is_first = True
 
-    def again(*args: Any, **kwargs: Any) -> Any:
-        nonlocal first
-        if first:
-            first = False
+    def bound(*args: Any, **kwargs: Any) -> Any:
+        nonlocal is_first
+        if is_first:
+            is_first = False
             return function(*args, **kwargs)
-        with folded_as(fold, listener):
+        with fold_context(fold, interceptor):
             return function(*args, **kwargs)
 
-    return again
+    return bound
 
 
 def fold(
     volume: Shaped[Tensor, "batch channel depth height width"],
 ) -> Shaped[Tensor, "batch*depth channel height width"]:
-    """Slices side by side. A view where the memory is channels-last (or has one channel); else one copy makes it so."""
+    """Fold depth into the batch: a view of channels-last memory (or of one channel), otherwise one copy."""
     batch, channels, depth, height, width = volume.shape
     if channels > 1:
         volume = volume.contiguous(memory_format=torch.channels_last_3d)
@@ -146,12 +142,12 @@ def fold(
 def unfold(
     slices: Shaped[Tensor, "batch*depth channel height width"], batch: int
 ) -> Shaped[Tensor, "batch channel depth height width"]:
-    """Volumes again: a view, whatever the memory."""
+    """Return volumes as a view of folded slices."""
     return slices.unflatten(0, (batch, -1)).transpose(1, 2)
 
 
-def by_depth(x: Shaped[Tensor, " leading *rest"]) -> Shaped[Tensor, " batch depth extra *rest"]:
-    """A view of any tensor inside the network with its leading axis taken apart.
+def split_depth(x: Shaped[Tensor, " leading *rest"]) -> Shaped[Tensor, " batch depth extra *rest"]:
+    """Return a view of a tensor inside the network with its leading axis split.
 
     Raises:
         ShapeError: if the leading size is not a multiple of batch * depth.
@@ -160,6 +156,6 @@ def by_depth(x: Shaped[Tensor, " leading *rest"]) -> Shaped[Tensor, " batch dept
     if x.shape[0] % (batch * depth):
         raise ShapeError(
             f"a tensor with leading size {x.shape[0]} cannot hold {batch} volumes of {depth} slices; "
-            "the layer that made it mixes slices on its own, so leave it out of the plan (kernel={name: size})"
+            "the layer that made it mixes slices itself, so leave it out of the plan (kernel={name: size})"
         )
-    return torch.unflatten(x, 0, (batch, depth, -1))  # the method of that name breaks a compiled graph
+    return torch.unflatten(x, 0, (batch, depth, -1))  # Tensor.unflatten breaks a compiled graph

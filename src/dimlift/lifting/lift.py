@@ -1,6 +1,8 @@
-"""Lift a 2D network: copy it, let its layers talk, and check that it still answers as it did."""
+"""lift: convert a 2D network into one that reads volumes, and certify the result."""
 
 import copy
+import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,24 +10,30 @@ from typing import Any
 
 from torch import nn
 
-from dimlift.backbones.hf_adapter import as_images_to_tensors, is_of_transformers
-from dimlift.backbones.open_network import SourceInfo, open_network
-from dimlift.errors import CannotLift, PlanError
-from dimlift.lifting.certify.weight_report import shapes_of
-from dimlift.lifting.converter import build, plan_fits
-from dimlift.lifting.depth_plan import DepthPlan, positive
-from dimlift.lifting.input_size import resize
-from dimlift.lifting.lifted_module import Lifted
-from dimlift.lifting.stages import plan_stages
-from dimlift.lifting.stem import Normalisation, image_channels, image_readers, refinement, share_colours
+from dimlift.backbones.factory import create_backbone
+from dimlift.backbones.hf_adapter import adapt_hf_model, is_hf_model
+from dimlift.backbones.info import BackboneInfo
+from dimlift.backbones.load_report import Shape
+from dimlift.errors import LiftError, PlanError
+from dimlift.lifting.certify.attention_coverage import unspanned_note
+from dimlift.lifting.certify.certify_lift import certify_lift, reference_outputs
+from dimlift.lifting.certify.randomise_zeros import restore_tensors
+from dimlift.lifting.certify.weight_report import WeightsReport, compare_shapes, shapes_of
+from dimlift.lifting.context import LiftContext, prepare
+from dimlift.lifting.converter import convert
+from dimlift.lifting.depth_plan import DepthPlan, is_positive_int
+from dimlift.lifting.input_size import set_image_size
+from dimlift.lifting.lifted_module import LiftedModule
+from dimlift.lifting.output_shapes import infer_outputs
+from dimlift.lifting.stem import InputNormalisation, average_over_inputs
 
 
 def lift(
     network: nn.Module | str | Path,
-    plan: DepthPlan = DepthPlan(),  # noqa: B008 - a frozen value
+    plan: DepthPlan = DepthPlan(),  # noqa: B008 - immutable
     *,
-    in_channels: int | None = None,
-    colours: bool = True,
+    in_chans: int | None = None,
+    average_input_channels: bool = False,
     pretrained: bool | None = None,
     download: bool = False,
     weights: str | Path | None = None,
@@ -35,56 +43,56 @@ def lift(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     stem_stride: int | None = None,
-    stages: int | None = None,
-    enlarge: int = 1,
+    num_stages: int | None = None,
+    upsample: int = 1,
     licence: str | None = None,
     **options: Any,
-) -> Lifted:
-    """Give a 2D network a third dimension.
+) -> LiftedModule:
+    """Lift a 2D network to 3D.
 
     Args:
-        network: a live module (also one of transformers), which is left untouched, or the name of one
-            ("timm:resnet18", "transformers:FOLDER", "smp:Unet/resnet18", "packaged:efficientnet_lite0").
-        plan: how its slices talk.
-        in_channels: channels of the volumes; those of the 2D network if not given.
-        colours: False shares the first kernel's colours equally among the channels, also where a volume has as many.
-        pretrained: for a name, read the source's own weights; False draws random ones. If not said, only packaged
-            networks come with theirs.
-        download: allow the source to fetch them if they are not on this machine.
-        weights: for a name, a local .safetensors, .pt or .pth file to fill it from.
+        network: a module, which is copied and not changed, or a name for `create_backbone` ("timm:resnet18",
+            "transformers:FOLDER", "smp:Unet/resnet18", "packaged:efficientnet_lite0").
+        plan: how it is given depth.
+        in_chans: channels of the volumes; those of the 2D network if None.
+        average_input_channels: average the first kernel over its input channels, also for volumes of as many channels.
+        pretrained: for a name, load the source's own weights; False initialises randomly. None loads those of packaged
+            networks and folders only.
+        download: allow downloading weights that are not on this machine.
+        weights: for a name, a local .safetensors, .pt or .pth file to load.
         image_size: (height, width) of the slices, for networks bound to one size.
-        features_only: for a name or a module of transformers, hand out a list of maps instead of logits.
-        certify: try the laws on a small input; without it a large network lifts in seconds.
-        mean: if given with `std`, the lifted network takes images on that scale and normalises by itself.
+        features_only: for a name or a transformers model, return a list of maps instead of logits.
+        certify: check the laws on a small input. Without it large networks lift in seconds.
+        mean: with `std`, the lifted network takes inputs on the scale of mean and std, and normalises them itself.
         std: see `mean`.
-        stem_stride: step of the first convolution, for finer maps than the 2D network's.
-        stages: for a name with features_only, keep the first so many maps and drop what comes after.
-        enlarge: show the network each slice so many times as high and wide; its maps are finer by as much.
-        licence: of the weights, where the source does not state it; it is written into the weights folder.
-        options: for a name, passed on to the source.
+        stem_stride: stride of the first convolution, for finer maps than the 2D network's.
+        num_stages: for a name with features_only, keep this many maps and drop the layers after them.
+        upsample: factor by which height and width of the input are upsampled, for finer maps.
+        licence: of the weights, if the source does not state it; it is stored in weights folders.
+        options: for a name, passed to the source.
 
     Raises:
-        PlanError: if the plan does not fit the network; nothing has been built or changed then.
-        CannotLift: if a layer has no known 3D counterpart, or a law the plan promises does not hold.
-        UnknownName: if the source has no such network.
-        WeightsError: if weights do not fit, or are not on this machine and must not be fetched.
+        PlanError: if the plan does not fit the network.
+        LiftError: if a layer has no known 3D counterpart, or a law that the plan guarantees does not hold.
+        UnknownNameError: if the source has no such network.
+        WeightsError: if weights do not fit, or are not on this machine and `download` is False.
     """
-    for what, given in {"in_channels": in_channels, "stages": stages, "image_size": image_size}.items():
+    sizes = {"in_chans": in_chans, "num_stages": num_stages, "image_size": image_size, "upsample": upsample}
+    for name, given in sizes.items():
         numbers = given if isinstance(given, tuple | list) else (given,)
-        if given is not None and not all(positive(number) for number in numbers):
+        if given is not None and not all(is_positive_int(number) for number in numbers):
             raise PlanError(
-                f"{what} takes whole numbers from 1 upwards, got {given!r}; leave it out to keep the network's"
+                f"{name} takes whole numbers from 1 upwards, got {given!r}; leave it out to keep the network's"
             )
-    if stages is not None:
+    if num_stages is not None:
         if not isinstance(network, str | Path) or not features_only:
             raise PlanError(
-                "stages= cuts a network opened by name with features_only=True; of a module of yours, leave the last "
-                "maps out yourself"
+                "num_stages= needs a network opened by name with features_only=True; of your own module, drop the last "
+                "maps yourself"
             )
-        options["out_indices"] = tuple(range(stages))
-    info: SourceInfo
+        options["out_indices"] = tuple(range(num_stages))
     if isinstance(network, str | Path):
-        flat, info = open_network(
+        net, info = create_backbone(
             str(network),
             pretrained=pretrained,
             download=download,
@@ -94,50 +102,90 @@ def lift(
             licence=licence,
             **options,
         )
-        plan = plan_stages(plan, flat, max(enlarge, 1) * refinement(flat, stem_stride))
-        plan_fits(flat, plan)
-        before = shapes_of(flat) | {key: shape for key, (shape, _) in info.reading.resized.items()}
+        shapes = shapes_of(net) | {key: shape for key, (shape, _) in info.load_report.resized.items()}
     else:
-        theirs = isinstance(network, nn.Module) and is_of_transformers(network)
-        if pretrained or weights is not None or (features_only and not theirs) or options:
+        if pretrained or weights is not None or options or (features_only and not is_hf_model(network)):
             raise PlanError(
-                "pretrained, weights, features_only and further options open a network by its name; "
-                "give them to whoever made this module"
+                "pretrained, weights, features_only and further options open a network by its name; set them where "
+                "this module is created"
             )
-        if isinstance(network, Lifted):
-            raise CannotLift("this network is lifted already; give lift the 2D network, with the plan you want now")
-        if not isinstance(network, nn.Module):
-            raise CannotLift(
-                f"lift takes a 2D nn.Module or the name of one ('timm:resnet18'), got {type(network).__name__}"
-            )
-        flat, info = copy.deepcopy(network), _described(network)
+        net, info = _copy_module(network, features_only)
         info = info if licence is None else replace(info, licence=licence)
-        if theirs:
-            flat = as_images_to_tensors(flat, features_only)
-        plan = plan_stages(plan, flat, max(enlarge, 1) * refinement(flat, stem_stride))
-        plan_fits(flat, plan)
-        before = shapes_of(flat)
+        shapes = shapes_of(net)
         if image_size is not None:
-            resize(flat, image_size)
-    if not colours:
-        share_colours(image_readers(flat))
-    lifted = build(
-        flat,
-        info,
+            set_image_size(net, image_size)
+    context = prepare(
+        net,
         plan,
-        before,
-        in_channels=in_channels,
-        certify=certify,
-        normalisation=Normalisation(mean, std, image_channels(flat)),
+        in_channels=in_chans,
         stem_stride=stem_stride,
+        upsample=upsample,
+        trained_size=info.size,
     )
-    lifted.show_enlarged(enlarge)
+    if average_input_channels:
+        average_over_inputs(context.stem)
+    normalisation = InputNormalisation(mean, std, context.image_channels)
+    lifted = _lift_in_place(net, info, context, shapes, normalisation, certify)
+    lifted.set_upsample(upsample)
     return lifted
 
 
-def _described(network: nn.Module) -> SourceInfo:
-    settings = getattr(network, "pretrained_cfg", None) or {}
-    name = settings.get("architecture") if isinstance(settings, dict) else None
-    size = settings.get("input_size") if isinstance(settings, dict) else None
-    info = SourceInfo(None, settings.get("license") if settings else None)
-    return replace(info, size=tuple(size[-2:]) if size else None, weights="live module" if name is None else name)
+def _copy_module(network: object, features_only: bool) -> tuple[nn.Module, BackboneInfo]:
+    """Copy a live module; one of transformers is adapted to take images and return tensors."""
+    if isinstance(network, LiftedModule):
+        raise LiftError("this network is lifted already; pass the 2D network to lift, with the new plan")
+    if not isinstance(network, nn.Module):
+        raise LiftError(f"lift takes a 2D nn.Module or a name ('timm:resnet18'), got {type(network).__name__}")
+    cfg = getattr(network, "pretrained_cfg", None)
+    cfg = cfg if isinstance(cfg, dict) else {}
+    size = cfg.get("input_size")
+    info = BackboneInfo(
+        None,
+        licence=cfg.get("license"),
+        size=tuple(size[-2:]) if size else None,
+        weights=cfg.get("architecture") or "live module",
+    )
+    copied = copy.deepcopy(network)
+    return adapt_hf_model(copied, features_only) if is_hf_model(network) else copied, info
+
+
+def _lift_in_place(
+    network: nn.Module,
+    info: BackboneInfo,
+    context: LiftContext,
+    shapes: dict[str, Shape],
+    normalisation: InputNormalisation,
+    certify: bool,
+) -> LiftedModule:
+    """Convert a network and certify it. Its modes (train, eval) are restored.
+
+    Args:
+        network: changed in place.
+        info: about the network.
+        context: what `prepare` found out about it.
+        shapes: of its tensors as they were trained, before position tables were resized.
+        normalisation: of the input.
+        certify: whether to check the laws.
+    """
+    started = time.perf_counter()
+    training = {name: module.training for name, module in network.named_modules()}
+    network.eval()
+    check, originals = reference_outputs(network, context, normalisation) if certify else (None, {})
+    lifted, layers = convert(network, info, context, normalisation)
+    infer_outputs(lifted, context.trial_sizes if check is None else [check.size])
+    lifted.weights_report = _report_weights(lifted, shapes)
+    if check is not None:
+        lifted.certificate = certify_lift(lifted, check, context, layers, tuple(originals), started)
+    elif lifted.attention_within_slices:
+        warnings.warn(unspanned_note(network, lifted.attention_within_slices), stacklevel=3)
+    restore_tensors(network, originals)
+    for name, module in network.named_modules():
+        module.training = training.get(name, module.training)
+    lifted.training = network.training
+    return lifted
+
+
+def _report_weights(lifted: LiftedModule, shapes: dict[str, Shape]) -> WeightsReport:
+    report = compare_shapes(shapes, shapes_of(lifted.network))
+    report.new |= {name: shape for name, shape in shapes_of(lifted).items() if not name.startswith("network.")}
+    return report

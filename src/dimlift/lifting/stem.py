@@ -1,88 +1,92 @@
-"""The first convolution: channels of the volume, intensities, and how finely it samples."""
+"""The stem: which convolutions read the image, how many channels it has, its normalisation and its stride."""
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from dimlift.errors import CannotLift, PlanError
-from dimlift.lifting.layers.conv import kind_of
-
-Channels = Callable[[Any, nn.Conv2d | None], int]
-"""(the module that reads the image, the first convolution of the network if it has one) -> channels of the image."""
-
-INTAKES: dict[str, Channels] = {}
-"""By class name: modules that read the image without a convolution, as pixels shuffled to channels or flat patches."""
+from dimlift.errors import LiftError, PlanError
+from dimlift.lifting.layers.conv import conv_type
+from dimlift.lifting.registry import STEMS, find_registered, registration_hint
 
 
-def register_intake(name: str, channels: Channels) -> None:
-    """Teach dimlift a module that reads the image by other means than a convolution."""
-    INTAKES[name] = channels
+def stem_convs(network: nn.Module) -> dict[str, nn.Conv2d]:
+    """Return the convolutions that read the image, by name; none if a registered stem reads it.
 
-
-def _shuffled(module: Any, first: nn.Conv2d | None) -> int:
-    return 3 if first is None else first.in_channels // module.bs**2
-
-
-register_intake("SpaceToDepth", _shuffled)  # TResNet
-register_intake("LearnableDct2d", lambda module, first: 3)  # CSATv2
-register_intake("NaFlexEmbeds", lambda module, first: module.in_chans)
-register_intake("Gemma4PatchEmbed", lambda module, first: module.input_proj.in_features // math.prod(module.patch_size))
-
-
-def image_readers(network: nn.Module) -> dict[str, nn.Conv2d]:
-    """The convolutions that read the image: those with as many inputs as the first one, where that is three or one.
-
-    None where a registered intake does.
+    If the first convolution has three inputs, these are all convolutions with three inputs; otherwise the first one.
 
     Raises:
-        CannotLift: if the network has neither.
+        LiftError: if the network has neither a convolution nor a registered stem.
     """
-    convolutions = {name: m for name, m in network.named_modules() if isinstance(m, nn.Conv2d)}
-    if any(type(module).__name__ in INTAKES for module in network.modules()):
+    convs = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    if any(find_registered(STEMS, type(module)) for module in network.modules()):
         return {}
-    if not convolutions:
+    if not convs:
         if any(isinstance(module, nn.Conv3d) for module in network.modules()):
-            raise CannotLift(
-                "the network has nn.Conv3d and no nn.Conv2d: it reads volumes already; lift a 2D one, or train this "
-                "one as it is (`method: pretrained_3d` knows MONAI's by name)"
+            raise LiftError(
+                "the network has nn.Conv3d and no nn.Conv2d: it reads volumes already; lift a 2D network, or train "
+                "this one with `method: pretrained_3d`, which knows MONAI's by name"
             )
-        raise CannotLift(
-            "the network has no nn.Conv2d, so what reads its image is not known; name the module that does "
-            "once with dimlift.lifting.stem.register_intake('ItsClass', lambda module, first: channels)"
+        raise LiftError(
+            "the network has no nn.Conv2d, so the module that reads its image is not known; "
+            f"{registration_hint('stem')}"
         )
-    channels = next(iter(convolutions.values())).in_channels
-    readers = {name: m for name, m in convolutions.items() if m.in_channels == channels}
-    return readers if channels == 3 else dict(list(readers.items())[:1])
+    channels = next(iter(convs.values())).in_channels
+    stem = {name: conv for name, conv in convs.items() if conv.in_channels == channels}
+    return stem if channels == 3 else dict(list(stem.items())[:1])
 
 
 def image_channels(network: nn.Module) -> int:
-    """Channels of the images the 2D network reads."""
+    """Return the number of channels of the images the 2D network reads."""
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     for module in network.modules():
-        if type(module).__name__ in INTAKES:
-            return INTAKES[type(module).__name__](module, first)
-    return next(iter(image_readers(network).values())).in_channels
+        registered = find_registered(STEMS, type(module))
+        if registered is not None:
+            return registered(module, first)
+    return next(iter(stem_convs(network).values())).in_channels
 
 
-def share_colours(readers: dict[str, nn.Conv2d]) -> None:
-    """Give every input of the first kernels the mean of its colours: the channels of a scan are none.
+def average_over_inputs(stem: Mapping[str, nn.Conv2d]) -> None:
+    """Replace every input channel of the first kernels by the mean over RGB, in place: scans have no colours.
 
-    Standardised kernels stay as they are, since their statistics are those of the colours.
+    Weight-standardised kernels are unchanged, since their statistics are those of the RGB kernel.
     """
-    for name, conv in readers.items():
-        if kind_of(conv, name).gain is None:
+    for name, conv in stem.items():
+        if conv_type(conv, name).gain is None:
             weight = conv.weight.detach().mean(1, keepdim=True).expand_as(conv.weight).contiguous()
             conv.weight = nn.Parameter(weight, requires_grad=conv.weight.requires_grad)
 
 
-class Normalisation:
-    """(x - mean) / std inside the lifted network, so that it reads intensities as the 2D network's images had them.
+def stem_scale(stem: Mapping[str, nn.Conv2d], stride: int | None) -> float:
+    """Return the factor by which maps become finer with another stride of the first convolution."""
+    strides = [conv.stride[0] for conv in stem.values()]
+    return strides[0] / stride if stride and strides else 1.0
 
-    The scale goes into the first kernels where that is exact. The mean never does: it must be gone before zeros are
-    padded around the image, or the border answers as if the image were surrounded by its mean.
+
+def set_stem_stride(stem: Mapping[str, nn.Conv2d], stride: int) -> None:
+    """Set the stride of the first convolutions, in place: all maps become finer, at a higher cost.
+
+    Raises:
+        PlanError: if the stride is larger than the network's, or no convolution reads the image.
+    """
+    if not stem:
+        raise PlanError("the image is not read by a convolution, so its stride is not known; leave stem_stride out")
+    for name, conv in stem.items():
+        kernel, old = conv.kernel_size[0], conv.stride[0]
+        if not 1 <= stride <= old:
+            raise PlanError(f"stem_stride={stride} is not between 1 and the {old} of {name}; leave it out to keep it")
+        if kernel == old and stride < old:  # a patchifying stem has no padding: keep maps a whole fraction of the image
+            conv.padding = "same" if stride == 1 else ((kernel - stride) // 2,) * 2
+            side = (kernel - 1) // 2
+            conv._reversed_padding_repeated_twice = [side, kernel - 1 - side] * 2
+        conv.stride = (stride, stride)
+
+
+class InputNormalisation:
+    """(x - mean) / std inside the lifted network, so that it takes intensities on the scale of `mean` and `std`.
+
+    The std is folded into the first kernels where that is exact. The mean is not: it has to be subtracted before the
+    image is zero-padded, or the border is computed as if the image were surrounded by its mean.
     """
 
     def __init__(self, mean: Sequence[float] | None, std: Sequence[float] | None, channels: int) -> None:
@@ -93,53 +97,27 @@ class Normalisation:
             raise PlanError(f"std must be positive, got {tuple(self.std.tolist())}; leave it out to keep intensities")
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """As the 2D network would have been shown its images."""
+        """Return normalised images (N, C, H, W)."""
         if self.mean is not None:
             images = images - self.mean.to(images)[:, None, None]
         return images if self.std is None else images / self.std.to(images)[:, None, None]
 
-    def scale_kernels(self, readers: dict[str, nn.Conv2d]) -> bool:
-        """Divide the first kernels by the std; False where a standardised kernel would undo it."""
+    def fold_std(self, stem: Mapping[str, nn.Conv2d]) -> bool:
+        """Divide the first kernels by the std; return False where a weight-standardised kernel would undo it."""
         if self.std is None:
             return True
-        if not readers or any(kind_of(conv, name).gain is not None for name, conv in readers.items()):
+        if not stem or any(conv_type(conv, name).gain is not None for name, conv in stem.items()):
             return False
-        for conv in readers.values():
-            conv.weight = nn.Parameter(
-                conv.weight.detach() / self.std.to(conv.weight)[:, None, None], requires_grad=conv.weight.requires_grad
-            )
+        for conv in stem.values():
+            weight = conv.weight.detach() / self.std.to(conv.weight)[:, None, None]
+            conv.weight = nn.Parameter(weight, requires_grad=conv.weight.requires_grad)
         return True
 
 
-def _per_channel(values: Sequence[float] | None, what: str, channels: int) -> torch.Tensor | None:
+def _per_channel(values: Sequence[float] | None, name: str, channels: int) -> torch.Tensor | None:
     if values is None:
         return None
     numbers = torch.tensor([float(v) for v in values], dtype=torch.float64)
     if len(numbers) not in (1, channels):
-        raise PlanError(f"{what} has {len(numbers)} numbers for images of {channels} channels; give {channels} or 1")
+        raise PlanError(f"{name} has {len(numbers)} numbers for images of {channels} channels; give {channels} or 1")
     return numbers.expand(channels).contiguous()
-
-
-def refinement(network: nn.Module, stem_stride: int | None) -> float:
-    """How many times as fine maps become by another step of the first convolution."""
-    steps = [conv.stride[0] for conv in image_readers(network).values()]
-    return steps[0] / stem_stride if stem_stride and steps else 1.0
-
-
-def refine_stem(readers: dict[str, nn.Conv2d], stride: int) -> None:
-    """Let the first convolution step by `stride` pixels: finer maps from there on, at a price.
-
-    Raises:
-        PlanError: if that is no finer than it was.
-    """
-    if not readers:
-        raise PlanError("the image is not read by a convolution, so its stride is not known; leave stem_stride out")
-    for name, conv in readers.items():
-        kernel, old = conv.kernel_size[0], conv.stride[0]
-        if not 1 <= stride <= old:
-            raise PlanError(f"stem_stride={stride} is not between 1 and the {old} of {name}; leave it out to keep it")
-        if kernel == old and stride < old:  # a patchifying stem has no padding: keep maps a whole fraction of the image
-            conv.padding = "same" if stride == 1 else ((kernel - stride) // 2,) * 2
-            side = (kernel - 1) // 2
-            conv._reversed_padding_repeated_twice = [side, kernel - 1 - side] * 2
-        conv.stride = (stride, stride)

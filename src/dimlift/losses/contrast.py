@@ -1,12 +1,11 @@
-"""Contrast between two views of the same things: each must find its own among all others."""
+"""Contrastive loss and means over groups of rows."""
 
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
-from torch import distributed as processes
+from torch import Tensor, distributed
 from torch.distributed.nn.functional import all_gather
 
 from dimlift.errors import ShapeError
@@ -18,25 +17,31 @@ def info_nce(
     temperature: float,
     gather: bool = False,
 ) -> Float[Tensor, ""]:
-    """Row i of the queries must pick row i of the keys (van den Oord et al., 2018, https://arxiv.org/abs/1807.03748).
+    """Return the InfoNCE loss (van den Oord et al., 2018, https://arxiv.org/abs/1807.03748).
 
-    -mean_i log softmax_j(q_i . k_j / temperature)_i, rows made of length one. One direction: only keys are negatives.
+    -mean_i log softmax_j(q_i . k_j / temperature)_i with L2-normalised rows; the negatives of a query are the other
+    keys.
 
     Args:
-        gather: with several processes, the keys of all of them are candidates. Every process gives as many pairs as
-            the one with the fewest; the gradient reaches the keys where they were made.
+        queries: one row per pair.
+        keys: the positive key of each query.
+        temperature: temperature of the softmax.
+        gather: with several processes, use the keys of all of them as candidates. Every process uses as many pairs as
+            the one with the fewest; the gradient reaches the keys in the process that computed them.
 
     Raises:
-        ShapeError: if there are not as many keys as queries, or fewer than two.
+        ShapeError: if queries and keys differ in shape, or there are fewer than two pairs.
     """
     if queries.shape != keys.shape or len(queries) < 2:
-        raise ShapeError(f"{tuple(queries.shape)} queries and {tuple(keys.shape)} keys; wanted are two pairs or more")
+        raise ShapeError(
+            f"expected at least two pairs, got queries {tuple(queries.shape)} and keys {tuple(keys.shape)}"
+        )
     first = 0
-    if gather and processes.is_available() and processes.is_initialized():
+    if gather and distributed.is_available() and distributed.is_initialized():
         fewest = torch.tensor(len(queries), device=queries.device)
-        processes.all_reduce(fewest, processes.ReduceOp.MIN)
+        distributed.all_reduce(fewest, distributed.ReduceOp.MIN)
         queries, keys = queries[: int(fewest)], keys[: int(fewest)]
-        first = processes.get_rank() * int(fewest)
+        first = distributed.get_rank() * int(fewest)
         keys = torch.cat(cast(tuple[Tensor, ...], all_gather(keys.contiguous())))
     scores = F.normalize(queries.float(), dim=1) @ F.normalize(keys.float(), dim=1).T / temperature
     return F.cross_entropy(scores, torch.arange(len(queries), device=scores.device) + first)
@@ -45,7 +50,7 @@ def info_nce(
 def group_means(
     values: Float[Tensor, "rows channels"], groups: Int[Tensor, " rows"]
 ) -> Float[Tensor, "groups channels"]:
-    """Mean of the rows of each group that has any, in ascending order of its number."""
+    """Return the mean of the rows of each group that occurs, in ascending order of the group number."""
     _, inverse, counts = groups.unique(return_inverse=True, return_counts=True)
-    summed = values.new_zeros(len(counts), values.shape[1]).index_add(0, inverse, values)
-    return summed / counts[:, None].to(values)
+    sums = values.new_zeros(len(counts), values.shape[1]).index_add(0, inverse, values)
+    return sums / counts[:, None].to(values)

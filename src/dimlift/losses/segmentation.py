@@ -16,18 +16,18 @@ from dimlift.batch import IGNORE
 from dimlift.errors import ConfigError, ShapeError
 
 
-class DiceCrossEntropy(nn.Module):
+class DiceCELoss(nn.Module):
     """Soft Dice over the foreground classes plus cross-entropy over all; voxels labelled `IGNORE` have no influence.
 
     Args:
         dice: weight of the Dice term, 0 to leave it out.
         cross_entropy: weight of the cross-entropy term, 0 to leave it out.
-        class_weights: weight of each class in the cross-entropy; None weighs every voxel alike.
+        class_weights: weight of each class in the cross-entropy; equal weights if None.
         include_background: whether class 0 counts in the Dice term.
-        batch_dice: one Dice over all patches of a batch (steadier when a class is missing from many patches), else
-            one for each patch.
+        batch_dice: compute one Dice over all patches of a batch (less variance if many patches lack a class), instead
+            of one per patch.
         focal: gamma of the focal loss (Lin et al., 2017, https://arxiv.org/abs/1708.02002): the cross-entropy of each
-            voxel is weighed by (1 - chance of its class) ** gamma. 0 is plain cross-entropy.
+            voxel is weighted by (1 - probability of its class) ** gamma. 0 is plain cross-entropy.
     """
 
     class_weights: Tensor | None
@@ -44,7 +44,7 @@ class DiceCrossEntropy(nn.Module):
         super().__init__()
         self.focal = focal
         self.dice_weight, self.cross_entropy_weight = dice, cross_entropy
-        # Not part of a checkpoint: it is configuration, and the logits do not depend on it.
+        # not part of a checkpoint: it is configuration, and the logits do not depend on it
         self.register_buffer("class_weights", torch.tensor(class_weights) if class_weights else None, persistent=False)
         self.dice = DiceLoss(
             include_background=include_background,
@@ -57,24 +57,24 @@ class DiceCrossEntropy(nn.Module):
     def forward(
         self, logits: Float[Tensor, "batch classes *grid"], label: Integer[Tensor, " batch *grid"]
     ) -> Float[Tensor, ""]:
-        """The loss, in float32 whatever the autocast; zero where no voxel is annotated.
+        """Return the loss, in float32 regardless of autocast; 0 if no voxel is annotated.
 
         Raises:
-            ShapeError: if logits and label do not lie on the same grid.
+            ShapeError: if logits and label are on different grids.
         """
         if label.shape != (len(logits), *logits.shape[2:]):
             raise ShapeError(
                 f"logits {tuple(logits.shape)} need a label of shape {(len(logits), *logits.shape[2:])}, "
-                f"got {tuple(label.shape)}; the network must answer at the resolution of its label"
+                f"got {tuple(label.shape)}; the network must predict at the resolution of the label"
             )
         with torch.autocast(logits.device.type, enabled=False):
             return self._loss(logits.float(), label.long())
 
     def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
         annotated = label != IGNORE
-        # Zeroing the logits keeps an infinite or NaN answer outside the annotation from reaching the sums.
+        # zeroed logits keep infinite or NaN values outside the annotation from reaching the sums
         logits = torch.where(annotated[:, None], logits, 0.0)
-        total = logits.sum() * 0.0  # a gradient exists even where nobody annotated anything
+        total = logits.sum() * 0.0  # a gradient exists even if nothing is annotated
         if self.cross_entropy_weight and annotated.any():
             total = total + self.cross_entropy_weight * self._cross_entropy(logits, label)
         if self.dice_weight and annotated.any():
@@ -91,17 +91,18 @@ class DiceCrossEntropy(nn.Module):
         return (weight * plain).sum() / (label != IGNORE).sum()
 
 
-def weigh_classes(method: nn.Module, weights: Sequence[float]) -> None:
-    """Give every `DiceCrossEntropy` inside a method these class weights.
+def set_class_weights(method: nn.Module, weights: Sequence[float]) -> None:
+    """Set the class weights of every `DiceCELoss` inside a method.
 
     Args:
-        weights: one for each class, background first.
+        method: changed in place.
+        weights: one per class, background first.
 
     Raises:
-        ConfigError: if the method learns by another loss.
+        ConfigError: if the method contains no such loss.
     """
-    found = [module for module in method.modules() if isinstance(module, DiceCrossEntropy)]
-    if not found:
-        raise ConfigError(f"{type(method).__name__} has no loss that weighs classes; leave training.class_weights out")
-    for module in found:
-        module.class_weights = torch.tensor([float(weight) for weight in weights])
+    losses = [module for module in method.modules() if isinstance(module, DiceCELoss)]
+    if not losses:
+        raise ConfigError(f"{type(method).__name__} has no loss with class weights; remove training.class_weights")
+    for loss in losses:
+        loss.class_weights = torch.tensor([float(weight) for weight in weights])

@@ -1,4 +1,4 @@
-"""How well predicted classes and their probabilities fit the true ones, over a whole test set."""
+"""Classification metrics over a test set."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from dimlift.errors import ShapeError
 
 
 def macro_f1(predicted: Int[np.ndarray, " cases"], truth: Int[np.ndarray, " cases"]) -> float | None:
-    """Mean over classes of F1, every class counting the same.
+    """Return the unweighted mean of the F1 scores of the classes.
 
-    A class that occurs in neither array is left out (undefined); one that occurs in only one of them scores 0.
+    A class that is in neither array is excluded; one that is in only one of them scores 0.
 
     Returns:
         None if there are no cases.
@@ -20,10 +20,10 @@ def macro_f1(predicted: Int[np.ndarray, " cases"], truth: Int[np.ndarray, " case
         ShapeError: if the arrays have different lengths.
     """
     if predicted.shape != truth.shape:
-        raise ShapeError(f"{predicted.shape} predictions for {truth.shape} true classes; give one for each case")
+        raise ShapeError(f"{predicted.shape} predictions for {truth.shape} true classes; one per case is expected")
     if not len(truth):
         return None
-    from sklearn.metrics import f1_score  # takes a second to import; segmentation studies never need it
+    from sklearn.metrics import f1_score  # imports in a second; segmentation studies do not need it
 
     return float(f1_score(truth, predicted, average="macro", zero_division=0))
 
@@ -33,20 +33,20 @@ def auroc(
     truth: Int[np.ndarray, " cases"],
     classes: Sequence[int] | None = None,
 ) -> float | None:
-    """Area under the receiver operating characteristic: of one class for two classes, the mean over classes for more.
+    """Return the area under the ROC curve: of the second class for two classes, else the mean of one-vs-rest curves.
 
-    With more than two classes each is set against all others. A class that has no case, or has every case, has no
-    curve and is left out.
+    A class without cases, or with all of them, is excluded.
 
     Args:
-        probabilities: one column per class; columns need not sum to one, only their order within a column matters.
-        classes: the class each column stands for; 0, 1, 2, ... if not given.
+        probabilities: one column per class; only the order within a column matters.
+        truth: true classes.
+        classes: class of each column; 0, 1, 2, ... if None.
 
     Returns:
         None if no class has a curve.
 
     Raises:
-        ShapeError: if there is not one row per case and one column per class.
+        ShapeError: unless there is one row per case and one column per class.
     """
     classes = list(range(probabilities.shape[-1])) if classes is None else list(classes)
     if probabilities.shape != (len(truth), len(classes)):
@@ -54,9 +54,9 @@ def auroc(
             f"probabilities {probabilities.shape} must have a row for each of {len(truth)} cases "
             f"and a column for each of {len(classes)} classes"
         )
-    from sklearn.metrics import roc_auc_score  # takes a second to import; segmentation studies never need it
+    from sklearn.metrics import roc_auc_score  # imports in a second; segmentation studies do not need it
 
-    if len(classes) == 2:  # both columns tell the same story; the second is the one people call positive
+    if len(classes) == 2:  # both columns have the same curve; the second is the positive class
         probabilities, classes = probabilities[:, 1:], classes[1:]
     areas = [
         roc_auc_score(truth == value, probabilities[:, column])

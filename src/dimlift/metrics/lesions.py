@@ -1,8 +1,8 @@
-"""Lesion by lesion: how many true lesions were found, and how many were invented.
+"""Lesion-wise detection: numbers of detected true lesions and of false positive lesions.
 
-A lesion is a connected component of a mask: voxels that share a face, an edge or a corner belong together. A true
-lesion is matched with all predicted ones that share a voxel with it taken together, and the other way round, so that a
-lesion drawn in two pieces is found once and neither piece is false.
+A lesion is a connected component of a mask (voxels that share a face, an edge or a corner). A true lesion is matched
+with the union of all predicted lesions that share a voxel with it, and vice versa, so that a lesion predicted in two
+pieces counts as detected once and neither piece is a false positive.
 """
 
 from typing import NamedTuple
@@ -21,9 +21,9 @@ class LesionCounts(NamedTuple):
 
     Attributes:
         true: lesions of the truth.
-        found: those of them that the prediction matches.
+        found: true lesions that are matched.
         predicted: lesions of the prediction.
-        false: those of them that match nothing true.
+        false: predicted lesions that are not matched.
     """
 
     true: int
@@ -33,7 +33,7 @@ class LesionCounts(NamedTuple):
 
     @property
     def sensitivity(self) -> float | None:
-        """Share of the true lesions that were found; None where there are none to find."""
+        """Fraction of true lesions that are found; None if there are none."""
         return self.found / self.true if self.true else None
 
 
@@ -41,8 +41,10 @@ def count_lesions(prediction: Mask, truth: Mask, overlap: float = 0.0) -> Lesion
     """Match lesions of the prediction with those of the truth.
 
     Args:
-        overlap: a lesion matches if its intersection over union with what touches it on the other side is larger than
-            this; 0 asks for one common voxel.
+        prediction: predicted mask.
+        truth: true mask.
+        overlap: a lesion is matched if its IoU with the union of the lesions that touch it is larger than this; 0
+            requires one common voxel.
 
     Raises:
         ShapeError: if the masks have different shapes, or overlap is not in [0, 1).
@@ -50,17 +52,17 @@ def count_lesions(prediction: Mask, truth: Mask, overlap: float = 0.0) -> Lesion
     if prediction.shape != truth.shape:
         raise ShapeError(
             f"prediction {prediction.shape} and truth {truth.shape} are not on one grid; "
-            "bring the prediction back to the image's geometry first"
+            "restore the prediction to the geometry of the image first"
         )
     if not 0 <= overlap < 1:
-        raise ShapeError(f"overlap is {overlap}; a share from 0 (any common voxel) to below 1 is wanted")
-    predicted, n_predicted = _components(prediction)
-    true, n_true = _components(truth)
+        raise ShapeError(f"overlap is {overlap}; a fraction from 0 (any common voxel) to below 1 is expected")
+    predicted, num_predicted = _components(prediction)
+    true, num_true = _components(truth)
     return LesionCounts(
-        n_true,
-        _matched(true, n_true, predicted, overlap),
-        n_predicted,
-        n_predicted - _matched(predicted, n_predicted, true, overlap),
+        num_true,
+        _count_matched(true, num_true, predicted, overlap),
+        num_predicted,
+        num_predicted - _count_matched(predicted, num_predicted, true, overlap),
     )
 
 
@@ -68,8 +70,8 @@ def _components(mask: Mask) -> tuple[Int[np.ndarray, "*grid"], int]:
     return ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim))
 
 
-def _matched(own: Int[np.ndarray, "*grid"], count: int, others: Int[np.ndarray, "*grid"], overlap: float) -> int:
-    """How many of `own` match what touches them among `others`."""
+def _count_matched(own: Int[np.ndarray, "*grid"], count: int, others: Int[np.ndarray, "*grid"], overlap: float) -> int:
+    """Return how many components of `own` match the union of the components of `others` that touch them."""
     both = (own > 0) & (others > 0)
     pairs = np.unique(np.stack([own[both], others[both]]), axis=1)
     sizes, other_sizes = np.bincount(own.ravel(), minlength=count + 1), np.bincount(others.ravel())

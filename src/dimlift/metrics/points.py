@@ -1,4 +1,4 @@
-"""How well points were told apart: everything follows from which class was taken for which, cloud by cloud."""
+"""Metrics of point cloud segmentation, computed from confusion matrices."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,42 +12,52 @@ from dimlift.records.record import Score
 Confusion = Int[np.ndarray, "classes classes"]
 
 
-def confusion(predicted: Int[np.ndarray, " points"], truth: Int[np.ndarray, " points"], classes: int) -> Confusion:
-    """Number of points of every true class (row) that were taken for every class (column).
+def confusion_matrix(
+    predicted: Int[np.ndarray, " points"], truth: Int[np.ndarray, " points"], num_classes: int
+) -> Confusion:
+    """Return the number of points of every true class (row) with every predicted class (column).
 
     Args:
-        truth: class indices; points below zero are not counted, nobody knows what they are.
+        predicted: class indices.
+        truth: class indices; points with negative ones are not counted.
+        num_classes: number of classes.
 
     Raises:
-        ShapeError: if there is not one answer for every point.
+        ShapeError: if the arrays have different lengths.
     """
     if predicted.shape != truth.shape:
-        raise ShapeError(f"{predicted.shape} predictions for {truth.shape} labelled points; give one for each")
+        raise ShapeError(f"{predicted.shape} predictions for {truth.shape} labelled points; one each is expected")
     known = truth >= 0
-    return np.bincount(truth[known] * classes + predicted[known], minlength=classes**2).reshape(classes, classes)
+    pairs = truth[known] * num_classes + predicted[known]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def intersection_over_union(counts: Confusion) -> list[float | None]:
-    """Of every class; None where it is neither in the truth nor in the prediction."""
-    both = np.diag(counts)
-    either = counts.sum(0) + counts.sum(1) - both
-    return [float(hit / all_) if all_ else None for hit, all_ in zip(both, either, strict=True)]
+def class_iou(confusion: Confusion) -> list[float | None]:
+    """Return intersection over union of every class; None if it is neither in the truth nor in the prediction."""
+    intersection = np.diag(confusion)
+    union = confusion.sum(0) + confusion.sum(1) - intersection
+    return [float(both / either) if either else None for both, either in zip(intersection, union, strict=True)]
 
 
-def score_points(cases: Sequence[str], counts: Sequence[Confusion], labels: Mapping[str, int]) -> list[Score]:
-    """IoU of every class and the share of points that are right, cloud by cloud; mean IoU over all points together.
+def mean_iou(confusion: Confusion) -> float | None:
+    """Return the mean of the defined `class_iou`; None if there are none."""
+    defined = [value for value in class_iou(confusion) if value is not None]
+    return float(np.mean(defined)) if defined else None
 
-    The mean IoU of benchmarks adds points of all clouds up before it divides; the IoU of one cloud pairs case by case.
+
+def score_points(cases: Sequence[str], confusions: Sequence[Confusion], labels: Mapping[str, int]) -> list[Score]:
+    """Return IoU of every class and accuracy per point cloud, and the mean IoU over the points of all of them.
+
+    Benchmarks compute the mean IoU over all points; the IoU per point cloud allows paired comparisons.
     """
     scores: list[Score] = []
-    for case, found in zip(cases, counts, strict=True):
-        true, taken = found.sum(1) > 0, found.sum(0) > 0
-        for index, (name, value) in enumerate(zip(labels, intersection_over_union(found), strict=True)):
+    for case, confusion in zip(cases, confusions, strict=True):
+        true, predicted = confusion.sum(1) > 0, confusion.sum(0) > 0
+        for index, (name, value) in enumerate(zip(labels, class_iou(confusion), strict=True)):
             scores.append(Score(case, name, "iou", value))
-            scores.append(Score(case, name, ONE_EMPTY, float(true[index] != taken[index])))
-        total = int(found.sum())
-        scores.append(Score(case, "all", "points_right", float(np.trace(found) / total) if total else None))
-    if len(counts):
-        pooled = [value for value in intersection_over_union(np.sum(counts, axis=0)) if value is not None]
-        scores.append(Score("all", "all", "mean_iou", float(np.mean(pooled)) if pooled else None))
+            scores.append(Score(case, name, ONE_EMPTY, float(true[index] != predicted[index])))
+        total = int(confusion.sum())
+        scores.append(Score(case, "all", "point_accuracy", float(np.trace(confusion) / total) if total else None))
+    if len(confusions):
+        scores.append(Score("all", "all", "mean_iou", mean_iou(np.sum(confusions, axis=0))))
     return scores

@@ -1,4 +1,4 @@
-"""Predictions of test cases turned into the scores a record holds."""
+"""Scores of test cases as stored in run records."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,10 +12,10 @@ from dimlift.metrics.segmentation import dice, hd95_mm, nsd
 from dimlift.records.record import Score
 
 BACKGROUND = 0
-"""Label value that is not scored: it is what is left when everything else is named."""
+"""Label value that is not scored."""
 
 ONE_EMPTY = "one_mask_empty"
-"""1 where a class is in only one of truth and prediction, so that the worst value was given; tables count these."""
+"""Metric that is 1 if a class is in only one of truth and prediction and has the worst value; tables count these."""
 
 
 def score_segmentation(
@@ -27,21 +27,24 @@ def score_segmentation(
     ignore: int | None = None,
     tolerance_mm: float = 1.0,
 ) -> list[Score]:
-    """Dice, HD95, NSD, lesion-wise sensitivity and false positives of every label but the background.
+    """Return Dice, HD95, NSD, lesion sensitivity and false positive lesions of every label but the background.
 
     Args:
-        labels: value of each label by its name.
-        spacing: voxel size in mm, in the order of the axes.
-        ignore: value in `truth` of voxels nobody annotated; they belong to no mask, in truth and prediction alike.
+        case: name of the case.
+        prediction: predicted label map.
+        truth: true label map.
+        labels: name to value.
+        spacing: voxel size in mm, one number per axis.
+        ignore: value in `truth` of voxels without annotation, which are excluded from all masks.
         tolerance_mm: see `nsd`.
 
     Raises:
-        ShapeError: if prediction and truth have different shapes; the message names the case.
+        ShapeError: if prediction and truth have different shapes.
     """
     if prediction.shape != truth.shape:
         raise ShapeError(
             f"case {case}: prediction {prediction.shape} and truth {truth.shape} are not on one grid; "
-            "bring the prediction back to the image's geometry first"
+            "restore the prediction to the geometry of the image first"
         )
     annotated = np.ones(truth.shape, bool) if ignore is None else truth != ignore
     scores = []
@@ -67,25 +70,27 @@ def score_classification(
     truth: Int[np.ndarray, " cases"],
     labels: Mapping[str, int],
 ) -> list[Score]:
-    """Whether each case is right ("accuracy", 0 or 1, which pairs case by case), macro F1 and AUROC over all of them.
+    """Return accuracy (0 or 1) per case for paired comparisons, and macro F1 and AUROC over all cases.
 
     Args:
+        cases: names of the cases.
         probabilities: one column per entry of `labels`, in its order.
         truth: value of the true label of each case.
+        labels: name to value.
 
     Raises:
-        ShapeError: if there is not one row per case and one column per label.
+        ShapeError: unless there is one row per case and one column per label.
     """
     values = np.array(list(labels.values()))
     if probabilities.shape != (len(cases), len(values)) or len(truth) != len(cases):
         raise ShapeError(
-            f"probabilities {probabilities.shape} and {len(truth)} true labels must fit "
+            f"probabilities {probabilities.shape} and {len(truth)} true labels do not match "
             f"{len(cases)} cases and {len(values)} labels"
         )
     predicted = values[probabilities.argmax(axis=1)] if len(cases) else np.array([], int)
-    right = predicted == truth
+    correct = predicted == truth
     return [
-        *(Score(case, "all", "accuracy", float(hit)) for case, hit in zip(cases, right, strict=True)),
+        *(Score(case, "all", "accuracy", float(hit)) for case, hit in zip(cases, correct, strict=True)),
         Score("all", "all", "macro_f1", macro_f1(predicted, truth)),
         Score("all", "all", "auroc", auroc(probabilities, truth, values.tolist())),
     ]

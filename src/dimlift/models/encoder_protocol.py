@@ -1,4 +1,4 @@
-"""What a whole network needs to know of its encoder, and how activations of it are recomputed to save memory."""
+"""Interface of encoders that return feature maps, and activation checkpointing of such encoders."""
 
 from collections.abc import Sequence
 from typing import Protocol, cast
@@ -6,16 +6,16 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dimlift.errors import CannotLift, ShapeError
+from dimlift.errors import LiftError, ShapeError
 
 
-class MapEncoder(Protocol):
-    """A network that turns a volume into maps, finest first; a lifted `features_only` network is one.
+class FeatureMapEncoder(Protocol):
+    """A network that turns a volume into feature maps, finest first, such as one lifted with `features_only=True`.
 
     Attributes:
         in_channels: channels of a volume.
         channels: channels of each map.
-        strides: (z, y, x) voxels per feature voxel of each map.
+        strides: (z, y, x) stride of each map, in voxels.
     """
 
     in_channels: int
@@ -28,37 +28,45 @@ class MapEncoder(Protocol):
 
 
 def require_maps(encoder: nn.Module) -> None:
-    """Raises: CannotLift, if the encoder answers with logits instead of maps: it has no strides then."""
+    """Check that an encoder returns feature maps.
+
+    Raises:
+        LiftError: if it has no strides, as a network that returns logits.
+    """
     if not getattr(encoder, "strides", ()):
-        raise CannotLift(
-            f"this needs an encoder that gives maps, {type(encoder).__name__} gives none; "
-            "lift the network with features_only=True (one that answers with logits is trained as it is)"
+        raise LiftError(
+            f"an encoder that returns feature maps is needed, {type(encoder).__name__} returns none; lift the network "
+            "with features_only=True (a network that returns logits is trained as it is)"
         )
 
 
-def check_volume(encoder: nn.Module, volume: Tensor) -> None:
-    """Raises: ShapeError, if the volume has other axes or channels than the encoder reads."""
-    wanted = cast(MapEncoder, encoder).in_channels
-    if volume.dim() != 5 or volume.shape[1] != wanted:
-        raise ShapeError(f"the encoder reads (B, {wanted}, D, H, W), got {tuple(volume.shape)}")
+def validate_volume(encoder: nn.Module, volume: Tensor) -> None:
+    """Check that a volume fits an encoder.
+
+    Raises:
+        ShapeError: if it has other axes or channels.
+    """
+    in_channels = cast(FeatureMapEncoder, encoder).in_channels
+    if volume.dim() != 5 or volume.shape[1] != in_channels:
+        raise ShapeError(f"the encoder reads (B, {in_channels}, D, H, W), got {tuple(volume.shape)}")
 
 
-def recompute_stages(encoder: nn.Module) -> bool:
-    """Ask the encoder to recompute each of its stages in the backward pass, with the 2D network's own switch.
+def enable_grad_checkpointing(encoder: nn.Module) -> bool:
+    """Enable the activation checkpointing of the encoder, stage by stage.
 
     Returns:
-        whether there was such a switch. If not, `maps_of` can do it for the encoder as a whole.
+        Whether the encoder supports it. If not, `encode_maps` can checkpoint the encoder as a whole.
     """
     switch = getattr(encoder, "set_grad_checkpointing", None)
     if not callable(switch):
         return False
     try:
         switch(True)
-    except (AssertionError, NotImplementedError, AttributeError):
-        return False  # how a network says that it has none
+    except (AssertionError, NotImplementedError, AttributeError):  # raised by networks without checkpointing
+        return False
     return True
 
 
-def maps_of(encoder: nn.Module, volume: Tensor, recompute: bool) -> Sequence[Tensor]:
-    """The maps of `volume`; if `recompute`, activations are thrown away and computed again in the backward pass."""
+def encode_maps(encoder: nn.Module, volume: Tensor, recompute: bool) -> Sequence[Tensor]:
+    """Return the feature maps of a volume; `recompute` recomputes activations in the backward pass."""
     return checkpoint(encoder, volume, use_reentrant=False) if recompute else encoder(volume)

@@ -1,4 +1,4 @@
-"""Weights of 3D networks trained by others, put in place by name and shape; what did not arrive is told."""
+"""Load weights of 3D networks trained by others, by name and shape."""
 
 import re
 from collections.abc import Mapping
@@ -11,68 +11,62 @@ from dimlift.errors import WeightsError
 
 PREFIXES = re.compile(r"^(module|network|model|backbone|_orig_mod)\.")
 BODIES = ("encoder.", "swinViT.")
-"""What networks call the part that pretraining teaches."""
+"""Prefixes of the pretrained part of a network."""
 
-SHARE = 0.9
-"""Of the encoder's numbers must arrive; with less it is another network."""
+MIN_FRACTION = 0.9
+"""Fraction of the encoder's values that must be loaded; below it the file holds another network."""
 
 
-def fill_encoder(network: nn.Module, path: Path) -> str:
-    """Fill a network from a checkpoint of the whole or of its encoder alone.
+def load_encoder_weights(network: nn.Module, path: Path) -> str:
+    """Load a checkpoint of a whole network or of its encoder.
 
-    Answers of another task (`seg_layers`, `fc`) have no place here and stay behind; so does a first convolution for
-    another number of channels.
+    Heads of another task (`seg_layers`, `fc`) and a first convolution with other channels are skipped.
 
     Args:
-        network: what has to arrive is under one of `BODIES` there, or all of it where it has none of them.
+        network: changed in place. `MIN_FRACTION` applies to the part under one of `BODIES`, or to the whole network
+            if there is none.
+        path: the checkpoint.
 
     Returns:
-        one sentence for the record.
+        One sentence for the run record.
 
     Raises:
         WeightsError: if the file cannot be read, or holds another network.
     """
-    found = _named(read_tensors(path))
-    wanted = network.state_dict()
-    top = next((body for body in BODIES if any(name.startswith(body) for name in wanted)), "")
-    fitting: dict[str, Tensor] = {}
-    for name, value in wanted.items():
-        there = _under(name, top, found)
-        if there is not None and there.shape == value.shape:
-            fitting[name] = there
-    body = {name: value.numel() for name, value in wanted.items() if name.startswith(top) and value.ndim}
-    share = sum(size for name, size in body.items() if name in fitting) / sum(body.values())
-    if share < SHARE:
-        missing = next(name for name in body if name not in fitting)
-        there = _under(missing, top, found)
-        why = "is not there" if there is None else f"has shape {tuple(there.shape)} there"
+    stored = {_strip_prefixes(name): tensor for name, tensor in read_tensors(path).items()}
+    expected = network.state_dict()
+    prefix = next((body for body in BODIES if any(name.startswith(body) for name in expected)), "")
+    matching: dict[str, Tensor] = {}
+    for name, value in expected.items():
+        found = _find(name, prefix, stored)
+        if found is not None and found.shape == value.shape:
+            matching[name] = found
+    body = {name: value.numel() for name, value in expected.items() if name.startswith(prefix) and value.ndim}
+    fraction = sum(size for name, size in body.items() if name in matching) / sum(body.values())
+    if fraction < MIN_FRACTION:
+        missing = next(name for name in body if name not in matching)
+        found = _find(missing, prefix, stored)
+        why = "is missing there" if found is None else f"has shape {tuple(found.shape)} there"
         raise WeightsError(
-            f"{path} fills {share:.0%} of the {'encoder' if top else 'network'}, wanted {SHARE:.0%}: {missing} "
-            f"{tuple(wanted[missing].shape)} {why}; choose the network these weights "
-            "were trained in (`network`; `widths` and `blocks`, or `options`)"
+            f"{path} fills {fraction:.0%} of the {'encoder' if prefix else 'network'}, at least {MIN_FRACTION:.0%} are "
+            f"required: {missing} {tuple(expected[missing].shape)} {why}; choose the network these weights were "
+            "trained in (`network`; `widths` and `blocks`, or `options`)"
         )
-    network.load_state_dict(fitting, strict=False)
-    new = [name for name in wanted if name not in fitting and "num_batches_tracked" not in name]
-    shown = ", ".join(new[:6]) + (f" and {len(new) - 6} more" if len(new) > 6 else "")
-    return f"{len(fitting)} of {len(wanted)} weights come from {path.name}" + (f"; new: {shown}" if new else "")
+    network.load_state_dict(matching, strict=False)
+    new = [name for name in expected if name not in matching and "num_batches_tracked" not in name]
+    listed = ", ".join(new[:6]) + (f" and {len(new) - 6} more" if len(new) > 6 else "")
+    return f"{len(matching)} of {len(expected)} weights come from {path.name}" + (f"; new: {listed}" if new else "")
 
 
-def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what trainers wrap around a network."""
-    named = {}
-    for name, tensor in tensors.items():
-        named[_bare(name)] = tensor
-    return named
-
-
-def _bare(name: str) -> str:
+def _strip_prefixes(name: str) -> str:
     while PREFIXES.match(name):
         name = PREFIXES.sub("", name)
     return name
 
 
-def _under(name: str, top: str, found: Mapping[str, Tensor]) -> Tensor | None:
-    """What a checkpoint holds for a weight, whichever way it is called there."""
-    inner = name.removeprefix(top)
-    timms = inner.replace(".mlp.linear", ".mlp.fc")  # MONAI's own Swin was pretrained under timm's names
-    return next((found[each] for each in (name, inner, _bare(name), timms) if each in found), None)
+def _find(name: str, prefix: str, stored: Mapping[str, Tensor]) -> Tensor | None:
+    """Return a weight of a checkpoint under any of its possible names."""
+    inner = name.removeprefix(prefix)
+    timm_name = inner.replace(".mlp.linear", ".mlp.fc")  # MONAI pretrained its Swin under the names of timm
+    candidates = (name, inner, _strip_prefixes(name), timm_name)
+    return next((stored[each] for each in candidates if each in stored), None)

@@ -1,7 +1,7 @@
-"""A volume as three sequences of slices, one across each axis: a 2D network sees slices, a transformer sequences.
+"""Encoder of Medical Transformer: a volume as sequences of slices across each axis; a 2D network and a transformer.
 
-The equations are written from memory of the paper's account, without its code, which was never found: what is not in
-its abstract (widths, depths, how positions enter, how slice vectors reach a decoder) is ours.
+Reconstructed from the abstract; the authors' code is not available. Widths, depths, position embeddings, and how slice
+vectors are combined with the feature maps of a decoder are choices of this implementation.
 
 - Jun et al., *Medical Transformer: Universal Brain Encoder for 3D MRI Analysis*, 2021, https://arxiv.org/abs/2104.13633
 """
@@ -14,23 +14,23 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dimlift.models.encoder_protocol import MapEncoder, check_volume, require_maps
+from dimlift.models.encoder_protocol import FeatureMapEncoder, require_maps, validate_volume
 
 Plane = Literal["depth", "height", "width"]
 AXES: dict[Plane, int] = {"depth": 2, "height": 3, "width": 4}
 
 
 class PlaneTransformer(nn.Module):
-    """An encoder: (B, C, D, H, W) -> maps, finest first, whose coarsest knows all three sequences.
+    """Encoder (B, C, D, H, W) -> maps, finest first; the coarsest contains context of all planes.
 
     Args:
-        slices: gives maps of a volume, each slice by itself (a network lifted with `DepthPlan(kernel=1)`); shared by
+        slices: returns maps of a volume, each slice on its own (a network lifted with `DepthPlan(kernel=1)`); shared by
             all planes.
-        width: of a slice's vector in the transformer.
-        layers: of the transformer, which all planes share.
-        heads: of its attention.
-        planes: axes across which slices are cut; "depth" is where maps come from and must be among them.
-        places: slices that positions are learnt for; longer and shorter sequences read between them.
+        width: channels of a slice's vector in the transformer.
+        layers: layers of the transformer, which all planes share.
+        heads: attention heads.
+        planes: axes across which slices are cut; must include "depth", the plane of the maps.
+        num_positions: number of learnt position embeddings; they are interpolated to the length of a sequence.
         dropout: in the transformer.
     """
 
@@ -42,101 +42,104 @@ class PlaneTransformer(nn.Module):
         layers: int = 4,
         heads: int = 8,
         planes: Sequence[Plane] = ("depth", "height", "width"),
-        places: int = 64,
+        num_positions: int = 64,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
         require_maps(slices)
-        maps = cast(MapEncoder, slices)
+        maps = cast(FeatureMapEncoder, slices)
         self.slices, self.planes, self.width = slices, tuple(planes), width
         self.in_channels, self.channels, self.strides = maps.in_channels, maps.channels, maps.strides
         self.project = nn.Linear(maps.channels[-1], width)
-        self.learnt = nn.ParameterDict(
+        self.embeddings = nn.ParameterDict(
             {
                 "summary": torch.empty(1, 1, width),
-                "position": torch.empty(1, width, places),
+                "position": torch.empty(1, width, num_positions),
                 "plane": torch.empty(len(self.planes), 1, width),
-                "hidden": torch.empty(width),
+                "mask": torch.empty(width),
             }
         )
-        for parameter in self.learnt.values():
+        for parameter in self.embeddings.values():
             nn.init.trunc_normal_(parameter, std=0.02)
         layer = nn.TransformerEncoderLayer(
             width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
         )
         self.transformer = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.hand_over = nn.ModuleList(nn.Linear(width, maps.channels[-1]) for _ in self.planes)
-        for linear in self.hand_over:
-            nn.init.zeros_(cast(nn.Linear, linear).weight)  # maps start as the 2D network's
+        self.to_maps = nn.ModuleList(nn.Linear(width, maps.channels[-1]) for _ in self.planes)
+        for linear in self.to_maps:
+            nn.init.zeros_(cast(nn.Linear, linear).weight)  # maps are initially the 2D network's
             nn.init.zeros_(cast(nn.Linear, linear).bias)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """The 2D network's own switch."""
+        """Switch activation checkpointing of the 2D network."""
         cast(Any, self.slices).set_grad_checkpointing(enable)
 
     def vectors(self, volume: Float[Tensor, "batch channels depth height width"]) -> list[Float[Tensor, "batch _ _"]]:
-        """One vector a slice, for each plane: (B, slices, width); no slice sees another."""
-        return [self.project(self._cut(volume, plane)[-1].mean((3, 4)).transpose(1, 2)) for plane in self.planes]
+        """Return one vector per slice for each plane, (B, slices, width); each depends on its slice alone."""
+        return [self._slice_vectors(self._maps(volume, plane)) for plane in self.planes]
 
     def context(
         self, vectors: Sequence[Float[Tensor, "batch _ _"]], masks: Sequence[Bool[Tensor, "batch _"]] | None = None
     ) -> tuple[list[Float[Tensor, "batch _"]], list[Float[Tensor, "batch _ _"]]]:
-        """What the transformer makes of each sequence.
+        """Apply the transformer to each sequence.
 
         Args:
             vectors: of each plane.
-            masks: slices whose vectors it must not see: a learnt one takes their place.
+            masks: slices of each plane whose vectors are replaced by the mask embedding.
 
         Returns:
-            the summary of each sequence (B, width), and the answer at each of its slices (B, slices, width).
+            The summary of each sequence (B, width), and the output at each of its slices (B, slices, width).
         """
-        summaries, answers = [], []
+        summaries, outputs = [], []
         for number, sequence in enumerate(vectors):
-            seen = sequence
+            tokens = sequence
             if masks is not None:
-                seen = torch.where(masks[number][:, :, None], self.learnt["hidden"].to(sequence), sequence)
-            places = F.interpolate(self.learnt["position"], seen.shape[1], mode="linear").transpose(1, 2)
-            summary = self.learnt["summary"].expand(len(seen), -1, -1)
-            tokens = torch.cat([summary, seen + places], dim=1) + self.learnt["plane"][number]
-            found = self.transformer(tokens)
-            summaries.append(found[:, 0])
-            answers.append(found[:, 1:])
-        return summaries, answers
+                tokens = torch.where(masks[number][:, :, None], self.embeddings["mask"].to(sequence), sequence)
+            positions = F.interpolate(self.embeddings["position"], tokens.shape[1], mode="linear").transpose(1, 2)
+            summary = self.embeddings["summary"].expand(len(tokens), -1, -1)
+            tokens = torch.cat([summary, tokens + positions], dim=1) + self.embeddings["plane"][number]
+            output = self.transformer(tokens)
+            summaries.append(output[:, 0])
+            outputs.append(output[:, 1:])
+        return summaries, outputs
 
     def forward(self, volume: Float[Tensor, "batch channels depth height width"]) -> list[Tensor]:
-        """The 2D network's maps of the slices across depth; the coarsest with what is known of its three planes."""
-        check_volume(self, volume)
-        maps = {plane: self._cut(volume, plane) for plane in self.planes}
-        vectors = [self.project(maps[plane][-1].mean((3, 4)).transpose(1, 2)) for plane in self.planes]
+        """Return the 2D network's maps of the slices across depth, with the context of all planes in the coarsest."""
+        validate_volume(self, volume)
+        maps = {plane: self._maps(volume, plane) for plane in self.planes}
+        vectors = [self._slice_vectors(maps[plane]) for plane in self.planes]
         *finer, coarsest = maps["depth"]
-        for plane, linear, answer in zip(self.planes, self.hand_over, self.context(vectors)[1], strict=True):
+        for plane, linear, output in zip(self.planes, self.to_maps, self.context(vectors)[1], strict=True):
             axis = AXES[plane]
-            line = F.adaptive_avg_pool1d(linear(answer).transpose(1, 2), coarsest.shape[axis])
+            line = F.adaptive_avg_pool1d(linear(output).transpose(1, 2), coarsest.shape[axis])
             shape = [*line.shape[:2], 1, 1, 1]
             shape[axis] = line.shape[2]
             coarsest = coarsest + line.view(shape)
         return [*finer, coarsest]
 
-    def _cut(self, volume: Tensor, plane: Plane) -> Sequence[Tensor]:
-        """Maps of the slices across an axis, that axis in the place of depth."""
+    def _maps(self, volume: Tensor, plane: Plane) -> Sequence[Tensor]:
+        """Return the maps of the slices across an axis; this axis takes the position of depth."""
         return self.slices(volume.transpose(2, AXES[plane]).contiguous())
+
+    def _slice_vectors(self, maps: Sequence[Tensor]) -> Tensor:
+        return self.project(maps[-1].mean((3, 4)).transpose(1, 2))
 
 
 class PlaneClassifier(nn.Module):
-    """(B, C, D, H, W) -> (B, classes): the summaries of all planes beside each other, through one linear layer.
+    """Classifier (B, C, D, H, W) -> (B, num_classes): a linear layer on the summaries of all planes.
 
     Args:
-        encoder: the three sequences.
-        classes: length of the answer; 1 for regression.
-        dropout: share of the summaries dropped in training.
+        encoder: encoder of the sequences.
+        num_classes: number of outputs; 1 for regression.
+        dropout: dropout of the summaries.
     """
 
-    def __init__(self, encoder: PlaneTransformer, classes: int, *, dropout: float = 0.1) -> None:
+    def __init__(self, encoder: PlaneTransformer, num_classes: int, *, dropout: float = 0.1) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(len(encoder.planes) * encoder.width, classes))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(len(encoder.planes) * encoder.width, num_classes))
 
     def forward(self, volume: Float[Tensor, "batch channels depth height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits (or numbers) of every volume."""
-        check_volume(self.encoder, volume)
+        """Return the logits, or targets of a regression, of every volume."""
+        validate_volume(self.encoder, volume)
         return self.head(torch.cat(self.encoder.context(self.encoder.vectors(volume))[0], dim=1))

@@ -1,9 +1,9 @@
-"""Several sequences of one patient (T1, T2, FLAIR) through one and the same network, any of which may be missing.
+"""Several sequences of one patient (T1, T2, FLAIR) through one shared network, any of which may be missing.
 
-Each sequence goes through the network by itself, as a volume of one channel; what comes out is fused over the sequences
-that are there. A sequence is missing where its channel is zero throughout, which is how the data hand it out.
+Each sequence passes through the network as a volume of one channel; feature maps are fused over the sequences that are
+present. A sequence is missing if its channel is zero everywhere, as `preprocessing.missing_channels: allow` fills it.
 
-- Fusion over whatever is there: Havaei et al., HeMIS, 2016, https://arxiv.org/abs/1607.05194
+- Fusion over the available sequences: Havaei et al., HeMIS, 2016, https://arxiv.org/abs/1607.05194
 """
 
 from typing import Any, Literal, cast
@@ -13,30 +13,30 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dimlift.errors import CannotLift, ShapeError
-from dimlift.models.encoder_protocol import MapEncoder
+from dimlift.errors import LiftError, ShapeError
+from dimlift.models.encoder_protocol import FeatureMapEncoder
 
 Fusion = Literal["mean", "max"]
 
 
-class SharedSequences(nn.Module):
-    """An encoder of volumes of several sequences, made of an encoder of one.
+class SharedSequenceEncoder(nn.Module):
+    """Encoder of volumes with several sequences, made of an encoder of one channel.
 
     Args:
-        encoder: gives maps of a volume of one channel.
+        encoder: returns feature maps of a volume of one channel.
         sequences: channels of a volume.
-        fusion: "mean" or "max" over the sequences that are there, for every feature and voxel.
+        fusion: "mean" or "max" over the sequences that are present, per feature and voxel.
 
     Raises:
-        CannotLift: if the encoder reads more than one channel.
+        LiftError: if the encoder reads more than one channel.
     """
 
     def __init__(self, encoder: nn.Module, sequences: int, fusion: Fusion = "mean") -> None:
         super().__init__()
-        maps = cast(MapEncoder, encoder)
+        maps = cast(FeatureMapEncoder, encoder)
         if maps.in_channels != 1:
-            raise CannotLift(
-                f"sequences are shown one at a time, but the encoder reads {maps.in_channels} channels; lift it with "
+            raise LiftError(
+                f"sequences are encoded one at a time, but the encoder reads {maps.in_channels} channels; lift it with "
                 "in_channels=1"
             )
         self.network, self.fusion = encoder, fusion
@@ -44,31 +44,32 @@ class SharedSequences(nn.Module):
 
     @property
     def plan(self) -> Any:
-        """The depth plan of the network."""
+        """Depth plan of the network; None if it has none."""
         return getattr(self.network, "plan", None)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """The network's own switch."""
+        """Enable or disable the activation checkpointing of the network."""
         cast(Any, self.network).set_grad_checkpointing(enable)
 
     def forward(self, volume: Float[Tensor, "batch sequences depth height width"]) -> list[Tensor]:
-        """(B, S, D, H, W) -> the network's maps, fused over S.
+        """Return the feature maps of a volume (B, S, D, H, W), fused over S.
 
         Raises:
-            ShapeError: if the volume has other channels.
+            ShapeError: if the volume has another number of channels.
         """
         if volume.dim() != 5 or volume.shape[1] != self.in_channels:
-            raise ShapeError(f"{self.in_channels} sequences (B, S, D, H, W) are wanted, got {tuple(volume.shape)}")
+            raise ShapeError(f"expected {self.in_channels} sequences (B, S, D, H, W), got {tuple(volume.shape)}")
         present = present_sequences(volume)
         maps = self.network(rearrange(volume, "b s d h w -> (b s) 1 d h w"))
         return [fuse(rearrange(m, "(b s) ... -> b s ...", b=len(volume)), present, self.fusion) for m in maps]
 
 
-class FusedImage(nn.Module):
-    """A decoder that is shown the sequences fused, instead of one after the other in channels.
+class FusedDecoder(nn.Module):
+    """Decoder whose image input is fused over sequences.
 
     Args:
-        decoder: turns (maps, volume of one channel) into logits.
+        decoder: (maps, volume of one channel) -> logits.
+        fusion: "mean" or "max" over the sequences that are present.
     """
 
     def __init__(self, decoder: nn.Module, fusion: Fusion = "mean") -> None:
@@ -78,13 +79,13 @@ class FusedImage(nn.Module):
         self.depth_kernel = getattr(decoder, "depth_kernel", 1)
 
     def forward(self, maps: list[Tensor], volume: Float[Tensor, "batch sequences depth height width"]) -> Tensor:
-        """The decoder's logits."""
+        """Return the logits of the decoder."""
         image = fuse(volume[:, :, None], present_sequences(volume), self.fusion)
         return self.decoder(maps, image)
 
 
 def present_sequences(volume: Float[Tensor, "batch sequences *grid"]) -> Bool[Tensor, "batch sequences"]:
-    """Which channels hold anything; where none does, all count, so that there is something to fuse."""
+    """Return which channels are not zero everywhere; all of them if every channel is, since fusion needs one."""
     present = volume.flatten(2).ne(0).any(dim=2)
     return present | ~present.any(dim=1, keepdim=True)
 
@@ -92,7 +93,7 @@ def present_sequences(volume: Float[Tensor, "batch sequences *grid"]) -> Bool[Te
 def fuse(
     values: Float[Tensor, "batch sequences *shape"], present: Bool[Tensor, "batch sequences"], fusion: Fusion
 ) -> Float[Tensor, " batch *shape"]:
-    """Mean or maximum over the sequences that are present."""
+    """Return the mean or maximum over the sequences that are present."""
     mask = present.reshape(*present.shape, *([1] * (values.dim() - 2)))
     if fusion == "max":
         return values.masked_fill(~mask, -torch.inf).amax(dim=1)

@@ -1,4 +1,4 @@
-"""One answer for a cloud: any encoder of points, and a head on the mean and the largest of its tokens."""
+"""Classify point clouds: any point encoder, and a head on the mean and the maximum of its tokens."""
 
 from typing import Any, Literal
 
@@ -6,35 +6,39 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Pooling = Literal["max", "mean", "both"]
+TokenPooling = Literal["max", "mean", "both"]
 
 
-class CloudClassifier(nn.Module):
-    """(B, N, 3) -> logits (B, classes).
+class PointCloudClassifier(nn.Module):
+    """Classifier (B, N, 3) -> logits (B, num_classes).
 
     Args:
-        encoder: answers with `PointTokens` and has their `width`.
-        classes: length of the answer; 0 leaves the head out, for an encoder that is not asked anything yet.
+        encoder: returns `PointTokens` and has their `width`.
+        num_classes: number of classes; 0 leaves out the head, for an encoder that is pretrained.
     """
 
-    def __init__(self, encoder: nn.Module, classes: int) -> None:
+    def __init__(self, encoder: nn.Module, num_classes: int) -> None:
         super().__init__()
         width: Any = encoder.width
         self.encoder = encoder
         self.head: nn.Module = nn.Identity()
-        if classes:
+        if num_classes:
             self.head = nn.Sequential(
-                nn.Linear(2 * width, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(width, classes)
+                nn.Linear(2 * width, width),
+                nn.LayerNorm(width),
+                nn.ReLU(),
+                nn.Dropout(0.2),
+                nn.Linear(width, num_classes),
             )
 
     def forward(
         self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None
     ) -> Float[Tensor, "batch classes"]:
-        """Logits of every cloud."""
-        return self.head(pooled(self.encoder(points, features).values, "both"))
+        """Return the logits of every point cloud."""
+        return self.head(pool_tokens(self.encoder(points, features).values, "both"))
 
 
-def pooled(tokens: Float[Tensor, "batch tokens width"], how: Pooling) -> Float[Tensor, "batch _"]:
-    """One vector for each cloud: the largest of its tokens, their mean, or both beside each other."""
+def pool_tokens(tokens: Float[Tensor, "batch tokens width"], pooling: TokenPooling) -> Float[Tensor, "batch _"]:
+    """Return one vector per point cloud: the maximum of its tokens, their mean, or both concatenated."""
     largest, mean = tokens.amax(1), tokens.mean(1)
-    return {"max": largest, "mean": mean, "both": torch.cat([largest, mean], dim=1)}[how]
+    return {"max": largest, "mean": mean, "both": torch.cat([largest, mean], dim=1)}[pooling]

@@ -4,7 +4,7 @@
 - Zhang et al., Point-M2AE, 2022, https://arxiv.org/abs/2205.14401: 512, 256 and 64 patches of 16, 8 and 8,
   widths 96, 192 and 384, 5 blocks each, 6 heads
 
-What is masked is never computed: only the points of visible patches enter. Left out: stochastic depth.
+Masked patches are never computed: only the points of visible patches are encoded. Stochastic depth is left out.
 """
 
 import itertools
@@ -15,70 +15,70 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dimlift.errors import ShapeError
-from dimlift.geometry.patches import Patches, cut_hierarchy, seen_below
+from dimlift.geometry.patches import Patches, cut_hierarchy, propagate_visibility
 from dimlift.geometry.sampling import gather_points
-from dimlift.models.transformer_blocks import Blocks, Visible, choose
-from dimlift.tokenizers.points import PatchEmbedding, PointTokens, position_network
+from dimlift.models.transformer_blocks import TransformerBlocks, VisibleTokens, select_visible
+from dimlift.tokenizers.points import PointPatchEmbedding, PointTokens, join_features, position_mlp
 
 Levels = Sequence[Patches]
 
 
-class PointHierarchy(nn.Module):
-    """(B, N, 3) -> tokens of the coarsest level.
+class PointM2AEEncoder(nn.Module):
+    """Encoder (B, N, 3) -> tokens of the coarsest level.
 
     Args:
-        patches: of each level, finest first; the patches of a level are made of the one below.
-        neighbours: points, or finer tokens, of a patch.
-        widths: of the tokens of each level.
+        num_groups: patches of each level, finest first; the patches of a level consist of patches of the level below.
+        group_sizes: points, or finer tokens, of a patch of each level.
+        widths: token channels of each level.
         depths: transformer blocks of each level; 0 for a level that only merges.
-        heads: of every block.
-        in_channels: numbers of a point beside its coordinates (colour, normal).
+        heads: attention heads of every block.
+        in_channels: feature channels of a point beside its coordinates (colour, normal).
 
     Attributes:
-        width: of the tokens handed out.
+        width: channels of the returned tokens.
 
     Raises:
-        ShapeError: if the levels do not agree in number or size.
+        ShapeError: if the levels are inconsistent in number or size.
     """
 
     def __init__(
         self,
-        patches: Sequence[int] = (64,),
-        neighbours: Sequence[int] = (32,),
+        num_groups: Sequence[int] = (64,),
+        group_sizes: Sequence[int] = (32,),
         widths: Sequence[int] = (384,),
         depths: Sequence[int] = (12,),
         heads: int = 6,
         in_channels: int = 0,
     ) -> None:
         super().__init__()
-        given = {"patches": patches, "neighbours": neighbours, "widths": widths, "depths": depths}
-        if len({len(each) for each in given.values()}) > 1 or not patches:
-            told = ", ".join(f"{name} {list(each)}" for name, each in given.items())
-            raise ShapeError(f"{told}: give one number for each level")
-        if any(below < above for below, above in itertools.pairwise(patches)):
-            raise ShapeError(f"patches {list(patches)} grow from level to level; give the finest level first")
+        levels = {"num_groups": num_groups, "group_sizes": group_sizes, "widths": widths, "depths": depths}
+        if len({len(each) for each in levels.values()}) > 1 or not num_groups:
+            found = ", ".join(f"{name} {list(each)}" for name, each in levels.items())
+            raise ShapeError(f"{found} differ in length; set one number for each level")
+        if any(below < above for below, above in itertools.pairwise(num_groups)):
+            raise ShapeError(f"num_groups {list(num_groups)} increase; the finest level comes first")
         for width in widths:
             if width % heads:
-                raise ShapeError(f"tokens of {width} numbers cannot be shared among {heads} heads; choose a divisor")
-        self.patches, self.neighbours = tuple(patches), tuple(neighbours)
+                raise ShapeError(f"width {width} is not divisible by {heads} heads; choose a divisor")
+        self.num_groups, self.group_sizes = tuple(num_groups), tuple(group_sizes)
         self.widths, self.width, self.heads = tuple(widths), widths[-1], heads
         self.in_channels = in_channels
         inputs = [3 + in_channels, *widths[:-1]]
         hidden = [(128, 256), *((w, w) for w in widths[:-1])]
-        self.merge = nn.ModuleList(map(PatchEmbedding, inputs, widths, hidden))
-        self.positions = nn.ModuleList(map(position_network, widths))
-        self.stages = nn.ModuleList(Blocks(w, depth, heads) for w, depth in zip(widths, depths, strict=True))
+        self.merge = nn.ModuleList(map(PointPatchEmbedding, inputs, widths, hidden))
+        self.positions = nn.ModuleList(map(position_mlp, widths))
+        self.stages = nn.ModuleList(TransformerBlocks(w, depth, heads) for w, depth in zip(widths, depths, strict=True))
 
     def forward(
         self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None
     ) -> PointTokens:
-        """Tokens of whole clouds."""
+        """Return the coarsest tokens of complete point clouds."""
         levels = self.cut(points)
         return PointTokens(self.encode(points, levels, features=features)[-1], levels[-1].centres)
 
     def cut(self, points: Float[Tensor, "batch points 3"]) -> list[Patches]:
-        """Patches of every level."""
-        return cut_hierarchy(points, self.patches, self.neighbours)
+        """Cut point clouds into the patches of every level."""
+        return cut_hierarchy(points, self.num_groups, self.group_sizes)
 
     def encode(
         self,
@@ -87,44 +87,42 @@ class PointHierarchy(nn.Module):
         visible: Bool[Tensor, "batch patches"] | None = None,
         features: Float[Tensor, "batch points channels"] | None = None,
     ) -> list[Float[Tensor, "batch _ _"]]:
-        """Tokens of every level; zero where they are not visible.
+        """Return the tokens of every level, finest first; zero where masked.
 
         Args:
-            visible: of the coarsest level; everything if None.
+            visible: visible patches of the coarsest level; None makes all visible.
 
         Raises:
-            ShapeError: if there are features other than promised.
+            ShapeError: if the number of feature channels is not `in_channels`.
         """
-        given = 0 if features is None else features.shape[-1]
-        if given != self.in_channels:
-            raise ShapeError(f"{given} numbers beside the coordinates of a point, {self.in_channels} were promised")
-        entering = points if features is None else torch.cat([points, features], dim=-1)
-        finer, found = self.below(entering, levels, visible)
+        inputs = join_features(points, features, self.in_channels)
+        finer, shown = self.encode_finer(inputs, levels, visible)
         last = len(self.stages) - 1
-        values = self.stages[last](found.values, self.positions[last](found.centres), padding=found.padding)
-        return [*finer, found.spread(values, levels[last].chosen.shape[1])]
+        values = self.stages[last](shown.values, self.positions[last](shown.centres), key_padding_mask=shown.padding)
+        return [*finer, shown.scatter(values, levels[last].chosen.shape[1])]
 
-    def below(
-        self, points: Float[Tensor, "batch points _"], levels: Levels, visible: Bool[Tensor, "batch patches"] | None
-    ) -> tuple[list[Tensor], Visible]:
-        """Tokens of all levels but the coarsest, and the visible tokens of that one before its blocks."""
+    def encode_finer(
+        self, inputs: Float[Tensor, "batch points _"], levels: Levels, visible: Bool[Tensor, "batch patches"] | None
+    ) -> tuple[list[Tensor], VisibleTokens]:
+        """Return the tokens of all levels but the coarsest, and the coarsest visible tokens before their blocks."""
         if visible is None:
             visible = torch.ones_like(levels[-1].chosen, dtype=torch.bool)
-        shown = seen_below(levels, visible)
-        lower: list[Tensor] = []
-        entering = points
-        for number in range(len(levels) - 1):
-            found = self._enter(number, entering, levels[number], shown[number])
-            values = self.stages[number](found.values, self.positions[number](found.centres), padding=found.padding)
-            entering = found.spread(values, levels[number].chosen.shape[1])
-            lower.append(entering)
-        return lower, self._enter(len(levels) - 1, entering, levels[-1], shown[-1])
+        masks = propagate_visibility(levels, visible)
+        finer: list[Tensor] = []
+        for level in range(len(levels) - 1):
+            shown = self._embed(level, inputs, levels[level], masks[level])
+            values = self.stages[level](
+                shown.values, self.positions[level](shown.centres), key_padding_mask=shown.padding
+            )
+            inputs = shown.scatter(values, levels[level].chosen.shape[1])
+            finer.append(inputs)
+        return finer, self._embed(len(levels) - 1, inputs, levels[-1], masks[-1])
 
-    def _enter(self, number: int, entering: Tensor, level: Patches, shown: Tensor) -> Visible:
-        """Visible tokens of a level, made of the points or of the tokens below."""
-        found = choose(shown)
-        centres = gather_points(level.centres, found.chosen)
-        inside = gather_points(entering, gather_points(level.members, found.chosen))
-        if number == 0:
-            inside = torch.cat([inside[..., :3] - centres[:, :, None], inside[..., 3:]], dim=-1)
-        return found._replace(values=self.merge[number](inside), centres=centres)
+    def _embed(self, level: int, inputs: Tensor, patches: Patches, visible: Tensor) -> VisibleTokens:
+        """Embed the visible patches of a level from the points or tokens below."""
+        shown = select_visible(visible)
+        centres = gather_points(patches.centres, shown.indices)
+        members = gather_points(inputs, gather_points(patches.members, shown.indices))
+        if level == 0:
+            members = torch.cat([members[..., :3] - centres[:, :, None], members[..., 3:]], dim=-1)
+        return shown._replace(values=self.merge[level](members), centres=centres)

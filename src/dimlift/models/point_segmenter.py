@@ -1,7 +1,7 @@
-"""One answer for every point: tokens of every level carried back to the points, and what a point is by itself.
+"""Segment point clouds: tokens of every level interpolated to the points, and features of each point alone.
 
 - Pang et al., Point-MAE, 2022, https://arxiv.org/abs/2203.06604: features of several depths, interpolated to the points
-- Qi et al., PointNet++, 2017, https://arxiv.org/abs/1706.02413: interpolation by the three nearest
+- Qi et al., PointNet++, 2017, https://arxiv.org/abs/1706.02413: interpolation from the three nearest neighbours
 """
 
 from typing import Any
@@ -11,36 +11,37 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dimlift.geometry.neighbours import interpolate
-from dimlift.models.point_m2ae_encoder import PointHierarchy
+from dimlift.models.point_m2ae_encoder import PointM2AEEncoder
+from dimlift.tokenizers.points import join_features
 
 
-class CloudSegmenter(nn.Module):
-    """(B, N, 3) -> logits of every point (B, N, classes).
+class PointCloudSegmenter(nn.Module):
+    """Segmentation network (B, N, 3) -> logits of every point (B, N, num_classes).
 
     Args:
-        encoder: tokens of whose levels are read.
-        classes: length of each answer.
+        encoder: encoder whose tokens of all levels are used.
+        num_classes: number of classes.
     """
 
-    def __init__(self, encoder: PointHierarchy, classes: int) -> None:
+    def __init__(self, encoder: PointM2AEEncoder, num_classes: int) -> None:
         super().__init__()
         self.encoder = encoder
         width = max(32, encoder.width // 4)
-        self.near = nn.Sequential(nn.Linear(3 + encoder.in_channels, width), nn.LayerNorm(width), nn.ReLU())
-        self.carry = nn.ModuleList(nn.Linear(each, width) for each in encoder.widths)
-        inside = width * (len(encoder.widths) + 1) + encoder.width
+        self.point_mlp = nn.Sequential(nn.Linear(3 + encoder.in_channels, width), nn.LayerNorm(width), nn.ReLU())
+        self.lateral = nn.ModuleList(nn.Linear(each, width) for each in encoder.widths)
+        inputs = width * (len(encoder.widths) + 1) + encoder.width
         self.head = nn.Sequential(
-            nn.Linear(inside, 2 * width), nn.LayerNorm(2 * width), nn.ReLU(), nn.Linear(2 * width, classes)
+            nn.Linear(inputs, 2 * width), nn.LayerNorm(2 * width), nn.ReLU(), nn.Linear(2 * width, num_classes)
         )
 
     def forward(
         self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None
     ) -> Float[Tensor, "batch points classes"]:
-        """Logits of every point."""
+        """Return the logits of every point."""
         levels = self.encoder.cut(points)
         tokens = self.encoder.encode(points, levels, features=features)
-        found: list[Any] = [self.near(points if features is None else torch.cat([points, features], dim=-1))]
-        for carry, level, values in zip(self.carry, levels, tokens, strict=True):
-            found.append(interpolate(points, level.centres, carry(values)))
-        found.append(tokens[-1].amax(1, keepdim=True).expand(-1, points.shape[1], -1))
-        return self.head(torch.cat(found, dim=-1))
+        joined: list[Any] = [self.point_mlp(join_features(points, features, self.encoder.in_channels))]
+        for lateral, level, values in zip(self.lateral, levels, tokens, strict=True):
+            joined.append(interpolate(points, level.centres, lateral(values)))
+        joined.append(tokens[-1].amax(1, keepdim=True).expand(-1, points.shape[1], -1))
+        return self.head(torch.cat(joined, dim=-1))

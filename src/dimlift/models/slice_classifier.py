@@ -1,4 +1,4 @@
-"""A 2D network on every slice, and one answer for the volume from the slices that matter."""
+"""Slice-wise classifier of volumes: a 2D network on every slice, pooling over slices, a linear head."""
 
 from typing import Self, cast
 
@@ -6,73 +6,73 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.models.encoder_protocol import MapEncoder, check_volume, maps_of, require_maps
+from dimlift.models.encoder_protocol import FeatureMapEncoder, encode_maps, require_maps, validate_volume
 
 SLICES_AT_ONCE = 32
 
 
 class SliceClassifier(nn.Module):
-    """(B, C, D, H, W) -> (B, classes): last map of each slice, its mean, pooled over slices, one linear layer.
+    """(B, C, D, H, W) -> (B, num_classes): pool the coarsest map of each slice, then over slices.
 
     Args:
-        encoder: a 2D network lifted with `DepthPlan(kernel=1)` and `features_only=True`: no slice sees another.
-        classes: length of the answer; 1 for regression.
-        pooling: (B, D, width) -> ((B, width), weights (B, D)); built for `width`.
-        width: slices are brought to vectors of this length before they are pooled.
-        dropout: share of the pooled vector dropped in training.
-        still: the encoder never leaves eval mode, so that its batch-norm statistics stay.
+        encoder: a 2D network lifted with `DepthPlan(kernel=1)` and `features_only=True`, so that slices are separate.
+        num_classes: number of outputs; 1 for regression.
+        pooling: (B, D, embed_dim) -> ((B, embed_dim), weights (B, D)).
+        embed_dim: length of the vector of a slice in the pooling.
+        dropout: dropout rate of the pooled vector.
+        freeze_norm_stats: keep the encoder in eval mode, so that its batch-norm statistics do not change.
 
     Raises:
-        CannotLift: if the encoder gives no maps.
+        LiftError: if the encoder returns no feature maps.
     """
 
     def __init__(
         self,
         encoder: nn.Module,
-        classes: int,
+        num_classes: int,
         pooling: nn.Module,
         *,
-        width: int = 128,
+        embed_dim: int = 128,
         dropout: float = 0.1,
-        still: bool = False,
+        freeze_norm_stats: bool = False,
     ) -> None:
         super().__init__()
         require_maps(encoder)
-        self.encoder, self.pooling, self.still = encoder, pooling, still
-        channels = cast(MapEncoder, encoder).channels[-1]
-        self.neck = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, width), nn.GELU())
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, classes))
+        self.encoder, self.pooling, self.freeze_norm_stats = encoder, pooling, freeze_norm_stats
+        channels = cast(FeatureMapEncoder, encoder).channels[-1]
+        self.neck = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, embed_dim), nn.GELU())
+        self.head = nn.Sequential(nn.LayerNorm(embed_dim), nn.Dropout(dropout), nn.Linear(embed_dim, num_classes))
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for everything but an encoder that is to stay still."""
+        """Set training mode, except for an encoder with `freeze_norm_stats`."""
         super().train(mode)
-        if self.still:
+        if self.freeze_norm_stats:
             self.encoder.eval()
         return self
 
-    def vectors(
+    def slice_features(
         self, volume: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch depth features"]:
-        """What the 2D network sees in each slice.
+        """Return the pooled features of each slice.
 
         Raises:
             ShapeError: if the volume has other channels than the encoder was built for.
         """
-        check_volume(self.encoder, volume)
+        validate_volume(self.encoder, volume)
         with torch.set_grad_enabled(
             torch.is_grad_enabled() and any(p.requires_grad for p in self.encoder.parameters())
         ):
-            parts = [maps_of(self.encoder, part, False)[-1] for part in volume.split(SLICES_AT_ONCE, dim=2)]
+            parts = [encode_maps(self.encoder, part, False)[-1] for part in volume.split(SLICES_AT_ONCE, dim=2)]
         return torch.cat([part.mean(dim=(3, 4)) for part in parts], dim=2).transpose(1, 2)
 
-    def answer(
-        self, vectors: Float[Tensor, "batch depth features"]
+    def pool_slices(
+        self, features: Float[Tensor, "batch depth features"]
     ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch depth"]]:
-        """Logits (or numbers), and the share each slice had in them; shares sum to one."""
-        pooled, weights = self.pooling(self.neck(vectors))
-        return self.head(pooled), weights
+        """Return logits (or predicted numbers), and the weight of each slice; weights sum to one."""
+        vector, weights = self.pooling(self.neck(features))
+        return self.head(vector), weights
 
     def forward(self, volume: Float[Tensor, "batch channels depth height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits (or numbers) of every volume."""
-        return self.answer(self.vectors(volume))[0]
+        """Return the logits (or predicted numbers) of every volume."""
+        return self.pool_slices(self.slice_features(volume))[0]

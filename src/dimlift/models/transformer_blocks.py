@@ -1,4 +1,4 @@
-"""Transformer blocks whose positions are told anew before each, as masked point autoencoders have them."""
+"""Transformer blocks that add the positions again before each block, as in masked point autoencoders."""
 
 from typing import NamedTuple
 
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 from dimlift.errors import ShapeError
 
 
-class Blocks(nn.Module):
-    """Pre-norm blocks, hidden width four times the token's, and a norm behind the last.
+class TransformerBlocks(nn.Module):
+    """Pre-norm blocks with an MLP ratio of 4, and a final norm.
 
     Args:
-        width: of a token.
+        width: channels of a token.
         depth: number of blocks; 0 leaves the norm.
-        heads: of the attention.
+        heads: attention heads.
     """
 
     def __init__(self, width: int, depth: int, heads: int) -> None:
         super().__init__()
         if width % heads:
-            raise ShapeError(f"tokens of {width} numbers cannot be shared among {heads} heads; choose a divisor")
+            raise ShapeError(f"width {width} is not divisible by {heads} heads; choose a divisor")
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
@@ -34,54 +34,54 @@ class Blocks(nn.Module):
         self,
         values: Float[Tensor, "batch tokens width"],
         positions: Float[Tensor, "batch tokens width"],
-        padding: Bool[Tensor, "batch tokens"] | None = None,
-        barred: Bool[Tensor, "rows tokens tokens"] | None = None,
+        key_padding_mask: Bool[Tensor, "batch tokens"] | None = None,
+        attn_mask: Bool[Tensor, "rows tokens tokens"] | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
-        """Answers of the last block.
+        """Return the normalised tokens after the last block.
 
         Args:
-            padding: True for tokens that are none, to which nobody listens.
-            barred: True where a token (row) may not listen to another (column), for each cloud and head.
+            key_padding_mask: True for padding.
+            attn_mask: True where a token (row) must not attend to another (column), for each batch element and head.
         """
         for block in self.blocks:
-            values = block(values + positions, src_mask=barred, src_key_padding_mask=padding)
+            values = block(values + positions, src_mask=attn_mask, src_key_padding_mask=key_padding_mask)
         return self.norm(values)
 
 
-class Visible(NamedTuple):
-    """The visible among some tokens, side by side; clouds with fewer are filled up with tokens that do not count.
+class VisibleTokens(NamedTuple):
+    """The visible tokens of each batch element, padded to equal numbers.
 
     Attributes:
-        chosen: where each stood.
-        padding: True for those that do not count; None where every cloud has as many.
-        values: tokens, once they are made.
-        centres: their places.
+        indices: position of each visible token among all tokens.
+        padding: True for padding; None if all batch elements have equally many visible tokens.
+        values: the tokens, once they are computed.
+        centres: their coordinates.
     """
 
-    chosen: Int[Tensor, "batch visible"]
+    indices: Int[Tensor, "batch visible"]
     padding: Bool[Tensor, "batch visible"] | None
     values: Float[Tensor, "batch visible width"]
     centres: Float[Tensor, "batch visible 3"]
 
-    def spread(self, values: Float[Tensor, "batch visible width"], count: int) -> Float[Tensor, "batch count width"]:
-        """Values back where they stood among `count` tokens, zero elsewhere."""
+    def scatter(self, values: Float[Tensor, "batch visible width"], count: int) -> Float[Tensor, "batch count width"]:
+        """Scatter values to their positions among `count` tokens; all others are zero."""
         if self.padding is not None:
             values = values.masked_fill(self.padding[..., None], 0.0)
-        whole = values.new_zeros(len(values), count, values.shape[-1])
-        return whole.scatter(1, self.chosen[..., None].expand_as(values), values)
+        scattered = values.new_zeros(len(values), count, values.shape[-1])
+        return scattered.scatter(1, self.indices[..., None].expand_as(values), values)
 
 
-def choose(visible: Bool[Tensor, "batch tokens"]) -> Visible:
-    """Where the visible tokens stand, in their order.
+def select_visible(visible: Bool[Tensor, "batch tokens"]) -> VisibleTokens:
+    """Return the positions of the visible tokens, in order.
 
     Raises:
-        ShapeError: if nothing of a cloud is visible.
+        ShapeError: if a batch element has no visible token.
     """
     counts = visible.sum(1)
     if int(counts.min()) == 0:
-        raise ShapeError("nothing of a cloud is visible; mask less of it")
+        raise ShapeError("a point cloud has no visible token; lower the mask ratio")
     most = int(counts.max())
-    index = torch.argsort((~visible).int(), dim=1, stable=True)[:, :most]
-    padding = None if int(counts.min()) == most else ~visible.gather(1, index)
-    nothing = torch.empty(0, device=visible.device)
-    return Visible(index, padding, nothing, nothing)
+    indices = torch.argsort((~visible).int(), dim=1, stable=True)[:, :most]
+    padding = None if int(counts.min()) == most else ~visible.gather(1, indices)
+    empty = torch.empty(0, device=visible.device)
+    return VisibleTokens(indices, padding, empty, empty)

@@ -1,4 +1,4 @@
-"""The two transformer U-Nets of MONAI, from scratch, for volumes of any size up to what they are built for.
+"""Transformer U-Nets of MONAI, from scratch.
 
 - UNETR: Hatamizadeh et al., 2022, https://arxiv.org/abs/2103.10504
 - Swin UNETR: Hatamizadeh et al., 2022, https://arxiv.org/abs/2201.01266
@@ -6,52 +6,56 @@
 
 from monai.networks.nets import UNETR, SwinUNETR
 
-from dimlift.models.pad_to_multiple import AnySize, Grid, OneSize
+from dimlift.models.pad_to_multiple import Grid, PadToMultiple, PadToSize
 
 PATCH = 16
-"""Voxels along each axis of one token of UNETR."""
+"""Voxels along each axis of a UNETR token."""
 
 
-def swin_unetr(in_channels: int, classes: int, *, width: int = 24, gradient_checkpointing: bool = False) -> AnySize:
-    """MONAI's Swin UNETR with random weights.
+def swin_unetr(
+    in_channels: int, num_classes: int, *, feature_size: int = 24, gradient_checkpointing: bool = False
+) -> PadToMultiple:
+    """Return MONAI's Swin UNETR with random weights, for volumes of any size.
 
     Args:
         in_channels: channels of a volume.
-        classes: channels of the answer.
-        width: channels of the finest level, a multiple of 12; the paper has 48.
+        num_classes: channels of the logits.
+        feature_size: channels of the finest level, a multiple of 12; 48 in the paper.
         gradient_checkpointing: recompute activations in the backward pass.
     """
-    network = SwinUNETR(in_channels, classes, feature_size=width, use_checkpoint=gradient_checkpointing)
-    return AnySize(network, (32, 32, 32))
+    network = SwinUNETR(in_channels, num_classes, feature_size=feature_size, use_checkpoint=gradient_checkpointing)
+    return PadToMultiple(network, (32, 32, 32))
 
 
 def unetr(
     in_channels: int,
-    classes: int,
+    num_classes: int,
     *,
     patch_size: Grid,
-    width: int = 16,
-    hidden: int = 384,
-    heads: int = 6,
-) -> OneSize:
-    """MONAI's UNETR with random weights; its positions are learnt for one size, to which smaller volumes are padded.
+    feature_size: int = 16,
+    hidden_size: int = 384,
+    num_heads: int = 6,
+) -> PadToSize:
+    """Return MONAI's UNETR with random weights.
+
+    Its position embeddings are learnt for one size, to which smaller volumes are padded.
 
     Args:
         in_channels: channels of a volume.
-        classes: channels of the answer.
+        num_classes: channels of the logits.
         patch_size: (depth, height, width) voxels of the largest volume.
-        width: channels at full resolution.
-        hidden: channels of the twelve transformer layers, a multiple of `heads`; the paper has 768 and 12 heads.
-        heads: attention heads.
+        feature_size: channels at full resolution.
+        hidden_size: channels of the twelve transformer layers, a multiple of `num_heads`; 768 in the paper.
+        num_heads: attention heads; 12 in the paper.
     """
     size = tuple(-(-n // PATCH) * PATCH for n in patch_size)
     network = UNETR(
         in_channels,
-        classes,
+        num_classes,
         size,
-        feature_size=width,
-        hidden_size=hidden,
-        mlp_dim=4 * hidden,
-        num_heads=heads,
+        feature_size=feature_size,
+        hidden_size=hidden_size,
+        mlp_dim=4 * hidden_size,
+        num_heads=num_heads,
     )
-    return OneSize(network, size)
+    return PadToSize(network, size)

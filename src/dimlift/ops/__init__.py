@@ -1,1 +1,1 @@
-"""Sparse convolution."""
+"""Operators that PyTorch lacks."""

@@ -1,6 +1,6 @@
-"""Sparse convolution computed by spconv (https://github.com/traveller59/spconv), which is made for GPUs.
+"""Sparse convolution on GPUs by spconv (https://github.com/traveller59/spconv).
 
-It follows the rulebook it is given: voxels, weights and their gradients are those of `kernels.sparse`, to rounding.
+It uses the rulebook of `ops.sparse_conv`, so outputs and gradients are equal up to rounding.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dimlift.errors import ConfigError, UnknownName
+from dimlift.errors import ConfigError, UnknownNameError
 
 Backend = Literal["automatic", "dimlift", "spconv"]
 
@@ -21,17 +21,17 @@ _backend: ContextVar[Backend] = ContextVar("backend", default="automatic")
 
 
 @contextmanager
-def computed_by(backend: Backend) -> Iterator[None]:
-    """Sparse convolutions inside the block are computed by dimlift or by spconv, whatever the device.
+def sparse_backend(backend: Backend) -> Iterator[None]:
+    """Select the implementation of sparse convolutions inside the block, on any device.
 
-    Outside, and with "automatic", spconv computes for GPUs, where it is installed for them and takes the numbers. Where
-    torch is told to be deterministic it does not: it takes the kernel that was fastest when tried, and kernels differ.
+    "automatic", the default, uses spconv on GPUs if it is installed and supports the data type, except in PyTorch's
+    deterministic mode: spconv selects kernels by their measured speed, and kernels differ in rounding.
 
     Raises:
-        UnknownName: for another backend.
+        UnknownNameError: for another backend.
     """
     if backend not in get_args(Backend):
-        raise UnknownName("backend of sparse convolutions", backend, get_args(Backend))
+        raise UnknownNameError("backend of sparse convolutions", backend, get_args(Backend))
     before = _backend.set(backend)
     try:
         yield
@@ -39,58 +39,60 @@ def computed_by(backend: Backend) -> Iterator[None]:
         _backend.reset(before)
 
 
-def serves(features: Float[Tensor, "voxels channels"]) -> bool:
-    """Whether spconv is to compute for these features.
+def uses_spconv(features: Float[Tensor, "voxels channels"]) -> bool:
+    """Return whether spconv is used for these features.
 
     Raises:
-        ConfigError: if it must and cannot.
+        ConfigError: if it is forced and does not support them.
     """
     backend = _backend.get()
     if backend == "automatic" and features.is_cuda and not torch.are_deterministic_algorithms_enabled():
-        return _hindrance(features) is None
-    if backend == "spconv" and (hindrance := _hindrance(features)):
-        raise ConfigError(f"spconv cannot compute this sparse convolution: {hindrance}, or take computed_by('dimlift')")
+        return _unsupported_reason(features) is None
+    if backend == "spconv" and (reason := _unsupported_reason(features)):
+        raise ConfigError(f"spconv cannot compute this sparse convolution: {reason}, or use sparse_backend('dimlift')")
     return backend == "spconv"
 
 
-def convolution(
+def spconv_conv(
     features: Float[Tensor, "voxels channels"],
     weight: Float[Tensor, "taps channels outputs"],
     pairs: Int[Tensor, "2 taps most"],
     counts: Int[Tensor, " taps"],
     outputs: int,
 ) -> Float[Tensor, "out outputs"]:
-    """Features of the output voxels; backward through spconv, too.
+    """Return the features of the output voxels, with gradients by spconv.
 
     Args:
-        pairs: for each tap, rows of the input and of the output, int32.
-        counts: how many of them count, int32.
-        outputs: rows of the output.
+        features: of the input voxels.
+        weight: one matrix per tap.
+        pairs: rows of input and output of each tap, int32.
+        counts: number of valid pairs of each tap, int32.
+        outputs: number of output voxels.
     """
     from spconv.core import ConvAlgo
     from spconv.pytorch.functional import indice_conv
 
-    kernel = weight.permute(2, 0, 1).contiguous()  # spconv's own order
-    # It would take float16 for any mixed precision, and knows no bfloat16; and it works on the current device.
+    kernel = weight.permute(2, 0, 1).contiguous()  # spconv's axis order
+    # autocast is disabled because spconv would use float16 for it, also for bfloat16; it runs on the current device
     with torch.autocast(features.device.type, enabled=False), torch.cuda.device_of(features):
         return indice_conv(features, kernel, pairs, counts, outputs, ConvAlgo.Native)
 
 
-def _hindrance(features: Tensor) -> str | None:
-    """Why spconv cannot compute for these features, and the way out."""
-    devices = _devices()
+def _unsupported_reason(features: Tensor) -> str | None:
+    """Return why spconv does not support these features and what to do about it, or None."""
+    devices = _spconv_devices()
     if not devices:
         return "it is not installed; pip install 'dimlift[spconv]'"
     if features.device.type not in devices:
-        return "the one installed is made for processors; put the one for your CUDA in its place, such as spconv-cu126"
+        return "the installed version is for CPUs; install the one for your CUDA version, such as spconv-cu126"
     if features.dtype not in (torch.float32, torch.float16):
-        return f"it takes float32 and float16, not {features.dtype}; convert the features"
+        return f"it supports float32 and float16, not {features.dtype}; convert the features"
     return None
 
 
 @cache
-def _devices() -> tuple[str, ...]:
-    """Kinds of devices that the spconv installed here was built for; none without it."""
+def _spconv_devices() -> tuple[str, ...]:
+    """Return the device types of the installed spconv; empty if it is not installed."""
     try:
         from spconv.cppconstants import CPU_ONLY_BUILD
     except ImportError:

@@ -1,1 +1,1 @@
-"""What a run leaves behind: records, a study's description, weights. Only JSON and safetensors."""
+"""Files a run or study writes: records, the study description, weights folders. JSON, safetensors and .npz only."""

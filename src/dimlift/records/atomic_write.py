@@ -1,6 +1,6 @@
-"""Files written in one piece: whoever reads, and whenever a process is killed, finds the whole file or the one before.
+"""Atomic file writes: a reader finds the old file or the complete new one, even if the writer is killed.
 
-The text-book order: a temporary file in the same folder, flushed to disk, renamed, the folder flushed to disk.
+Writes a temporary file in the same folder, flushes it to disk, renames it, and flushes the folder.
 """
 
 import os
@@ -8,37 +8,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SCRATCH = ".*.part"
-"""Pattern of the temporary files; those of a killed process stay until the next run in the same folder."""
+TEMP_PATTERN = ".*.part"
+"""Glob pattern of the temporary files; a killed process leaves its own until the next run in the same folder."""
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give the name of a temporary file beside `path`; once the block has filled it, it takes the place of `path`."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file next to `path` and move it to `path` when the block has finished."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield scratch
-        scratch.chmod(0o666 & ~_umask())  # safetensors makes files only their owner may read
-        _flush(scratch)
-        os.replace(scratch, path)
-        _flush(path.parent)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # safetensors creates files that only their owner may read
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
     finally:
-        scratch.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def remove_scratch(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder and below; only for who owns the folder."""
-    for left in folder.rglob(SCRATCH):
-        left.unlink(missing_ok=True)
+def remove_temp_files(folder: Path) -> None:
+    """Delete temporary files of killed processes in a folder and below. The caller must hold the folder's lock."""
+    for leftover in folder.rglob(TEMP_PATTERN):
+        leftover.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
-    """Have a file, or the names in a folder, reach the disk."""
-    handle = os.open(path, os.O_RDONLY)
+def _fsync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
 def _umask() -> int:

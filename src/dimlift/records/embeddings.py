@@ -1,4 +1,4 @@
-"""A file of embeddings: numbers, names and a few facts, in NumPy's .npz without pickle."""
+"""A file of embeddings: vectors, names and metadata, in NumPy's .npz format without pickle."""
 
 import json
 import zipfile
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.errors import DamagedFile, DataError
-from dimlift.records.atomic_write import written_whole
+from dimlift.errors import CorruptFileError, DataError
+from dimlift.records.atomic_write import atomic_write
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Vectors of volumes.
+    """One vector per volume.
 
     Attributes:
         vectors: (volumes, width) float32.
-        names: of the volumes.
-        groups: the patient of each, where the data set says so.
-        labels: class or number of each as text, "" where nobody knows.
-        facts: how they were made.
+        names: name of each volume.
+        groups: patient of each volume, where the dataset names one.
+        labels: class or value of each volume as text, "" where it is unknown.
+        facts: how the vectors were computed.
     """
 
     vectors: NDArray[np.float32]
@@ -32,9 +32,9 @@ class Embeddings:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> Path:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as scratch, scratch.open("wb") as stream:
+        with atomic_write(path) as temporary, temporary.open("wb") as stream:
             np.savez(
                 stream,
                 vectors=self.vectors,
@@ -47,21 +47,26 @@ class Embeddings:
 
     @classmethod
     def load(cls, path: Path) -> "Embeddings":
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
             DataError: if there is no such file.
-            DamagedFile: if it is none of ours, or damaged.
+            CorruptFileError: if it is not a file of embeddings, or is damaged.
         """
         if not path.is_file():
-            raise DataError(f"there is no file {path}; `dimlift embed DATASET --out {path}` makes one")
+            raise DataError(f"there is no file {path}; `dimlift embed DATASET --out {path}` creates it")
         try:
             with np.load(path, allow_pickle=False) as stored:
                 parts = [stored[name] for name in ("vectors", "names", "groups", "labels")]
                 facts = json.loads(str(stored["facts"]))
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as fault:
-            raise DamagedFile(f"{path} holds no embeddings ({fault}); make it again with `dimlift embed`") from fault
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise CorruptFileError(
+                f"{path} holds no embeddings ({error}); create it again with `dimlift embed`"
+            ) from error
         if parts[0].ndim != 2 or any(len(part) != len(parts[0]) for part in parts):
-            raise DamagedFile(f"{path} holds {[part.shape for part in parts]}; make it again with `dimlift embed`")
+            raise CorruptFileError(
+                f"{path} holds arrays of shapes {[part.shape for part in parts]}, which do not belong together; create "
+                "it again with `dimlift embed`"
+            )
         vectors, names, groups, labels = parts
         return cls(vectors, names, groups, labels, facts)

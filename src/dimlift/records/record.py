@@ -1,4 +1,4 @@
-"""One finished cell of a study as plain JSON: written by experiments, read by the report. No tensors."""
+"""The record of one finished run as plain JSON, written by studies and read by the report. No tensors."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dimlift.errors import DataError
-from dimlift.records.atomic_write import written_whole
+from dimlift.records.atomic_write import atomic_write
 from dimlift.records.json_file import read_json
+from dimlift.records.train_size import TrainSize
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number about one case.
+    """The value of one metric for one case and class.
 
     Attributes:
         case: name of the test case.
-        class_: label the number is about ("anterior"), or "all".
+        class_: label name ("anterior"), or "all".
         metric: "dice", "hd95_mm", "nsd", "macro_f1", "auroc", ...
-        value: the number; None where the metric is undefined (both masks empty), which is counted, never averaged.
+        value: None where the metric is undefined (both masks empty); such scores are counted but never averaged.
     """
 
     case: str
@@ -30,20 +31,21 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Record:
-    """Everything a report may say about one cell (arm x fraction x fold x seed).
+class RunRecord:
+    """Configuration, cost and scores of one run (arm x training size x cv fold x seed).
 
     Attributes:
-        cell: sha256 of (config, data manifest, fraction, fold, seed); also the file name.
+        run_id: SHA-256 of (config, data manifest, training size, fold, seed); also the file name.
         seconds: training time, feature extraction included, validation excluded.
-        peak_bytes: largest resident memory while the cell ran.
-        history: one dict for each logged step: {"step", "seconds", "loss"} and, when validated, {"dice"}.
-        extra: anything a method adds ("prediction_seconds", "feature_seconds", "both_empty", ...).
+        peak_bytes: largest resident memory during the run.
+        history: one dict per logged step: {"step", "seconds", "loss"} and, when validated, {"dice"}.
+        extra: additional values of a method ("prediction_seconds", "feature_seconds", "both_empty", ...).
+        train_fraction: fraction of the training cases that was used; None if `train_count` is set.
+        train_count: number of training cases that was used; None if `train_fraction` is set.
     """
 
-    cell: str
+    run_id: str
     arm: str
-    fraction: float
     fold: int
     seed: int
     steps: int
@@ -54,51 +56,63 @@ class Record:
     history: list[dict[str, float]] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
+    train_fraction: float | None = None
+    train_count: int | None = None
     schema: int = SCHEMA
 
+    def __post_init__(self) -> None:
+        _ = self.train_size  # raises if the record does not state exactly one of the two
+
+    @property
+    def train_size(self) -> TrainSize:
+        """Fraction or number of the training cases."""
+        return TrainSize(self.train_fraction, self.train_count)
+
     def save(self, folder: Path) -> Path:
-        """Write `folder/<cell>.json` in one piece: a reader sees the whole record or none."""
+        """Write `folder/<run_id>.json` atomically."""
         folder.mkdir(parents=True, exist_ok=True)
         fields = asdict(self)
         fields["scores"] = [
             {"case": s.case, "class": s.class_, "metric": s.metric, "value": s.value} for s in self.scores
         ]
-        return write_json(folder / f"{self.cell}.json", fields)
+        return write_json(folder / f"{self.run_id}.json", fields)
 
     @classmethod
-    def load(cls, path: Path) -> "Record":
-        """Read a record back.
+    def load(cls, path: Path) -> "RunRecord":
+        """Read a record.
 
         Raises:
-            DataError: if the file is no record of this schema.
+            DataError: if the file is not a record of this schema.
         """
         try:
             fields = read_json(path)
             if fields["schema"] != SCHEMA:
                 raise DataError(
-                    f"{path} has record schema {fields['schema']}, this dimlift reads {SCHEMA}; "
-                    "read it with the version named in its 'versions', or run the cell again"
+                    f"{path} has record schema {fields['schema']}, this version of dimlift reads {SCHEMA}; "
+                    "read it with the version named in its 'versions', or repeat the run"
                 )
             scores = [Score(s["case"], s["class"], s["metric"], s["value"]) for s in fields.pop("scores")]
             return cls(**{**fields, "scores": scores})
-        except (ValueError, KeyError, TypeError) as fault:
-            if isinstance(fault, DataError):
-                raise
-            raise DataError(f"{path} is not a record of dimlift: {fault}; delete it and run the study again") from fault
+        except DataError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} is not a record of dimlift: {error}; delete it and start the study again"
+            ) from error
 
 
-def load_records(folder: Path) -> list[Record]:
-    """All records of a folder, in the order of their file names."""
-    return [Record.load(path) for path in sorted(folder.glob("*.json"))]
+def load_records(folder: Path) -> list[RunRecord]:
+    """Return all records of a folder, sorted by file name."""
+    return [RunRecord.load(path) for path in sorted(folder.glob("*.json"))]
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """Write JSON to `path` in one piece, see `write_text`; NaN and infinity are refused."""
+    """Write JSON atomically; NaN and infinity raise ValueError."""
     return write_text(path, json.dumps(content, indent=1, allow_nan=False))
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write text in one piece, see `written_whole`."""
-    with written_whole(path) as scratch:
-        scratch.write_text(text, encoding="utf-8")
+    """Write text atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path

@@ -1,28 +1,29 @@
-"""`study.json`: what a study set out to do. Written once by experiments, read by the report beside the records."""
+"""`study.json`: the plan of a study, written once per study and read by the report together with the records."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dimlift.errors import DataError, UnknownName
+from dimlift.errors import DataError, UnknownNameError
 from dimlift.records.json_file import read_json
 from dimlift.records.record import write_json
+from dimlift.records.train_size import TrainSize
 
 SCHEMA = 1
 FILE_NAME = "study.json"
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way of training that the study compares.
+class StudyArm:
+    """One arm of a study.
 
     Attributes:
-        title: a few words for tables; the arm's name in the config if empty.
-        description: one or two sentences for a reader who did not write the config: what it is, what it controls for.
-        certificate: what lifting did to the network, as its own JSON; None for arms without a lifted network.
-        provenance: where the weights it started from come from, and under what terms, as in the card of its weights.
-        parameters: number of trained numbers; None if not known yet.
+        title: short name for tables; the arm's name in the config if empty.
+        description: one or two sentences for a reader of the report: what the arm is and what it controls for.
+        certificate: certificate of the lifted network as JSON; None for arms without a lifted network.
+        parameters: number of trainable parameters; None until it is known.
+        provenance: source and licence of the initial weights, as in the card of the arm's weights.
     """
 
     title: str = ""
@@ -34,12 +35,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class CasePaths:
-    """Where one case lies; relative paths start at the study folder.
+    """Files of one case; relative paths start at the study folder.
 
     Attributes:
         image: the volume shown behind overlays (the first channel).
-        truth: the true label map; None where there is none.
-        group: cases of one group (a patient) are not independent of each other; the case's own name if empty.
+        truth: the true label map; None if there is none.
+        group: cases of one group (a patient) are not independent; empty means that the case is its own group.
     """
 
     image: str
@@ -48,11 +49,11 @@ class CasePaths:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """What the study was made on.
+class StudyDataset:
+    """The dataset of a study.
 
     Attributes:
-        labels: value of each label by name, background included or not.
+        labels: value of each label by name, with or without the background.
     """
 
     name: str = ""
@@ -65,67 +66,74 @@ class Study:
     """The plan of a study.
 
     Attributes:
-        reference: name of the arm that all others are compared with; must be one of `arms`.
-        planned: number of cells (arm x fraction x fold x seed) that will exist when everything has run.
-        notes: sentences a reader must know before believing anything ("the subjects are simulated").
+        reference: name of the arm that all others are compared with; one of `arms`.
+        planned: number of runs (arm x training size x cv fold x seed) of the complete study.
+        notes: sentences a reader has to know to interpret the results ("the subjects are simulated").
         budget: {"steps": N} or {"seconds": S}.
         cases: test cases by name.
-        fractions: label fractions that will be trained on; those of the records if empty.
-        clouds: of a study on clouds of points how they lie, {"upright": "x", "y" or "z"}; None for volumes.
+        train_fractions: fractions of the training cases that will be used.
+        train_counts: numbers of training cases that will be used. If both are empty, those of the records count.
+        modality: kind of data, "volumes" or "point_clouds".
+        up_axis: axis of point clouds that points up, "x", "y" or "z".
     """
 
     title: str
     task: str
     reference: str
-    arms: dict[str, Arm]
+    arms: dict[str, StudyArm]
     planned: int
     notes: list[str] = field(default_factory=list)
-    dataset: Dataset = field(default_factory=Dataset)
+    dataset: StudyDataset = field(default_factory=StudyDataset)
     budget: dict[str, Any] = field(default_factory=dict)
     cases: dict[str, CasePaths] = field(default_factory=dict)
-    fractions: list[float] = field(default_factory=list)
-    clouds: dict[str, Any] | None = None
+    train_fractions: list[float] = field(default_factory=list)
+    train_counts: list[int] = field(default_factory=list)
+    modality: str = "volumes"
+    up_axis: str = "z"
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
         if self.reference not in self.arms:
-            raise UnknownName("reference arm", self.reference, self.arms)
+            raise UnknownNameError("reference arm", self.reference, self.arms)
+
+    @property
+    def train_sizes(self) -> list[TrainSize]:
+        """Planned training sizes."""
+        return [*(TrainSize(count=n) for n in self.train_counts), *(TrainSize(f) for f in self.train_fractions)]
 
     def save(self, folder: Path) -> Path:
-        """Write `folder/study.json` in one piece."""
+        """Write `folder/study.json` atomically."""
         folder.mkdir(parents=True, exist_ok=True)
         return write_json(folder / FILE_NAME, asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> "Study":
-        """Read `folder/study.json`.
-
-        Keys of later minor additions are ignored, so that an older reader still shows a newer study.
+        """Read `folder/study.json`, ignoring unknown keys.
 
         Raises:
             DataError: if there is no such file, it cannot be read, or it has another schema.
         """
         path = folder / FILE_NAME
         if not path.is_file():
-            raise DataError(f"{folder} holds no {FILE_NAME}; give the folder that `dimlift compare --out` wrote")
+            raise DataError(f"{folder} holds no {FILE_NAME}; pass the folder that `dimlift compare --out` wrote")
         try:
             content = read_json(path)
             if content["schema"] != SCHEMA:
                 raise DataError(
-                    f"{path} has study schema {content['schema']}, this dimlift reads {SCHEMA}; "
-                    "read it with the version that wrote it, or run the study again"
+                    f"{path} has study schema {content['schema']}, this version of dimlift reads {SCHEMA}; "
+                    "read it with the version that wrote it, or repeat the study"
                 )
             known = _known(cls, content)
-            known["arms"] = {name: Arm(**_known(Arm, arm)) for name, arm in content["arms"].items()}
-            known["dataset"] = Dataset(**_known(Dataset, content.get("dataset", {})))
+            known["arms"] = {name: StudyArm(**_known(StudyArm, arm)) for name, arm in content["arms"].items()}
+            known["dataset"] = StudyDataset(**_known(StudyDataset, content.get("dataset", {})))
             known["cases"] = {name: CasePaths(**_known(CasePaths, c)) for name, c in content.get("cases", {}).items()}
             return cls(**known)
-        except (ValueError, KeyError, TypeError, AttributeError) as fault:
-            if isinstance(fault, DataError):
-                raise
+        except DataError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"{path} does not describe a study: {fault}; write it again with `dimlift compare`"
-            ) from fault
+                f"{path} does not describe a study: {error}; write it again with `dimlift compare`"
+            ) from error
 
 
 def _known(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,69 +1,69 @@
-"""Which cases, arms and predictions a page shows as pictures."""
+"""Selection of the cases, arms and predictions that a page shows as images."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from dimlift.records.record import Record
+from dimlift.records.record import RunRecord
 from dimlift.records.study import Study
-from dimlift.report.paired_differences import scores_of
-from dimlift.report.phrases import number
-from dimlift.report.summary_types import Row, Summary
+from dimlift.report.paired_differences import collect_scores
+from dimlift.report.phrases import format_number
+from dimlift.report.summary_types import Summary, SummaryRow
 
-MOST_PREDICTIONS = 6
-"""Predictions beside each other: more than these cannot be compared by eye."""
+MAX_PREDICTIONS = 6
+"""Predictions shown next to each other."""
 
 
-def ranked_cases(study: Study, summary: Summary, records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Cases with an image and a truth, and what is special about each.
+def select_cases(study: Study, summary: Summary, records: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """Return the cases with image and truth, and the rank of the best, the median and the worst.
 
-    The best, the median and the worst of the reference (of the first arm with results, if it has none) come first, the
-    others follow from best to worst.
+    The ranks are those of the reference, or of the first arm with results. Ranked cases come first, the others follow
+    from best to worst.
     """
-    judged = next(
+    ranking = next(
         (row for row in sorted(summary.rows, key=lambda row: not row.is_reference) if row.mean is not None), None
     )
-    if judged is None:
+    if ranking is None:
         return []
     scores: dict[str, list[float]] = {}
-    for key, value in scores_of((r for r in records if r.arm == judged.arm), summary.measure.name).items():
-        if value is not None and key[3] in study.cases and study.cases[key[3]].truth:
-            scores.setdefault(key[3], []).append(value)
-    ranked = sorted(scores, key=lambda case: (-summary.measure.better * sum(scores[case]) / len(scores[case]), case))
-    if not ranked:
+    for key, value in collect_scores((r for r in records if r.arm == ranking.arm), summary.measure.name).items():
+        if value is not None and key.case in study.cases and study.cases[key.case].truth:
+            scores.setdefault(key.case, []).append(value)
+    cases = sorted(scores, key=lambda case: (-summary.measure.better * sum(scores[case]) / len(scores[case]), case))
+    if not cases:
         return []
-    places = {0: "best", len(ranked) // 2: "median", len(ranked) - 1: "worst"}
-    special = {ranked[place]: f"{rank} for {judged.title}" for place, rank in reversed(places.items())}
-    return [(case, special[case]) for case in ranked if case in special] + [
-        (case, "") for case in ranked if case not in special
-    ]
+    ranks = {0: "best", len(cases) // 2: "median", len(cases) - 1: "worst"}
+    rank_of = {cases[index]: f"{rank} for {ranking.title}" for index, rank in ranks.items()}
+    ranked = [(case, rank_of[case]) for case in cases if case in rank_of]
+    return [*ranked, *((case, "") for case in cases if case not in rank_of)]
 
 
-def shown_rows(summary: Summary) -> list[Row]:
-    """Rows at the largest label fraction that have a result: the reference first, then from best to worst."""
-    largest = max(row.fraction for row in summary.rows)
-    rows = [row for row in summary.rows if row.fraction == largest and row.finished]
-    if len(rows) <= MOST_PREDICTIONS:
+def select_rows(summary: Summary) -> list[SummaryRow]:
+    """Return the finished rows at the largest training size; if there are many, the reference and the best first."""
+    rows = [row for row in summary.rows if row.train_size == summary.largest_size and row.finished]
+    if len(rows) <= MAX_PREDICTIONS:
         return rows
     return sorted(rows, key=lambda row: (not row.is_reference, -summary.measure.better * (row.mean or 0.0)))
 
 
-def stored_prediction(
-    folder: Path, records: Sequence[Record], row: Row, case: str, suffix: str = ".nii.gz"
-) -> tuple[Path, Record] | None:
-    """The labels of a case by the first seed of an arm that has them, and whose they are."""
-    own = [r for r in records if (r.arm, r.fraction, r.status) == (row.arm, row.fraction, "finished")]
+def find_prediction(
+    folder: Path, records: Sequence[RunRecord], row: SummaryRow, case: str, suffix: str = ".nii.gz"
+) -> tuple[Path, RunRecord] | None:
+    """Return the stored prediction of a case by the first seed of an arm that has one, and the record of its run."""
+    own = [r for r in records if (r.arm, r.train_size, r.status) == (row.arm, row.train_size, "finished")]
     for record in sorted(own, key=lambda r: (r.seed, r.fold)):
-        path = folder / "predictions" / record.cell / f"{case}{suffix}"
+        path = folder / "predictions" / record.run_id / f"{case}{suffix}"
         if path.is_file():
             return path, record
     return None
 
 
-def score_of_case(summary: Summary, record: Record, case: str) -> str:
-    """The score of one case in one run, its mean over classes, in words."""
+def format_case_score(summary: Summary, record: RunRecord, case: str) -> str:
+    """Return the score of one case in one run, averaged over classes."""
     values = [
         score.value
         for score in record.scores
         if (score.case, score.metric) == (case, summary.measure.name) and score.value is not None
     ]
-    return f"{summary.measure.title} {number(sum(values) / len(values), 2)}" if values else "no score"
+    if not values:
+        return "no score"
+    return f"{summary.measure.title} {format_number(sum(values) / len(values), 2)}"

@@ -1,4 +1,4 @@
-"""The certificates of lifted arms: a sentence, the depth plan drawn, where weights come from, and the whole text."""
+"""Certificates of lifted arms: a summary, a drawing of the depth plan, provenance of the weights, and the full text."""
 
 import json
 from collections import defaultdict
@@ -10,19 +10,20 @@ from markupsafe import Markup
 
 from dimlift.records.study import Study
 from dimlift.report.depth_plan import draw_depth_plan
-from dimlift.report.provenance import provenance_words
+from dimlift.report.phrases import plural
+from dimlift.report.provenance import describe_provenance
 
 
 @dataclass(frozen=True)
 class CertificateView:
-    """What the page shows of one certificate.
+    """A certificate as shown on the page.
 
     Attributes:
-        holds: whether every claim was measured to hold; None if the certificate does not say.
+        holds: whether every claimed law was measured to hold; None if the certificate does not state it.
         summary: one sentence.
-        drawing: the depth plan, where the certificate holds its stages.
-        provenance: where the weights come from, as terms and what is known of each.
-        text: everything, for whoever opens it.
+        drawing: the depth plan, if the certificate contains its stages.
+        provenance: terms and values about the initial weights.
+        text: the full certificate.
     """
 
     title: str
@@ -33,38 +34,37 @@ class CertificateView:
     text: str
 
 
-def certificates(study: Study) -> list[CertificateView]:
-    """One view for each arm with a certificate, in the order of the study."""
+def certificate_views(study: Study) -> list[CertificateView]:
+    """Return one view per arm with a certificate, in the order of the study."""
     views = []
     for name, arm in study.arms.items():
-        found, title = arm.certificate, arm.title or name
-        if found:
-            drawing = draw_depth_plan(found, title)
-            origin = provenance_words(arm.provenance)
-            views.append(CertificateView(title, _holds(found), _summary(found), drawing, origin, _text(found)))
+        certificate, title = arm.certificate, arm.title or name
+        if certificate:
+            drawing, provenance = draw_depth_plan(certificate, title), describe_provenance(arm.provenance)
+            holds, summary = _holds(certificate), _summary(certificate)
+            views.append(CertificateView(title, holds, summary, drawing, provenance, _text(certificate)))
     return views
 
 
-def _holds(content: Mapping[str, Any]) -> bool | None:
-    found = content.get("holds")
-    return found if isinstance(found, bool) else None
+def _holds(certificate: Mapping[str, Any]) -> bool | None:
+    holds = certificate.get("holds")
+    return holds if isinstance(holds, bool) else None
 
 
-def _summary(content: Mapping[str, Any]) -> str:
-    if isinstance(content.get("summary"), str):
-        return str(content["summary"])
+def _summary(certificate: Mapping[str, Any]) -> str:
+    if isinstance(certificate.get("summary"), str):
+        return str(certificate["summary"])
     parts = []
-    if isinstance(content.get("layers"), list):
-        places = len(content["layers"])
-        parts.append(f"slices talk in {places} place{'' if places == 1 else 's'}")
-    if isinstance(content.get("weights"), Mapping):
-        counts = [f"{len(keys)} {kind}" for kind, keys in content["weights"].items() if hasattr(keys, "__len__")]
+    if isinstance(certificate.get("layers"), list):
+        parts.append(f"depth mixing in {plural(len(certificate['layers']), 'layer')}")
+    if isinstance(certificate.get("weights"), Mapping):
+        counts = [f"{len(keys)} {kind}" for kind, keys in certificate["weights"].items() if hasattr(keys, "__len__")]
         parts.append(f"weights: {', '.join(counts)}")
-    parts += [_claim(claim) for claim in content.get("claims") or () if isinstance(claim, Mapping)]
-    return "; ".join(parts) if parts else "no summary was written; the whole certificate is below"
+    parts += [_describe_claim(claim) for claim in certificate.get("claims") or () if isinstance(claim, Mapping)]
+    return "; ".join(parts) if parts else "no summary was recorded; the full certificate is below"
 
 
-def _claim(claim: Mapping[str, Any]) -> str:
+def _describe_claim(claim: Mapping[str, Any]) -> str:
     error = claim.get("error")
     measured = f"measured error {error:.1e}" if isinstance(error, int | float) else "not measured"
     if not claim.get("claimed"):
@@ -72,18 +72,17 @@ def _claim(claim: Mapping[str, Any]) -> str:
     return f"law of {claim.get('law')}: {'holds' if claim.get('holds') else 'BROKEN'} ({measured})"
 
 
-def _text(content: Mapping[str, Any]) -> str:
-    if isinstance(content.get("text"), str):
-        return str(content["text"])
+def _text(certificate: Mapping[str, Any]) -> str:
+    if isinstance(certificate.get("text"), str):
+        return str(certificate["text"])
     lines = []
-    rest = dict(content)
-    layers = rest.pop("layers", None)
+    content = dict(certificate)
+    layers = content.get("layers")
     if isinstance(layers, list) and all(isinstance(layer, Mapping) for layer in layers):
-        ways: dict[str, list[str]] = defaultdict(list)
+        del content["layers"]
+        names_of: dict[str, list[str]] = defaultdict(list)
         for layer in layers:
-            ways[str(layer.get("how"))].append(str(layer.get("name")))
-        for way, names in ways.items():
-            lines += [f"{way} ({len(names)}):", *(f"  {name}" for name in names)]
-    else:
-        rest = dict(content)
-    return "\n".join([*lines, json.dumps(rest, indent=1, ensure_ascii=False)])
+            names_of[str(layer.get("description"))].append(str(layer.get("name")))
+        for description, names in names_of.items():
+            lines += [f"{description} ({len(names)}):", *(f"  {name}" for name in names)]
+    return "\n".join([*lines, json.dumps(content, indent=1, ensure_ascii=False)])

@@ -1,4 +1,4 @@
-"""What a lifted network does to depth, drawn from the side: slices stand upright, and grow thicker where they merge."""
+"""Drawing of a depth plan from the side: slices are upright bars that get wider where depth is reduced."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,99 +6,96 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-SLICES = 16
-"""Drawn of the volume, unless a stage merges more into one."""
+NUM_SLICES = 16
+"""Slices of the volume that are drawn, unless a stage reduces more of them to one."""
 
-BLOCK, GAP, TOP, TALL, LINE = 112, 34, 14, 96, 15
-"""Width of a block, distance of two, space above, height of the volume, height of a line of text."""
+BLOCK_WIDTH, GAP, TOP, HEIGHT, LINE_HEIGHT = 112, 34, 14, 96, 15
+"""Width of a block, gap between blocks, space above, height of the volume, height of a line of text."""
+
+_PER_SLICE = ("per_slice", 1)
 
 
-def draw_depth_plan(content: Mapping[str, Any], title: str) -> Markup | None:
-    """The stages of a lifted network as blocks, beside the volume; None if the certificate does not hold them.
+def draw_depth_plan(certificate: Mapping[str, Any], title: str) -> Markup | None:
+    """Draw the stages of a lifted network as blocks next to the volume; None if the certificate has no stages.
 
-    A block has the slices that are left of the volume's, as thick as what they stand for, and is lower the coarser
-    pixels are (by the same step for every doubling). A bar above says how far kernels reach through the slices.
+    A block has one bar per remaining slice, as wide as the slices of the volume that it covers. Its height decreases by
+    a constant for every doubling of the pixel size. A bracket above shows the depth extent of the kernels.
 
     Args:
-        content: a certificate with `stages` (stride, channels, kernels, reach and attention of each) and `spacing`
-            (z, y, x in millimetres, or None).
-        title: of the arm, for those who cannot see the drawing.
+        certificate: with `stages` (stride, channels, kernels, reach and attention of each) and `spacing` (z, y, x in
+            millimetres, or None).
+        title: title of the arm, for screen readers.
     """
-    stages = content.get("stages")
+    stages = certificate.get("stages")
     if not isinstance(stages, list) or not stages:
         return None
-    spacing = content.get("spacing")
-    volume: dict[str, Any] = {"stride": [1, 1, 1], "kernels": None, "attention": "slice"}
-    drawn = max(SLICES, *(math.ceil(stage["stride"][0]) for stage in stages))
+    spacing = certificate.get("spacing")
+    volume: dict[str, Any] = {"stride": [1, 1, 1], "kernels": None, "attention": "per_slice"}
+    num_slices = max(NUM_SLICES, *(math.ceil(stage["stride"][0]) for stage in stages))
     parts = []
     for index, stage in enumerate([volume, *stages]):
-        left = index * (BLOCK + GAP)
-        before = stages[index - 2]["stride"][0] if index > 1 else 1
-        parts.append(_block(stage, left, drawn))
+        left = index * (BLOCK_WIDTH + GAP)
+        previous = stages[index - 2]["stride"][0] if index > 1 else 1
+        parts.append(_block(stage, left, num_slices))
         parts += _captions(stage, "volume" if index == 0 else f"stage {index - 1}", left, spacing)
         if index:
-            parts.append(_arrow(left, stage["stride"][0] / before))
-    width, height = (len(stages) + 1) * (BLOCK + GAP) - GAP, TOP + TALL + 5 * LINE + 6
-    words = f"Depth plan of {title}: the volume and {len(stages)} stages"
+            parts.append(_arrow(left, stage["stride"][0] / previous))
+    width, height = (len(stages) + 1) * (BLOCK_WIDTH + GAP) - GAP, TOP + HEIGHT + 5 * LINE_HEIGHT + 6
+    description = f"Depth plan of {title}: the volume and {len(stages)} stages"
     return Markup(
         f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" font-size="11" '
-        f'font-family="sans-serif"><title>{escape(words)}</title>{"".join(parts)}</svg>'
+        f'font-family="sans-serif"><title>{escape(description)}</title>{"".join(parts)}</svg>'
     )
 
 
-def _block(stage: Mapping[str, Any], left: float, drawn: int) -> str:
+def _block(stage: Mapping[str, Any], left: float, num_slices: int) -> str:
     depth, pixel = stage["stride"][0], stage["stride"][2]
-    tall = TALL * max(0.25, 1 - 0.13 * math.log2(max(pixel, 1)))
-    base = TOP + (TALL - tall) / 2
-    count = max(1, round(drawn / depth))
-    thick = BLOCK / count
-    talks = bool(stage["kernels"]) or stage["attention"] not in ("slice", 1)
-    colour = "--series-1" if talks else "--muted"
-    found = [
-        f'<rect x="{left + number * thick + 0.6:.1f}" y="{base:.1f}" width="{max(thick - 1.2, 1):.1f}" '
-        f'height="{tall:.1f}" fill="var({colour})" fill-opacity="{0.75 if talks else 0.35}"/>'
+    height = HEIGHT * max(0.25, 1 - 0.13 * math.log2(max(pixel, 1)))
+    top = TOP + (HEIGHT - height) / 2
+    count = max(1, round(num_slices / depth))
+    width = BLOCK_WIDTH / count
+    mixes = bool(stage["kernels"]) or stage["attention"] not in _PER_SLICE
+    colour, opacity = ("--series-1", 0.75) if mixes else ("--subtle", 0.35)
+    shapes = [
+        f'<rect x="{left + number * width + 0.6:.1f}" y="{top:.1f}" width="{max(width - 1.2, 1):.1f}" '
+        f'height="{height:.1f}" fill="var({colour})" fill-opacity="{opacity}"/>'
         for number in range(count)
     ]
     if stage["kernels"]:
-        reach = min(stage["reach"] / drawn, 1) * BLOCK
-        start = left + (BLOCK - reach) / 2
-        found.append(f'<path d="M{start:.1f} {base - 4:.1f}v-5h{reach:.1f}v5" fill="none" stroke="var(--ink)"/>')
-    return "".join(found)
+        reach = min(stage["reach"] / num_slices, 1) * BLOCK_WIDTH
+        start = left + (BLOCK_WIDTH - reach) / 2
+        shapes.append(f'<path d="M{start:.1f} {top - 4:.1f}v-5h{reach:.1f}v5" fill="none" stroke="var(--ink)"/>')
+    return "".join(shapes)
 
 
 def _captions(stage: Mapping[str, Any], name: str, left: float, spacing: Sequence[float] | None) -> list[str]:
     stride = stage["stride"]
-    lines = [name, " x ".join(map(str, stride)) + " voxels"]
-    if name == "volume":
-        lines[1] = "1 voxel"
+    lines = [name, "1 voxel" if name == "volume" else " x ".join(map(str, stride)) + " voxels"]
     if spacing is not None:
-        lines.append(f"{_millimetres(spacing[0] * stride[0])} x {_millimetres(spacing[2] * stride[2])} mm")
+        lines.append(f"{spacing[0] * stride[0]:.3g} x {spacing[2] * stride[2]:.3g} mm")
     if stage["kernels"] is not None:
-        lines += [_talk(stage), f"{stage['channels']} channels"]
+        lines += [_describe_mixing(stage), f"{stage['channels']} channels"]
+    centre = left + BLOCK_WIDTH / 2
     return [
-        f'<text x="{left + BLOCK / 2:.1f}" y="{TOP + TALL + (number + 1) * LINE:.1f}" text-anchor="middle" '
+        f'<text x="{centre:.1f}" y="{TOP + HEIGHT + (number + 1) * LINE_HEIGHT:.1f}" text-anchor="middle" '
         f'fill="var(--ink)"{" font-weight=" + chr(34) + "bold" + chr(34) if number == 0 else ""}>{escape(line)}</text>'
         for number, line in enumerate(lines)
     ]
 
 
-def _talk(stage: Mapping[str, Any]) -> str:
+def _describe_mixing(stage: Mapping[str, Any]) -> str:
     sizes, attention = ", ".join(map(str, stage["kernels"])), stage["attention"]
-    found = [f"depth kernel {sizes}"] if sizes else []
-    if attention not in ("slice", 1):
-        words = {"joint": "joint attention", "planecycle": "planes in turn"}
-        found.append(words.get(attention, f"attention over {attention}"))
-    return " + ".join(found) or "slices apart"
+    parts = [f"depth kernel {sizes}"] if sizes else []
+    if attention not in _PER_SLICE:
+        names = {"volume": "joint attention", "planecycle": "alternating planes"}
+        parts.append(names.get(attention, f"attention over {attention}"))
+    return " + ".join(parts) or "no depth mixing"
 
 
 def _arrow(left: float, factor: float) -> str:
-    middle, across = TOP + TALL / 2, left - GAP / 2
-    words = "" if factor <= 1 else f"\N{DIVISION SIGN}{factor:g}"
+    middle, centre = TOP + HEIGHT / 2, left - GAP / 2
+    text = "" if factor <= 1 else f"\N{DIVISION SIGN}{factor:g}"
     return (
         f'<path d="M{left - GAP + 7} {middle}h{GAP - 16}m-4 -4l4 4l-4 4" fill="none" stroke="var(--ink)"/>'
-        f'<text x="{across}" y="{middle - 8}" text-anchor="middle" fill="var(--ink)">{words}</text>'
+        f'<text x="{centre}" y="{middle - 8}" text-anchor="middle" fill="var(--ink)">{text}</text>'
     )
-
-
-def _millimetres(number: float) -> str:
-    return f"{number:.3g}"

@@ -1,9 +1,9 @@
-"""How many labelled cases an arm is worth: where the reference's own learning curve reaches the arm's score.
+"""Labels saved: the number of labelled cases with which the reference reaches an arm's score.
 
-The reference was trained on several label fractions; its scores over the number of training cases, joined by straight
-lines over the logarithm of that number, are its learning curve. An arm with 8 cases that scores what the curve has at
-20 is worth 20 cases of the reference: it saves 12. The interval carries the interval of the paired difference through
-the curve, which itself counts as known; curves that fall are taken at their running best.
+The scores of the reference over its numbers of training cases, interpolated linearly in the logarithm of that number,
+form its learning curve. An arm that scores with 8 cases what the curve has at 20 cases saves 12 labels. The ends of the
+interval of the paired difference are transformed in the same way. The uncertainty of the curve is not included. A curve
+that falls is replaced by its running maximum.
 """
 
 from collections.abc import Sequence
@@ -11,39 +11,39 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dimlift.report.summary_types import Row, Worth
+from dimlift.report.summary_types import LabelSavings, SummaryRow
 
 
 @dataclass(frozen=True)
-class Curve:
-    """The reference's scores, better is higher.
+class ReferenceCurve:
+    """Scores of the reference, oriented so that higher is better.
 
     Attributes:
-        cases: numbers of training cases, rising.
-        scores: never falling.
+        cases: numbers of training cases, increasing.
+        scores: non-decreasing.
     """
 
     cases: np.ndarray
     scores: np.ndarray
 
     def cases_for(self, score: float) -> float:
-        """Number of cases at which the curve reaches a score: 0 below its start, infinity above its end."""
+        """Return the number of cases at which the curve reaches a score: 0 below its start, infinity above its end."""
         if score > self.scores[-1]:
             return float("inf")
         if score < self.scores[0]:
             return 0.0
-        # of a level stretch the first point: the cheapest way to the score
-        first = [
+        # of a plateau the first point: the smallest number of cases with that score
+        rising = [
             index for index in range(len(self.scores)) if index == 0 or self.scores[index] > self.scores[index - 1]
         ]
-        return float(np.exp(np.interp(score, self.scores[first], np.log(self.cases[first]))))
+        return float(np.exp(np.interp(score, self.scores[rising], np.log(self.cases[rising]))))
 
 
-def with_worth(rows: Sequence[Row], better: int) -> tuple[Row, ...]:
-    """Rows with what their arms are worth, where the reference was trained on at least two label fractions.
+def add_label_savings(rows: Sequence[SummaryRow], better: int) -> tuple[SummaryRow, ...]:
+    """Add label savings to all rows if the reference was trained with at least two numbers of cases.
 
     Args:
-        better: 1 if more of the measure is better, -1 if less is.
+        better: 1 if higher values of the measure are better, -1 if lower values are.
     """
     known = sorted(
         (row.training_cases, row.mean * better)
@@ -52,22 +52,26 @@ def with_worth(rows: Sequence[Row], better: int) -> tuple[Row, ...]:
     )
     if len({cases for cases, _ in known}) < 2:
         return tuple(rows)
-    curve = Curve(np.array([cases for cases, _ in known]), np.maximum.accumulate([score for _, score in known]))
-    at = {row.fraction: row.mean * better for row in rows if row.is_reference and row.mean is not None}
-    return tuple(replace(row, worth=_worth(row, curve, at.get(row.fraction), better)) for row in rows)
+    scores = np.maximum.accumulate([score for _, score in known])
+    curve = ReferenceCurve(np.array([cases for cases, _ in known]), scores)
+    reference = {row.train_size: row.mean * better for row in rows if row.is_reference and row.mean is not None}
+    return tuple(
+        replace(row, label_savings=_label_savings(row, curve, reference.get(row.train_size), better)) for row in rows
+    )
 
 
-def _worth(row: Row, curve: Curve, reference: float | None, better: int) -> Worth | None:
+def _label_savings(row: SummaryRow, curve: ReferenceCurve, reference: float | None, better: int) -> LabelSavings | None:
     if row.comparison is None or reference is None:
         return None
-    found = row.comparison.estimate
-    cases = curve.cases_for(reference + better * found.mean)
-    if found.low is None or found.high is None:
-        return Worth(_bounded(cases), None, None, float(curve.cases[0]), float(curve.cases[-1]))
-    low, high = sorted(curve.cases_for(reference + better * end) for end in (found.low, found.high))
-    return Worth(_bounded(cases), _bounded(low), _bounded(high), float(curve.cases[0]), float(curve.cases[-1]))
+    estimate = row.comparison.estimate
+    cases = curve.cases_for(reference + better * estimate.mean)
+    tested = float(curve.cases[0]), float(curve.cases[-1])
+    if estimate.low is None or estimate.high is None:
+        return LabelSavings(_finite(cases), None, None, *tested)
+    low, high = sorted(curve.cases_for(reference + better * end) for end in (estimate.low, estimate.high))
+    return LabelSavings(_finite(cases), _finite(low), _finite(high), *tested)
 
 
-def _bounded(cases: float) -> float | None:
-    """None stands for more than the curve reaches: infinity is no JSON."""
+def _finite(cases: float) -> float | None:
+    """Replace infinity, which JSON does not support, by None."""
     return None if np.isinf(cases) else cases

@@ -1,9 +1,8 @@
-"""Three cases as pictures: image, truth, and what each arm made of it."""
+"""One slice of a test case as an image, with the true and the predicted labels drawn on it."""
 
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.image
@@ -11,143 +10,107 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from scipy import ndimage
 
-from dimlift.data.io.readers import read_file
+from dimlift.data.io.readers import read_volume
 from dimlift.data.volume import Volume
-from dimlift.errors import DimliftError
-from dimlift.records.record import Record
+from dimlift.errors import DataError
+from dimlift.records.record import RunRecord
 from dimlift.records.study import Study
-from dimlift.report.case_selection import MOST_PREDICTIONS, ranked_cases, score_of_case, shown_rows, stored_prediction
+from dimlift.report.case_views import CaseDrawing, CaseRenderer
 from dimlift.report.slice_images import (
     AXES,
-    busiest_slice,
-    colour_of,
-    cut,
-    greys,
-    nearest,
-    picture_size,
-    upright,
-    whole_numbers,
+    label_colour,
+    largest_label_slice,
+    resize_labels,
+    slice_size,
+    take_slice,
+    to_grey,
+    to_integers,
+    to_ras,
 )
-from dimlift.report.summary_types import Row, Summary
+from dimlift.report.slice_viewer import Viewer, slice_viewer
+from dimlift.report.summary_types import Summary
 
 LONGEST_SIDE = 300
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One picture, or the reason why there is none."""
+class VolumeRenderer(CaseRenderer):
+    """Draws the slice with most foreground."""
 
-    caption: str
-    alt: str
-    source: str = ""
-    reason: str = ""
+    suffix = ".nii.gz"
+    note = (
+        "The slice with most foreground, from the first seed. On predictions the white line is the outline of all true "
+        "foreground."
+    )
 
+    def legend(self, study: Study) -> list[tuple[str, str]]:
+        """Return name and CSS colour of every label but the background."""
+        drawn = [(name, value) for name, value in study.dataset.labels.items() if value > 0]
+        return [(name, "rgb({}, {}, {})".format(*label_colour(value))) for name, value in drawn]
 
-@dataclass(frozen=True)
-class CaseView:
-    """One case: why it is shown, and its pictures."""
+    def open(self, folder: Path, study: Study, case: str) -> "SliceDrawing":
+        """Read an image and its mask."""
+        paths = study.cases[case]
+        image = to_ras(read_volume(folder / paths.image))
+        truth = to_ras(read_volume(folder / (paths.truth or "")))
+        if truth.shape != image.shape:
+            raise DataError("image and truth have different shapes")
+        return SliceDrawing(image, truth)
 
-    name: str
-    rank: str
-    where: str
-    panels: tuple[Panel, ...]
-
-
-def label_legend(study: Study) -> list[tuple[str, str]]:
-    """Name and CSS colour of every label that is drawn."""
-    drawn = [(name, value) for name, value in study.dataset.labels.items() if value > 0]
-    return [(name, "rgb({}, {}, {})".format(*colour_of(value))) for name, value in drawn]
-
-
-def case_views(folder: Path, study: Study, summary: Summary, records: Sequence[Record]) -> list[CaseView]:
-    """The best, the median and the worst case of the reference (of the first arm with results, if it has none)."""
-    chosen = [(case, rank) for case, rank in ranked_cases(study, summary, records) if rank]
-    return [_view(folder, study, summary, records, case, rank) for case, rank in chosen]
+    def viewer(self, folder: Path, study: Study, summary: Summary, records: Sequence[RunRecord]) -> Viewer | None:
+        """Return the content of the slice viewer."""
+        return slice_viewer(folder, study, summary, records)
 
 
-def _view(folder: Path, study: Study, summary: Summary, records: Sequence[Record], case: str, rank: str) -> CaseView:
-    paths = study.cases[case]
-    try:
-        image = upright(read_file(folder / paths.image))
-        truth = upright(read_file(folder / (paths.truth or "")))
-    except DimliftError as fault:
-        return CaseView(case, rank, "", (Panel("image", "", reason=str(fault)),))
-    if truth.shape != image.shape:
-        return CaseView(case, rank, "", (Panel("truth", "", reason="image and truth have different shapes"),))
-    axis, index = busiest_slice(truth)
-    where = f"{AXES[axis]} slice {index + 1} of {image.shape[axis]}"
-    drawn = whole_numbers(truth)
-    picture = _Picture(image, drawn, axis, index)
-    panels = [
-        Panel("Image", f"{case}, {where}: image", picture.source()),
-        Panel("Truth", f"{case}, {where}: truth", picture.source(drawn)),
-    ]
-    for row in shown_rows(summary)[:MOST_PREDICTIONS]:
-        panels.append(_prediction(folder, records, row, case, where, picture, summary))
-    return CaseView(case, rank, where, tuple(panels))
+class SliceDrawing(CaseDrawing):
+    """One slice of an image and its truth."""
 
-
-def _prediction(
-    folder: Path,
-    records: Sequence[Record],
-    row: Row,
-    case: str,
-    where: str,
-    picture: "_Picture",
-    summary: Summary,
-) -> Panel:
-    """The prediction of the arm's first seed that has one."""
-    found = stored_prediction(folder, records, row, case)
-    if found is None:
-        return Panel(row.title, "", reason="no prediction of this case is stored")
-    path, record = found
-    try:
-        labels = upright(read_file(path))
-    except DimliftError as fault:
-        return Panel(row.title, "", reason=str(fault))
-    if labels.shape != picture.shape:
-        return Panel(row.title, "", reason="the prediction has another shape than the image")
-    score = score_of_case(summary, record, case)
-    alt = f"{case}, {where}: prediction of {row.title}, {score}"
-    return Panel(f"{row.title} · {score}", alt, picture.source(whole_numbers(labels), outline=True))
-
-
-class _Picture:
-    """One slice of an image and its truth, ready to be drawn on."""
-
-    def __init__(self, image: Volume, truth: Int[np.ndarray, "i j k"], axis: int, index: int) -> None:
-        self.shape, self._axis, self._index = image.shape, axis, index
-        self._size = picture_size(image, axis, LONGEST_SIDE)
-        flat = np.nan_to_num(cut(image.array, axis, index).astype(float))
-        grey = greys(flat, *np.percentile(flat, (0.5, 99.5)))
-        places = [(np.arange(new) + 0.5) * old / new - 0.5 for new, old in zip(self._size, flat.shape, strict=True)]
-        resized = ndimage.map_coordinates(grey, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest")
+    def __init__(self, image: Volume, truth: Volume) -> None:
+        self._shape = image.shape
+        self._axis, self._index = largest_label_slice(truth)
+        self.where = f"{AXES[self._axis]} slice {self._index + 1} of {image.shape[self._axis]}"
+        self._size = slice_size(image, self._axis, LONGEST_SIDE)
+        flat = np.nan_to_num(take_slice(image.array, self._axis, self._index).astype(float))
+        grey = to_grey(flat, *np.percentile(flat, (0.5, 99.5)))
+        grid = [(np.arange(new) + 0.5) * old / new - 0.5 for new, old in zip(self._size, flat.shape, strict=True)]
+        resized = ndimage.map_coordinates(grey, np.meshgrid(*grid, indexing="ij"), order=1, mode="nearest")
         self._grey = resized.clip(0, 255).astype(np.uint8)
-        self._truth = self._drawn(truth)
+        self._truth = self._slice(to_integers(truth))
 
-    def source(self, labels: Int[np.ndarray, "i j k"] | None = None, outline: bool = False) -> str:
-        """The slice as a PNG inside a data address, `labels` washed over it; the true foreground as a white line."""
+    def images(self) -> list[tuple[str, str]]:
+        """Return the image, and the truth on it."""
+        return [("Image", self._draw(None)), ("Truth", self._draw(self._truth))]
+
+    def prediction(self, path: Path) -> str:
+        """Draw predicted labels, with the outline of the true foreground."""
+        labels = to_ras(read_volume(path))
+        if labels.shape != self._shape:
+            raise DataError("the prediction has another shape than the image")
+        return self._draw(self._slice(to_integers(labels)), outline=True)
+
+    def _draw(self, labels: Int[np.ndarray, "height width"] | None, outline: bool = False) -> str:
+        """Return a PNG as data URL."""
         pixels = np.repeat(self._grey[..., None], 3, axis=-1)
         if labels is not None:
-            pixels = _painted(pixels, self._drawn(labels))
+            pixels = _blend(pixels, labels)
         if outline:
             pixels[_edge(self._truth > 0)] = 255
         buffer = io.BytesIO()
         matplotlib.image.imsave(buffer, pixels, format="png", metadata={"Software": "dimlift"})
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
-    def _drawn(self, labels: Int[np.ndarray, "i j k"]) -> Int[np.ndarray, "height width"]:
-        return nearest(cut(labels, self._axis, self._index), self._size)
+    def _slice(self, labels: Int[np.ndarray, "i j k"]) -> Int[np.ndarray, "height width"]:
+        return resize_labels(take_slice(labels, self._axis, self._index), self._size)
 
 
-def _painted(pixels: UInt8[np.ndarray, "height width 3"], labels: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
-    pixels = pixels.astype(float)
+def _blend(pixels: UInt8[np.ndarray, "height width 3"], labels: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
+    """Return the pixels with each label in its colour, its outline opaque."""
+    blended = pixels.astype(float)
     for value in np.unique(labels[labels > 0]):
         inside = labels == value
-        colour = np.array(colour_of(int(value)), float)
-        pixels[inside] = 0.55 * pixels[inside] + 0.45 * colour
-        pixels[_edge(inside)] = colour
-    return pixels.round().astype(np.uint8)
+        colour = np.array(label_colour(int(value)), float)
+        blended[inside] = 0.55 * blended[inside] + 0.45 * colour
+        blended[_edge(inside)] = colour
+    return blended.round().astype(np.uint8)
 
 
 def _edge(inside: np.ndarray) -> np.ndarray:

@@ -1,66 +1,80 @@
-"""Scores of two arms, paired: same label fraction, fold, seed, case and class; only the arm differs."""
+"""Paired scores of two arms: same training size, cv fold, seed, case and class; only the arm differs."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from dimlift.records.record import Record
+from dimlift.records.record import RunRecord
+from dimlift.records.train_size import TrainSize
 
-Key = tuple[float, int, int, str, str]
-"""(fraction, fold, seed, case, class)"""
+
+class ScoreKey(NamedTuple):
+    """What a score belongs to, apart from the arm."""
+
+    train_size: TrainSize
+    fold: int
+    seed: int
+    case: str
+    class_: str
+
+
+Scores = dict[ScoreKey, float | None]
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Paired differences, one for each case and seed.
+class PairedDifferences:
+    """Differences of two arms, one for each case and seed.
 
     Attributes:
-        cases: the case's group as an integer; cases without a group stand for themselves.
-        seeds: the seed's number.
-        unpaired: scores of either arm that found no partner or were undefined in one of the two.
+        cases: group of each case as an integer; a case without a group is its own group.
+        seeds: seed of each difference.
+        unpaired: number of scores of either arm without a counterpart, or undefined in one of the two.
     """
 
-    differences: Float[np.ndarray, " cells"]
-    cases: Int[np.ndarray, " cells"]
-    seeds: Int[np.ndarray, " cells"]
+    differences: Float[np.ndarray, " pairs"]
+    cases: Int[np.ndarray, " pairs"]
+    seeds: Int[np.ndarray, " pairs"]
     unpaired: int
 
 
-def scores_of(records: Iterable[Record], metric: str, class_: str | None = None) -> dict[Key, float | None]:
-    """The scores of finished records by what they belong to; of one class, or of all."""
+def collect_scores(records: Iterable[RunRecord], metric: str) -> Scores:
+    """Return the scores of one metric in finished records."""
     return {
-        (record.fraction, record.fold, record.seed, score.case, score.class_): score.value
+        ScoreKey(record.train_size, record.fold, record.seed, score.case, score.class_): score.value
         for record in records
         if record.status == "finished"
         for score in record.scores
-        if score.metric == metric and class_ in (None, score.class_)
+        if score.metric == metric
     }
 
 
-def pair(
-    arm: Mapping[Key, float | None], reference: Mapping[Key, float | None], groups: Mapping[str, str] | None = None
-) -> Pairs:
-    """Differences arm - reference, averaged over classes and folds within each case and seed.
+def paired_differences(
+    arm: Mapping[ScoreKey, float | None],
+    reference: Mapping[ScoreKey, float | None],
+    groups: Mapping[str, str] | None = None,
+) -> PairedDifferences:
+    """Return differences arm - reference, averaged over classes and cv folds within each case and seed.
 
-    A class that is undefined in one of the two arms (both masks empty) is left out for both, so that a difference
+    A class that is undefined in one of the two arms (both masks empty) is excluded from both, so that a difference
     never compares different classes.
 
     Args:
-        groups: the group of a case, where it has one.
+        groups: group of each case that has one.
     """
-    cells: dict[tuple[str, int], list[float]] = {}
+    differences: dict[tuple[str, int], list[float]] = {}
     for key in arm.keys() & reference.keys():
         one, other = arm[key], reference[key]
         if one is not None and other is not None:
-            cells.setdefault((key[3], key[2]), []).append(one - other)
-    paired = sum(map(len, cells.values()))
-    order = sorted(cells)
-    owners = [(groups or {}).get(case) or case for case, _ in order]
-    return Pairs(
-        np.array([sum(cells[cell]) / len(cells[cell]) for cell in order], float),
-        np.unique(owners, return_inverse=True)[1] if owners else np.array([], int),
+            differences.setdefault((key.case, key.seed), []).append(one - other)
+    paired = sum(map(len, differences.values()))
+    order = sorted(differences)
+    case_groups = [(groups or {}).get(case) or case for case, _ in order]
+    return PairedDifferences(
+        np.array([sum(differences[pair]) / len(differences[pair]) for pair in order], float),
+        np.unique(case_groups, return_inverse=True)[1] if case_groups else np.array([], int),
         np.array([seed for _, seed in order], int),
         len(arm) + len(reference) - 2 * paired,
     )

@@ -1,47 +1,49 @@
-"""Where the weights of an arm come from and under what terms, in words."""
+"""Provenance of an arm's initial weights in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def provenance_words(origin: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Terms and what is known of each; none where nothing was written down.
+def describe_provenance(provenance: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return terms and their values; an empty list if no provenance was recorded.
 
     Args:
-        origin: `provenance` of a weights folder's card. Cards of earlier versions hold less.
+        provenance: `provenance` of a weights card.
     """
-    if not origin:
+    if not provenance:
         return []
-    words = [("network", str(origin.get("name") or "given as a live module"))]
-    if origin.get("weights") == "random":
-        return [*words, ("weights", "drawn at random")]
-    words.append(("weights", str(origin.get("weights") or "not stated")))
-    if origin.get("sha256"):
-        words.append(("SHA-256 of the file", str(origin["sha256"])))
-    words.append(("licence", str(origin.get("licence") or "not stated")))
-    words.append(("gating", str(origin.get("gated") or "nothing that had to be accepted, as far as is known")))
-    if keys := _keys(origin):
-        words.append(("keys", keys))
-    resized = origin.get("resized") or {}
-    words += [
-        ("resized", "; ".join(f"{key} from {_shape(old)} to {_shape(new)}" for key, (old, new) in resized.items()))
+    network = ("network", str(provenance.get("name") or "passed as a module"))
+    if provenance.get("weights") == "random":
+        return [network, ("weights", "random")]
+    terms = [
+        network,
+        ("weights", str(provenance.get("weights") or "not stated")),
+        ("SHA-256 of the file", str(provenance.get("sha256") or "")),
+        ("licence", str(provenance.get("licence") or "not stated")),
+        ("gating", str(provenance.get("gated") or "none known")),
+        ("keys", _describe_keys(provenance)),
+        ("resized", _describe_resized(provenance.get("resized") or {})),
     ]
-    return [(term, known) for term, known in words if known]
+    return [(term, value) for term, value in terms if value]
 
 
-def _keys(origin: Mapping[str, Any]) -> str:
-    """How the file's tensors found their places, and which had none."""
-    filled, tensors = origin.get("filled"), origin.get("tensors")
-    told = []
+def _describe_keys(provenance: Mapping[str, Any]) -> str:
+    """Describe how the tensors of the file were assigned, and which were not."""
+    filled, tensors = provenance.get("filled"), provenance.get("tensors")
+    parts = []
     if filled is not None:
-        told.append(f"{filled} of the network's {tensors} tensors are from the file")
+        parts.append(f"{filled} of the network's {tensors} tensors are from the file")
         if filled != tensors:
-            told.append("the others follow from its architecture")
-    told += [f"the file's names are as {origin['naming']}"] if origin.get("naming") else []
-    told += [f"found under {origin['prefix']}"] if origin.get("prefix") else []
-    told += [f"in the file, but not wanted: {', '.join(origin['dropped'])}"] if origin.get("dropped") else []
-    return "; ".join(told)
+            parts.append("the others follow from its architecture")
+    parts += [f"key naming: {provenance['naming']}"] if provenance.get("naming") else []
+    parts += [f"found under {provenance['prefix']}"] if provenance.get("prefix") else []
+    parts += [f"in the file but not used: {', '.join(provenance['dropped'])}"] if provenance.get("dropped") else []
+    return "; ".join(parts)
 
 
-def _shape(sizes: Sequence[int]) -> str:
+def _describe_resized(resized: Mapping[str, Any]) -> str:
+    return "; ".join(f"{key} from {_format_shape(old)} to {_format_shape(new)}" for key, (old, new) in resized.items())
+
+
+def _format_shape(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))

@@ -1,4 +1,4 @@
-"""The slices of a volume on one sheet, as a picture inside a data address."""
+"""All slices of a volume in one image, as a data URL."""
 
 import base64
 import io
@@ -12,32 +12,32 @@ from PIL import Image
 from dimlift.report.slice_images import LABEL_COLOURS
 
 QUALITY = 80
-"""Of the JPEG sheets of intensities; labels are PNG, exact."""
+"""JPEG quality of intensities; labels are stored losslessly as PNG."""
 
 
-def columns_of(count: int) -> int:
-    """How many slices stand side by side on a sheet of `count`."""
+def num_columns(count: int) -> int:
+    """Return the number of slices per row on a sheet of `count` slices."""
     return math.ceil(math.sqrt(count))
 
 
-def grey_sheet(slices: Sequence[np.ndarray], size: tuple[int, int]) -> str:
-    """Intensities (0 to 255), each slice resized to `size` (rows, columns), on one sheet."""
+def grey_sprite_sheet(slices: Sequence[np.ndarray], size: tuple[int, int]) -> str:
+    """Return a sheet of intensities (0 to 255), each slice resized to `size` (rows, columns)."""
     resized = [
         np.asarray(Image.fromarray(flat.astype(np.uint8)).resize(size[::-1], Image.Resampling.BILINEAR))
         for flat in slices
     ]
-    return _address(Image.fromarray(_sheet(resized)), "jpeg", quality=QUALITY)
+    return _data_url(Image.fromarray(_tile(resized)), "jpeg", quality=QUALITY)
 
 
-def label_sheet(slices: Sequence[UInt8[np.ndarray, "rows columns"]]) -> str:
-    """Places in `LABEL_COLOURS` counted from 1, on one sheet; 0 is transparent."""
-    picture = Image.fromarray(_sheet(slices)).convert("P")
-    picture.putpalette([0, 0, 0, *(part for colour in LABEL_COLOURS for part in colour)])
-    return _address(picture, "png", transparency=0, optimize=True)
+def label_sprite_sheet(slices: Sequence[UInt8[np.ndarray, "rows columns"]]) -> str:
+    """Return a sheet of indices into `LABEL_COLOURS`, counted from 1; 0 is transparent."""
+    image = Image.fromarray(_tile(slices)).convert("P")
+    image.putpalette([0, 0, 0, *(part for colour in LABEL_COLOURS for part in colour)])
+    return _data_url(image, "png", transparency=0, optimize=True)
 
 
-def _sheet(slices: Sequence[np.ndarray]) -> np.ndarray:
-    columns = columns_of(len(slices))
+def _tile(slices: Sequence[np.ndarray]) -> np.ndarray:
+    columns = num_columns(len(slices))
     rows, height, width = math.ceil(len(slices) / columns), *slices[0].shape
     sheet = np.zeros((rows * height, columns * width), np.uint8)
     for number, flat in enumerate(slices):
@@ -46,7 +46,7 @@ def _sheet(slices: Sequence[np.ndarray]) -> np.ndarray:
     return sheet
 
 
-def _address(picture: Image.Image, kind: str, **options: object) -> str:
+def _data_url(image: Image.Image, kind: str, **options: object) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,28 +1,27 @@
-"""A study folder as one table: a row for each arm and label fraction, and the verdict."""
+"""Summary of a study folder: one row per arm and training size, and the verdict."""
 
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dimlift.metrics.scores import ONE_EMPTY
-from dimlift.records.record import Record, load_records
+from dimlift.records.record import RunRecord, load_records
 from dimlift.records.study import Study
-from dimlift.report.label_efficiency import with_worth
+from dimlift.records.train_size import TrainSize, sorted_sizes
+from dimlift.report.label_efficiency import add_label_savings
 from dimlift.report.measures import MEASURES, primary_measure
-from dimlift.report.mixed_effects import estimate
-from dimlift.report.paired_differences import Key, pair, scores_of
+from dimlift.report.mixed_effects import crossed_interval
+from dimlift.report.paired_differences import Scores, collect_scores, paired_differences
 from dimlift.report.phrases import verdict_sentence
-from dimlift.report.summary_types import ClassResult, Failure, Row, Summary
-from dimlift.report.verdict import LEVEL, Comparison, compare
+from dimlift.report.summary_types import ClassResult, FailedRun, Summary, SummaryRow
+from dimlift.report.verdict import LEVEL, Comparison, compare_arms
 
-__all__ = ["ClassResult", "Failure", "Row", "Summary", "summarise", "summarise_records"]
-
-Cell = tuple[str, float]
-"""(arm, label fraction): what a row is about"""
+RowKey = tuple[str, TrainSize]
+"""Arm and training size of a row."""
 
 
 def summarise(folder: Path) -> Summary:
-    """Read `folder/study.json` and `folder/records/*.json`, finished or not.
+    """Summarise a study from study.json and records/*.json, finished or not.
 
     Raises:
         DataError: if the folder holds no study, or a file in it cannot be read.
@@ -30,45 +29,45 @@ def summarise(folder: Path) -> Summary:
     return summarise_records(Study.load(folder), load_records(folder / "records"))
 
 
-def summarise_records(study: Study, records: Sequence[Record]) -> Summary:
-    """The same, from what has been read already. Records of arms the study does not name are left out."""
+def summarise_records(study: Study, records: Sequence[RunRecord]) -> Summary:
+    """Summarise a study and its records. Records of arms that are not part of the study are ignored."""
     records = [record for record in records if record.arm in study.arms]
     finished = [record for record in records if record.status == "finished"]
     failed = [record for record in records if record.status == "failed"]
     measure = primary_measure(finished)
-    fractions = sorted({*study.fractions, *(record.fraction for record in records)}) or [1.0]
+    sizes = _sizes(study, records)
     groups = {name: case.group for name, case in study.cases.items()}
 
-    cells = [(arm, fraction) for fraction in fractions for arm in study.arms]
-    scores = _by_cell(finished, measure.name, cells)
-    others = {name: _by_cell(finished, name, cells) for name in MEASURES if name != measure.name}
-    worst = _by_cell(finished, ONE_EMPTY, cells)
-    class_names = sorted({key[4] for of_cell in scores.values() for key in of_cell}, key=_label_order(study))
-    comparisons = compare(
+    keys = [(arm, size) for size in sizes for arm in study.arms]
+    scores = _scores_by_row(finished, measure.name, keys)
+    others = {name: _scores_by_row(finished, name, keys) for name in MEASURES if name != measure.name}
+    worst = _scores_by_row(finished, ONE_EMPTY, keys)
+    class_names = sorted({score.class_ for row in scores.values() for score in row}, key=_label_order(study))
+    comparisons = compare_arms(
         {
-            cell: pair(scores[cell], scores[study.reference, cell[1]], groups)
-            for cell in cells
-            if cell[0] != study.reference
+            (arm, size): paired_differences(scores[arm, size], scores[study.reference, size], groups)
+            for arm, size in keys
+            if arm != study.reference
         },
         measure.better,
     )
-    share, left_over = divmod(study.planned, len(cells))
-    rows = with_worth(
+    planned, remainder = divmod(study.planned, len(keys))
+    rows = add_label_savings(
         [
             _row(
                 study,
-                cell,
-                [record for record in records if (record.arm, record.fraction) == cell],
-                scores[cell],
-                {} if cell[0] == study.reference else scores[study.reference, cell[1]],
-                {name: list(of_measure[cell].values()) for name, of_measure in others.items()},
-                worst[cell],
-                comparisons.get(cell),
+                key,
+                [record for record in records if (record.arm, record.train_size) == key],
+                scores[key],
+                {} if key[0] == study.reference else scores[study.reference, key[1]],
+                {name: list(of_measure[key].values()) for name, of_measure in others.items()},
+                worst[key],
+                comparisons.get(key),
                 class_names,
                 groups,
-                None if left_over else share,
+                None if remainder else planned,
             )
-            for cell in cells
+            for key in keys
         ],
         measure.better,
     )
@@ -80,57 +79,68 @@ def summarise_records(study: Study, records: Sequence[Record]) -> Summary:
         reference=study.reference,
         rows=rows,
         failures=tuple(
-            Failure(_title(study, r.arm), r.fraction, r.fold, r.seed, _reason(r))
-            for r in sorted(failed, key=lambda r: (r.arm, r.fraction, r.fold, r.seed))
+            FailedRun(_title(study, r.arm), r.train_size, r.fold, r.seed, _reason(r))
+            for r in sorted(failed, key=lambda r: (r.arm, sizes.index(r.train_size), r.fold, r.seed))
         ),
         notes=tuple(study.notes),
-        excluded=sum(value is None for of_cell in scores.values() for value in of_cell.values()),
-        worst=sum(_count(of_cell) for of_cell in worst.values()),
+        excluded=sum(value is None for row in scores.values() for value in row.values()),
+        worst=sum(_count_marked(row) for row in worst.values()),
         finished=len(finished),
         failed=len(failed),
         planned=study.planned,
-        several_fractions=len(fractions) > 1,
     )
 
 
-def _by_cell(records: Sequence[Record], metric: str, cells: Sequence[Cell]) -> dict[Cell, dict[Key, float | None]]:
-    """The scores of one metric, for each arm at each fraction."""
-    own: dict[Cell, list[Record]] = {cell: [] for cell in cells}
+def _sizes(study: Study, records: Sequence[RunRecord]) -> list[TrainSize]:
+    """Return the training sizes from the smallest to the largest, by number of training cases if it is known."""
+    sizes = sorted_sizes([*study.train_sizes, *(record.train_size for record in records)]) or [TrainSize(1.0)]
+    cases: dict[TrainSize, list[int]] = {size: [size.count] if size.count else [] for size in sizes}
     for record in records:
-        own[record.arm, record.fraction].append(record)
-    return {cell: scores_of(of_cell, metric) for cell, of_cell in own.items()}
+        if record.extra.get("training_cases"):
+            cases[record.train_size].append(len(record.extra["training_cases"]))
+    if all(cases.values()):
+        sizes.sort(key=lambda size: sum(cases[size]) / len(cases[size]))  # stable
+    return sizes
+
+
+def _scores_by_row(records: Sequence[RunRecord], metric: str, keys: Sequence[RowKey]) -> dict[RowKey, Scores]:
+    """Return the scores of one metric for each arm and training size."""
+    records_of: dict[RowKey, list[RunRecord]] = {key: [] for key in keys}
+    for record in records:
+        records_of[record.arm, record.train_size].append(record)
+    return {key: collect_scores(of_row, metric) for key, of_row in records_of.items()}
 
 
 def _row(
     study: Study,
-    cell: Cell,
-    records: Sequence[Record],
-    scores: dict[Key, float | None],
-    reference: dict[Key, float | None],
+    key: RowKey,
+    records: Sequence[RunRecord],
+    scores: Scores,
+    reference: Scores,
     others: dict[str, list[float | None]],
-    worst: dict[Key, float | None],
+    worst: Scores,
     comparison: Comparison | None,
     class_names: Sequence[str],
     groups: dict[str, str],
     planned: int | None,
-) -> Row:
-    arm, fraction = cell
+) -> SummaryRow:
+    arm, size = key
     finished = [record for record in records if record.status == "finished"]
-    own = pair(scores, dict.fromkeys(scores, 0.0), groups)  # against zero: the scores themselves
+    own = paired_differences(scores, dict.fromkeys(scores, 0.0), groups)  # differences to zero: the scores themselves
     by_case: dict[tuple[int, int, str], list[float | None]] = {}
-    for (_, fold, seed, case, _), value in scores.items():
-        by_case.setdefault((fold, seed, case), []).append(value)
-    return Row(
+    for score, value in scores.items():
+        by_case.setdefault((score.fold, score.seed, score.case), []).append(value)
+    return SummaryRow(
         arm=arm,
-        fraction=fraction,
+        train_size=size,
         title=_title(study, arm),
         description=study.arms[arm].description,
         is_reference=arm == study.reference,
         mean=_mean([_mean(values) for values in by_case.values()]),
         classes=tuple(_class_result(name, scores, reference, worst, groups) for name in class_names),
         comparison=comparison,
-        others={name: _mean(values) for name, values in others.items() if values},
-        left_out={name: sum(value is None for value in values) for name, values in others.items()},
+        other_measures={name: _mean(values) for name, values in others.items() if values},
+        undefined={name: sum(value is None for value in values) for name, values in others.items()},
         seconds=_mean([None if record.extra.get("external") else record.seconds for record in finished]),
         peak_bytes=max((record.peak_bytes for record in finished if record.peak_bytes), default=None),
         steps=_mean([None if record.extra.get("external") else record.steps for record in finished]),
@@ -138,7 +148,7 @@ def _row(
         finished=len(finished),
         failed=len(records) - len(finished),
         planned=planned,
-        own=estimate(own.differences, own.cases, own.seeds, LEVEL) if len(own.differences) else None,
+        own_interval=crossed_interval(own.differences, own.cases, own.seeds, LEVEL) if len(own.differences) else None,
         training_cases=_mean([len(r.extra["training_cases"]) for r in finished if r.extra.get("training_cases")]),
         cpu_seconds=_mean([r.extra.get("cpu_seconds") for r in finished]),
         gpu_bytes=max((r.extra["gpu_bytes"] for r in finished if r.extra.get("gpu_bytes")), default=None),
@@ -146,18 +156,16 @@ def _row(
     )
 
 
-def _class_result(
-    name: str,
-    own: dict[Key, float | None],
-    reference: dict[Key, float | None],
-    worst: dict[Key, float | None],
-    groups: dict[str, str],
-) -> ClassResult:
-    own, reference, worst = ({k: v for k, v in scores.items() if k[4] == name} for scores in (own, reference, worst))
+def _class_result(name: str, own: Scores, reference: Scores, worst: Scores, groups: dict[str, str]) -> ClassResult:
+    own, reference, worst = (
+        {k: v for k, v in scores.items() if k.class_ == name} for scores in (own, reference, worst)
+    )
     undefined = sum(value is None for value in own.values())
-    pairs = pair(own, reference, groups)
-    difference = estimate(pairs.differences, pairs.cases, pairs.seeds, LEVEL) if len(pairs.differences) else None
-    return ClassResult(name, _mean(list(own.values())), len(own) - undefined, undefined, _count(worst), difference)
+    pairs = paired_differences(own, reference, groups)
+    found = len(pairs.differences) > 0
+    difference = crossed_interval(pairs.differences, pairs.cases, pairs.seeds, LEVEL) if found else None
+    mean, scored = _mean(list(own.values())), len(own) - undefined
+    return ClassResult(name, mean, scored, undefined, _count_marked(worst), difference)
 
 
 def _label_order(study: Study) -> Callable[[str], tuple[int, str]]:
@@ -166,13 +174,13 @@ def _label_order(study: Study) -> Callable[[str], tuple[int, str]]:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Mean of what is defined."""
+    """Return the mean of the defined values."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
 
 
-def _count(marks: dict[Key, float | None]) -> int:
-    """How many scores are marked with 1."""
+def _count_marked(marks: Scores) -> int:
+    """Return the number of scores equal to 1."""
     return sum(value == 1 for value in marks.values())
 
 
@@ -180,5 +188,5 @@ def _title(study: Study, arm: str) -> str:
     return study.arms[arm].title or arm
 
 
-def _reason(record: Record) -> str:
-    return str(record.extra.get("error") or record.extra.get("reason") or "no reason was recorded")
+def _reason(record: RunRecord) -> str:
+    return str(record.extra.get("reason") or "no reason was recorded")

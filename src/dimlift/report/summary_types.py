@@ -1,22 +1,23 @@
-"""What a summary is made of: rows, classes, failures."""
+"""Parts of a summary: rows, classes, failed runs."""
 
 from dataclasses import dataclass
 
+from dimlift.records.train_size import TrainSize
 from dimlift.report.measures import Measure
-from dimlift.report.mixed_effects import Estimate
+from dimlift.report.mixed_effects import CrossedInterval
 from dimlift.report.verdict import Comparison
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class in one row.
+    """One class of one row.
 
     Attributes:
-        mean: over cases, folds and seeds; None if it was never defined.
+        mean: over cases, cv folds and seeds; None if it is never defined.
         scored: number of scores in the mean.
-        excluded: number of scores left out because both masks were empty.
-        worst: number of scores that are the worst value because one of the two masks was empty.
-        difference: against the reference, by itself: not corrected for the number of classes or arms.
+        excluded: number of scores excluded because both masks are empty.
+        worst: number of scores set to the worst value because one of the two masks is empty.
+        difference: to the reference, for this class alone: not corrected for the number of classes or arms.
     """
 
     name: str
@@ -24,51 +25,56 @@ class ClassResult:
     scored: int
     excluded: int
     worst: int
-    difference: Estimate | None
+    difference: CrossedInterval | None
 
 
 @dataclass(frozen=True)
-class Worth:
-    """How many labelled cases the reference would need for an arm's score, see `dimlift.report.label_efficiency`.
+class LabelSavings:
+    """Number of labelled cases with which the reference reaches an arm's score, see `label_efficiency`.
 
     Attributes:
-        cases: 0 for fewer, None for more than the reference was tried with. low, high: the same for the interval.
-        fewest, most: training cases the reference was tried with.
+        cases: 0 if fewer than `min_cases`, None if more than `max_cases`.
+        low, high: the same for the ends of the interval.
+        min_cases, max_cases: smallest and largest number of training cases of the reference.
     """
 
     cases: float | None
     low: float | None
     high: float | None
-    fewest: float
-    most: float
+    min_cases: float
+    max_cases: float
 
 
 @dataclass(frozen=True)
-class Row:
-    """One arm at one label fraction.
+class SummaryRow:
+    """One arm at one training size.
 
     Attributes:
-        mean: over classes within a case, then over cases, folds and seeds.
-        comparison: against the reference at the same fraction; None for the reference and where nothing pairs.
-        own: the mean with its own, unpaired interval.
-        training_cases: mean number of labelled training cases; None where records do not say.
-        worth: how many labelled cases the reference would need for this score; None with a single label fraction.
-        others: means of the other measures. left_out: how many of their scores are undefined.
-        seconds: mean training time of a finished cell. peak_bytes: the largest of them. steps: their mean.
-        cpu_seconds, gpu_bytes, joules: means and the largest, where the runs measured them.
-        finished, failed, planned: number of cells; planned is None if the arms' shares cannot be told.
+        mean: over classes within a case, then over cases, cv folds and seeds.
+        comparison: with the reference at the same training size; None for the reference and without paired scores.
+        other_measures: means of the other measures.
+        undefined: number of undefined scores of the other measures.
+        seconds: mean training time of finished runs.
+        peak_bytes: largest peak memory of a finished run.
+        steps: mean number of steps of finished runs.
+        finished, failed, planned: numbers of runs; planned is None if it differs between rows.
+        own_interval: the mean with its own, unpaired interval.
+        training_cases: mean number of labelled training cases; None if the records do not state it.
+        label_savings: labelled cases of the reference for the same score; None with a single training size.
+        cpu_seconds, joules: means, if they were measured.
+        gpu_bytes: largest GPU memory, if it was measured.
     """
 
     arm: str
-    fraction: float
+    train_size: TrainSize
     title: str
     description: str
     is_reference: bool
     mean: float | None
     classes: tuple[ClassResult, ...]
     comparison: Comparison | None
-    others: dict[str, float | None]
-    left_out: dict[str, int]
+    other_measures: dict[str, float | None]
+    undefined: dict[str, int]
     seconds: float | None
     peak_bytes: int | None
     steps: float | None
@@ -76,20 +82,20 @@ class Row:
     finished: int
     failed: int
     planned: int | None
-    own: Estimate | None = None
+    own_interval: CrossedInterval | None = None
     training_cases: float | None = None
-    worth: Worth | None = None
+    label_savings: LabelSavings | None = None
     cpu_seconds: float | None = None
     gpu_bytes: int | None = None
     joules: float | None = None
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A cell that ended without a result, and why."""
+class FailedRun:
+    """A run that ended without a result, and the reason."""
 
     title: str
-    fraction: float
+    train_size: TrainSize
     fold: int
     seed: int
     reason: str
@@ -97,14 +103,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything the page and the command line say in numbers.
+    """All numbers shown by the report and the command line.
 
     Attributes:
         sentence: the verdict in one sentence.
-        measure: what the verdict is about.
-        excluded: scores of that measure left out because both masks were empty, over all rows.
-        worst: scores that are the worst value because one of the two masks was empty, over all rows.
-        several_fractions: whether rows differ in label fraction, so that it must be shown.
+        measure: the measure of the verdict.
+        rows: arms at training sizes, from the smallest size to the largest.
+        excluded: scores of that measure excluded because both masks are empty, over all rows.
+        worst: scores set to the worst value because one of the two masks is empty, over all rows.
     """
 
     title: str
@@ -112,12 +118,21 @@ class Summary:
     sentence: str
     measure: Measure
     reference: str
-    rows: tuple[Row, ...]
-    failures: tuple[Failure, ...]
+    rows: tuple[SummaryRow, ...]
+    failures: tuple[FailedRun, ...]
     notes: tuple[str, ...]
     excluded: int
     worst: int
     finished: int
     failed: int
     planned: int
-    several_fractions: bool
+
+    @property
+    def several_sizes(self) -> bool:
+        """Whether rows differ in training size, so that it has to be shown."""
+        return len({row.train_size for row in self.rows}) > 1
+
+    @property
+    def largest_size(self) -> TrainSize:
+        """The largest training size."""
+        return self.rows[-1].train_size

@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that lives inside the page: its text is text, its colours are the page's."""
+"""Matplotlib figures as inline SVG: text stays text, and colours follow the page's CSS variables."""
 
 import io
 import re
@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, FAINT = "#0a0b0c", "#0a0b0d"
-"""Stand-ins for the page's text and grid colours: matplotlib knows no CSS variables; they are exchanged at the end."""
+"""Placeholders for the page's text and grid colours, replaced at the end: matplotlib has no CSS variables."""
 
 HELPS, HURTS, OPEN = "#0a0b10", "#0a0b11", "#0a0b12"
 SERIES = tuple(f"#0a0c{index:02d}" for index in range(10, 18))
 
-_VARIABLES = {INK: "--ink", FAINT: "--grid", HELPS: "--helps", HURTS: "--hurts", OPEN: "--muted"} | {
+_VARIABLES = {INK: "--ink", FAINT: "--grid", HELPS: "--helps", HURTS: "--hurts", OPEN: "--subtle"} | {
     colour: f"--series-{index}" for index, colour in enumerate(SERIES, start=1)
 }
 _STYLE: dict[Any, Any] = {
@@ -45,16 +45,16 @@ _STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def drawing(name: str) -> Iterator[None]:
-    """Everything drawn and written inside looks like the page. `name` keeps ids of two figures apart."""
+def figure_style(name: str) -> Iterator[None]:
+    """Apply the style of the page inside the block. `name` keeps the ids of different figures distinct."""
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        # the browser has fonts for scripts that matplotlib's own lacks
+        # the browser has fonts for scripts that matplotlib's own fonts lack
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def to_svg(figure: Figure, title: str) -> Markup:
-    """The figure as an `<svg>` element with a title for those who cannot see it. Call it inside `drawing`."""
+    """Return the figure as `<svg>` element with a title for screen readers. Call it inside `figure_style`."""
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.05, metadata={"Date": None}
@@ -65,8 +65,8 @@ def to_svg(figure: Figure, title: str) -> Markup:
     width, height = (float(number) for number in re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2])
     text = re.sub(r"<svg[^>]*>", "", text, count=1)
     used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
-    text = text.replace("xlink:href", "href")  # the old name needs a namespace, the new one does not
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
+    text = text.replace("xlink:href", "href")  # xlink would need a namespace declaration
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
     opening = f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{width * 1.34:.0f}px" role="img">'
@@ -74,10 +74,10 @@ def to_svg(figure: Figure, title: str) -> Markup:
 
 
 def series_style(index: int) -> dict[str, object]:
-    """Colour and dashes of the arm with this index: eight colours, then the same ones dashed."""
+    """Return colour and line style of the arm with this index: eight colours, then the same ones dashed and dotted."""
     return {"color": SERIES[index % len(SERIES)], "linestyle": ("-", "--", ":")[index // len(SERIES) % 3]}
 
 
-def plain_axes(axes: Axes) -> None:
-    """No tick marks; the grid says it."""
+def hide_ticks(axes: Axes) -> None:
+    """Remove tick marks; the grid shows the values."""
     axes.tick_params(length=0)

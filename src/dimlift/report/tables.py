@@ -1,4 +1,4 @@
-"""The numbers of a page as files beside it: `<page>.csv`, `<page>_scores.csv` and `<page>.json`."""
+"""Tables next to a page: `<page>.csv`, `<page>_scores.csv` and `<page>.json`."""
 
 import csv
 import io
@@ -7,48 +7,50 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dimlift.records.record import Record, write_json, write_text
-from dimlift.report.summary_types import Row, Summary
+from dimlift.records.record import RunRecord, write_json, write_text
+from dimlift.report.summary_types import Summary, SummaryRow
 
 
-def write_tables(page: Path, summary: Summary, records: Sequence[Record]) -> list[Path]:
-    """Write one line for each arm and label fraction, one for each score, and the whole summary as JSON.
+def write_tables(page: Path, summary: Summary, records: Sequence[RunRecord]) -> list[Path]:
+    """Write one line per arm and training size, one line per score, and the summary as JSON.
 
     Args:
-        page: the HTML file; the tables lie in its folder and carry its name.
+        page: the HTML file; the tables are written to its folder, with its name.
     """
     arms = [_line(row, summary) for row in summary.rows]
-    head = ("arm", "fraction", "fold", "seed", "case", "class", "metric", "value")
+    header = ("arm", "train_fraction", "train_count", "fold", "seed", "case", "class", "metric", "value")
     scores = [
-        (record.arm, record.fraction, record.fold, record.seed, score.case, score.class_, score.metric, score.value)
-        for record in records
-        if record.status == "finished"
-        for score in record.scores
+        (r.arm, r.train_fraction, r.train_count, r.fold, r.seed, score.case, score.class_, score.metric, score.value)
+        for r in records
+        if r.status == "finished"
+        for score in r.scores
     ]
     return [
-        write_text(page.with_suffix(".csv"), _csv(arms[0], (line.values() for line in arms))),
-        write_text(page.with_name(f"{page.stem}_scores.csv"), _csv(head, scores)),
+        write_text(page.with_suffix(".csv"), _to_csv(arms[0], (line.values() for line in arms))),
+        write_text(page.with_name(f"{page.stem}_scores.csv"), _to_csv(header, scores)),
         write_json(page.with_suffix(".json"), asdict(summary)),
     ]
 
 
-def _line(row: Row, summary: Summary) -> dict[str, Any]:
-    found = row.comparison.estimate if row.comparison else None
+def _line(row: SummaryRow, summary: Summary) -> dict[str, Any]:
+    estimate = row.comparison.estimate if row.comparison else None
+    others = sorted({name for each in summary.rows for name in each.other_measures})
     return {
         "arm": row.arm,
         "title": row.title,
-        "fraction": row.fraction,
+        "train_fraction": row.train_size.fraction,
+        "train_count": row.train_size.count,
         "reference": row.is_reference,
         summary.measure.name: row.mean,
-        "difference": found and found.mean,
-        "low": found and found.low,
-        "high": found and found.high,
-        "p": found and found.p,
+        "difference": estimate and estimate.mean,
+        "low": estimate and estimate.low,
+        "high": estimate and estimate.high,
+        "p": estimate and estimate.p,
         "p_holm": row.comparison and row.comparison.p_adjusted,
         "verdict": row.comparison and row.comparison.verdict,
-        "cases": found and found.n_cases,
-        "seeds": found and found.n_seeds,
-        **{name: row.others.get(name) for name in sorted({name for each in summary.rows for name in each.others})},
+        "cases": estimate and estimate.n_cases,
+        "seeds": estimate and estimate.n_seeds,
+        **{name: row.other_measures.get(name) for name in others},
         "seconds": row.seconds,
         "peak_bytes": row.peak_bytes,
         "steps": row.steps,
@@ -58,9 +60,9 @@ def _line(row: Row, summary: Summary) -> dict[str, Any]:
     }
 
 
-def _csv(head: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
+def _to_csv(header: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(head)
+    writer.writerow(header)
     writer.writerows(lines)
     return buffer.getvalue()

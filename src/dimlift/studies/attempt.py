@@ -1,8 +1,8 @@
-"""One cell, tried once by one process at a time wherever it runs; what stops it becomes its record.
+"""One job of a study: execute a run under a lock; an error becomes a record with status "failed".
 
-`attempts/<cell>` in the study's folder is the lock of the cell, and keeps one line for each time it was begun. Two
-machines that were both given a cell (one was thought lost) therefore work one after the other, and the second finds the
-record of the first.
+`attempts/<run_id>` in the study folder is the lock of a run, with one line per attempt. If two machines receive the
+same run (one was considered lost), they execute it one after the other, and the second one finds the record of the
+first.
 """
 
 import fcntl
@@ -15,70 +15,70 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dimlift.data.case import Dataset
-from dimlift.errors import DimliftError, RunError, Stopped
-from dimlift.methods.baselines.external import ExternalArm
-from dimlift.progress import Event, Progress, silent
-from dimlift.records.record import Record
-from dimlift.studies.run import Places, finished_record, run_cell
+from dimlift.errors import DimliftError, RunError, RunInterrupted
+from dimlift.methods.baselines.external import ExternalConfig
+from dimlift.progress import Event, Progress, no_progress
+from dimlift.records.record import RunRecord
+from dimlift.studies.run import RunPaths, execute_run, finished_record
 from dimlift.studies.run_config import TrainConfig
-from dimlift.studies.run_record import cell_record
-from dimlift.studies.score_external import run_external
+from dimlift.studies.run_record import make_run_record
+from dimlift.studies.score_external import score_external_run
 
 
-def attempt(config: TrainConfig, dataset: Dataset, out: Path, progress: Progress = silent) -> Record:
-    """Run a cell of a study, or give back its record; a failure becomes its record.
+def run_job(config: TrainConfig, dataset: Dataset, out: Path, progress: Progress = no_progress) -> RunRecord:
+    """Execute one run of a study, or return its record; an error becomes a failed record.
 
     Raises:
-        RunError: if the storage of `out` takes no locks.
-        Stopped: when asked to by a signal; the next attempt goes on from the checkpoint.
+        RunError: if the file system of `out` does not support locks.
+        RunInterrupted: on a signal; the next attempt resumes from the checkpoint.
     """
-    name = config.cell(dataset.manifest_hash())
-    places = places_of(name, out)
-    with _alone(out / "attempts" / name, places):
+    run_id = config.run_id(dataset.manifest_hash())
+    paths = run_paths(run_id, out)
+    with _job_lock(out / "attempts" / run_id, paths):
         try:
-            if isinstance(config.arm, ExternalArm):
-                return run_external(config, config.arm, dataset, places, progress)
-            return run_cell(config, dataset, places, progress)
-        except Stopped:
+            if isinstance(config.arm, ExternalConfig):
+                return score_external_run(config, config.arm, dataset, paths, progress)
+            return execute_run(config, dataset, paths, progress)
+        except RunInterrupted:
             raise
-        except (DimliftError, RuntimeError, ValueError, MemoryError) as fault:
-            reason = str(fault) if isinstance(fault, DimliftError) else f"{type(fault).__name__}: {fault}"
+        except (DimliftError, RuntimeError, ValueError, MemoryError) as error:
+            reason = str(error) if isinstance(error, DimliftError) else f"{type(error).__name__}: {error}"
             progress(Event("failed", config.name, 1.0, message=reason))
-            return failed(config, name, reason, out)
+            return write_failed_record(config, run_id, reason, out)
 
 
-def places_of(cell: str, out: Path) -> Places:
-    """Where a cell of a study leaves what it makes."""
-    return Places(
+def run_paths(run_id: str, out: Path) -> RunPaths:
+    """Return the output folders of a run of a study."""
+    return RunPaths(
         records=out / "records",
-        weights=out / "weights" / cell,
-        predictions=out / "predictions" / cell,
-        checkpoints=out / "checkpoints" / cell,
+        weights=out / "weights" / run_id,
+        predictions=out / "predictions" / run_id,
+        checkpoints=out / "checkpoints" / run_id,
         cache=out / "cache",
     )
 
 
-def failed(config: TrainConfig, cell: str, reason: str, out: Path) -> Record:
-    """Write the record of a cell that did not come to its end."""
-    record = cell_record(config, cell, "failed", extra={"reason": reason})
-    record.save(places_of(cell, out).records)
+def write_failed_record(config: TrainConfig, run_id: str, reason: str, out: Path) -> RunRecord:
+    """Write and return the record of a failed run."""
+    record = make_run_record(config, run_id, "failed", extra={"reason": reason})
+    record.save(run_paths(run_id, out).records)
     return record
 
 
 @contextmanager
-def _alone(path: Path, places: Places) -> Iterator[None]:
-    """Wait until nobody else is at the cell; the lock ends with the process, however it ends."""
+def _job_lock(path: Path, paths: RunPaths) -> Iterator[None]:
+    """Wait for the lock of a run and hold it; the operating system releases it when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as fault:
+        except OSError as error:
             raise RunError(
-                f"the storage of {path.parent} takes no locks ({fault}), so two machines could run one cell; "
-                "mount it with them (NFS 4, or 3 with lockd), or choose another --out"
-            ) from fault
-        if finished_record(places, path.name) is None:
-            began = {"host": platform.node(), "process": os.getpid(), "began": round(time.time(), 3)}
-            lock.write(json.dumps(began) + "\n")
+                f"the file system of {path.parent} does not support locks ({error}), so two machines could execute the "
+                "same run; mount it with locks (NFS 4, or NFS 3 with lockd), or choose another --out"
+            ) from error
+        if finished_record(paths, path.name) is None:
+            attempt = {"host": platform.node(), "process": os.getpid(), "started": round(time.time(), 3)}
+            lock.write(json.dumps(attempt) + "\n")
             lock.flush()
         yield

@@ -1,4 +1,4 @@
-"""Run a study: arms x fractions x folds x seeds, each cell once, wherever it runs."""
+"""Run a study: arms x training sizes x cv folds x seeds, each run once."""
 
 import hashlib
 import json
@@ -11,183 +11,198 @@ from typing import Any
 
 from dimlift.config.sections import ResourcesSection
 from dimlift.data.case import Dataset
-from dimlift.methods.baselines.external import ExternalArm
-from dimlift.progress import Event, Progress, Stage, silent
-from dimlift.records import study as plan
-from dimlift.records.record import Record, load_records
-from dimlift.records.weights import read_card
-from dimlift.studies.attempt import attempt, failed, places_of
-from dimlift.studies.executors.job import Machines, Task, tasks_of
-from dimlift.studies.run import finished_record, summary
+from dimlift.methods.baselines.external import ExternalConfig
+from dimlift.progress import Event, Progress, Stage, no_progress
+from dimlift.records.record import RunRecord, load_records
+from dimlift.records.study import CasePaths, Study, StudyArm, StudyDataset
+from dimlift.records.weights import CARD_NAME, read_card
+from dimlift.studies.attempt import run_job, run_paths, write_failed_record
+from dimlift.studies.config_checks import hashed_data_options
+from dimlift.studies.executors.job import Executor, Job, make_jobs
+from dimlift.studies.run import finished_record, run_summary
 from dimlift.studies.run_config import StudyConfig, TrainConfig
-from dimlift.studies.run_folder import claimed
+from dimlift.studies.run_folder import lock_run_folder
 from dimlift.studies.split import split_cases
 from dimlift.studies.train import open_checked
-from dimlift.training.distributed import require_alone
-from dimlift.training.reproducibility import promise
-from dimlift.training.signals import heeded
+from dimlift.training.distributed import require_single_process
+from dimlift.training.reproducibility import reproducibility_level
+from dimlift.training.signals import raise_on_signal
 
 
 def compare(
     config: StudyConfig,
     out: Path | str,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     only: Collection[str] | None = None,
-    runs: Machines | None = None,
-) -> list[Record]:
-    """Run every cell of a study that has no finished record yet.
+    executor: Executor | None = None,
+) -> list[RunRecord]:
+    """Execute every run of a study that has no finished record yet.
 
-    Arms take turns within each seed, so that whatever a machine does over the hours falls on all of them alike, and an
-    interrupted study compares whole rounds. A cell that fails leaves a record that says why; the study goes on.
+    The arms alternate within each seed, so that changes in machine load affect all arms alike, and an interrupted study
+    compares complete rounds. A failed run leaves a record with the reason, and the study continues.
 
-    Leaves in `out`: study.json, config.yaml, records/, weights/<cell>/, predictions/<cell>/, attempts/<cell>.
+    Writes to `out`: study.json, config.yaml, records/, weights/<run_id>/, predictions/<run_id>/, attempts/<run_id>.
 
     Args:
-        only: run the cells of these arms now; the study and its plan stay whole.
-        runs: who runs the cells (`dimlift.experiments.machines`); this process, one after the other, if not said.
+        only: execute the runs of these arms only; the study and its plan stay complete.
+        executor: where runs are executed (`dimlift.studies.executors`); by default in this process, one at a time.
 
     Returns:
-        one record for each cell that was wanted.
+        One record per requested run.
 
     Raises:
-        DataError: if the data does not pass its checks.
+        DataError: if the dataset has errors.
         RunError: if the folder holds another study.
-        Stopped: when asked to by SIGTERM or SIGUSR1; the same call goes on.
+        RunInterrupted: on SIGTERM or SIGUSR1; the same call resumes the study.
     """
-    require_alone("compare", "share a study out with --on ray or --on slurm")
+    require_single_process("compare", "distribute a study with --executor ray or --executor slurm")
     out = Path(out)
     dataset = open_checked(config, progress)
-    progress(Event("check", share=1.0, message=f"reproducibility: {promise(config.budget, config.training)}"))
-    cells = planned(config)
-    content = config.model_dump(mode="json")
-    with heeded(), claimed(out, "compare", _identity(config, dataset), content):
-        _set_aside(config, dataset, out / "records")
-        _describe(config, dataset, cells, out)
-        wanted = [cell for cell in cells if only is None or cell.name in only]
-        records = list(
-            _here(wanted, dataset, out, progress)
-            if runs is None
-            else _elsewhere(wanted, dataset, out, progress, runs, config.resources)
+    progress(
+        Event(
+            "check", fraction=1.0, message=f"reproducibility: {reproducibility_level(config.budget, config.training)}"
         )
-        _describe(config, dataset, cells, out)
+    )
+    runs = planned_runs(config)
+    content = config.model_dump(mode="json")
+    with raise_on_signal(), lock_run_folder(out, "compare", _study_identity(config, dataset), content):
+        _move_superseded_records(config, dataset, out / "records")
+        _write_study(config, dataset, runs, out)
+        requested = [run for run in runs if only is None or run.name in only]
+        records = list(
+            _run_in_process(requested, dataset, out, progress)
+            if executor is None
+            else _run_on_executor(requested, dataset, out, progress, executor, config.resources)
+        )
+        _write_study(config, dataset, runs, out)
         return records
 
 
-def planned(config: StudyConfig) -> list[TrainConfig]:
-    """The cells in the order they run: seeds outermost, arms innermost."""
-    turns = product(config.seeds, config.fractions, config.folds, config.arms)
+def planned_runs(config: StudyConfig) -> list[TrainConfig]:
+    """Return the runs in execution order: seeds outermost, arms innermost."""
     return [
-        config.run(arm, fraction=share, fold=fold, seed=seed)
-        for seed, share, fold, arm in turns
-        if not isinstance(own := config.arms[arm], ExternalArm) or own.runs(share, seed, config.fractions, config.seeds)
+        config.run_config(name, train_size=size, fold=fold, seed=seed)
+        for seed, size, fold, name in product(config.seeds, config.train_sizes, config.folds, config.arms)
+        if not isinstance(arm := config.arms[name], ExternalConfig)
+        or arm.covers_run(size, seed, config.train_sizes, config.seeds)
     ]
 
 
-def _here(cells: list[TrainConfig], dataset: Dataset, out: Path, progress: Progress) -> Iterator[Record]:
-    """In this process, one cell after the other."""
-    for number, cell in enumerate(cells, start=1):
+def _run_in_process(runs: list[TrainConfig], dataset: Dataset, out: Path, progress: Progress) -> Iterator[RunRecord]:
+    for number, run in enumerate(runs, start=1):
 
-        def heard(event: Event, number: int = number) -> None:
-            progress(replace(event, cell=number, cells=len(cells)))
+        def on_progress(event: Event, number: int = number) -> None:
+            progress(replace(event, run_index=number, num_runs=len(runs)))
 
-        yield attempt(cell, dataset, out, heard)
+        yield run_job(run, dataset, out, on_progress)
 
 
-def _elsewhere(
-    cells: list[TrainConfig], dataset: Dataset, out: Path, progress: Progress, runs: Machines, wanted: ResourcesSection
-) -> Iterator[Record]:
-    """In other processes or machines; cells that have a finished record do not travel."""
-    tasks = tasks_of(cells, dataset, out)
-    found = [(task, finished_record(places_of(task.cell, out), task.cell)) for task in tasks]
-    missing = [task for task, record in found if record is None]
-    done = len(tasks) - len(missing)
+def _run_on_executor(
+    runs: list[TrainConfig],
+    dataset: Dataset,
+    out: Path,
+    progress: Progress,
+    executor: Executor,
+    resources: ResourcesSection,
+) -> Iterator[RunRecord]:
+    """Execute runs in other processes or machines, except those with a finished record."""
+    jobs = make_jobs(runs, dataset, out)
+    found = [(job, finished_record(run_paths(job.run_id, out), job.run_id)) for job in jobs]
+    missing = [job for job, record in found if record is None]
+    done, total = len(jobs) - len(missing), len(jobs)
     if done:
-        message = f"{done} of {len(tasks)} cells are finished already"
-        progress(Event("skip", share=1.0, cell=done, cells=len(tasks), message=message))
+        message = f"{done} of {total} runs are finished already"
+        progress(Event("skip", fraction=1.0, run_index=done, num_runs=total, message=message))
     yield from (record for _, record in found if record is not None)
-    with closing(runs(missing, wanted)) as ends:
-        for number, (task, fault) in enumerate(ends, start=done + 1):
-            record = _left_by(task, fault, out)
-            said = summary(record) if record.status == "finished" else record.extra["reason"]
+    with closing(executor(missing, resources)) as completed:
+        for number, (job, error) in enumerate(completed, start=done + 1):
+            record = _record_of(job, error, out)
+            message = run_summary(record) if record.status == "finished" else record.extra["reason"]
             stage: Stage = "done" if record.status == "finished" else "failed"
-            progress(Event(stage, task.config.name, 1.0, record.steps, cell=number, cells=len(tasks), message=said))
+            name = job.config.name
+            progress(Event(stage, name, 1.0, record.steps, run_index=number, num_runs=total, message=message))
             yield record
 
 
-def _left_by(task: Task, fault: str, out: Path) -> Record:
-    """The record of a cell that has ended; one is written where none came back. A finished one always stands."""
-    places = places_of(task.cell, out)
-    path = places.records / f"{task.cell}.json"
-    if (record := finished_record(places, task.cell)) is not None:
+def _record_of(job: Job, error: str, out: Path) -> RunRecord:
+    """Return the record of an ended job; write a failed one if it left none. A finished record takes precedence."""
+    paths = run_paths(job.run_id, out)
+    path = paths.records / f"{job.run_id}.json"
+    if (record := finished_record(paths, job.run_id)) is not None:
         return record
-    if path.is_file() and not fault:
-        return Record.load(path)
-    return failed(task.config, task.cell, fault or f"its machine left no record in {places.records}", out)
+    if path.is_file() and not error:
+        return RunRecord.load(path)
+    return write_failed_record(job.config, job.run_id, error or f"the job left no record in {paths.records}", out)
 
 
-def _identity(config: StudyConfig, dataset: Dataset) -> str:
-    """The same as long as cells of the one can stand beside cells of the other; arms and seeds may be added."""
-    content = config.model_dump(mode="json", include={"task", "preprocessing", "split", "budget"})
-    if config.clouds is not None:
-        content["clouds"] = config.clouds.model_dump(mode="json", exclude={"path", "skip_bad"})
+def _study_identity(config: StudyConfig, dataset: Dataset) -> str:
+    """Return a hash that is equal for studies whose runs are comparable; arms and seeds may be added."""
+    content = config.model_dump(mode="json", include={"task", "split", "budget"})
+    content |= hashed_data_options(config)
     content["data"] = dataset.manifest_hash()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _set_aside(config: StudyConfig, dataset: Dataset, records: Path) -> None:
-    """Move records out of the way that an arm left before its options were changed: they are not of this study."""
+def _move_superseded_records(config: StudyConfig, dataset: Dataset, records: Path) -> None:
+    """Move records of arms whose options have changed since then to records/superseded."""
     manifest = dataset.manifest_hash()
     for path in sorted(records.glob("*.json")):
-        record = Record.load(path)
+        record = RunRecord.load(path)
         if record.arm not in config.arms:
-            continue  # the report leaves them out, and the arm may come back
-        now = config.run(record.arm, fraction=record.fraction, fold=record.fold, seed=record.seed)
-        if now.cell(manifest) != record.cell:
-            aside = records / "superseded"
-            aside.mkdir(exist_ok=True)
-            path.rename(aside / path.name)
+            continue  # the report ignores them, and the arm may be added again
+        current = config.run_config(record.arm, train_size=record.train_size, fold=record.fold, seed=record.seed)
+        if current.run_id(manifest) != record.run_id:
+            superseded = records / "superseded"
+            superseded.mkdir(exist_ok=True)
+            path.rename(superseded / path.name)
 
 
-def _describe(config: StudyConfig, dataset: Dataset, cells: list[TrainConfig], out: Path) -> None:
-    """Write study.json: what is planned, and what is known of the arms so far."""
-    known: dict[str, plan.Arm] = {}
+def _write_study(config: StudyConfig, dataset: Dataset, runs: list[TrainConfig], out: Path) -> None:
+    """Write study.json: the plan, and what is known about the arms so far."""
     manifest = dataset.manifest_hash()
-    for name, arm in config.arms.items():
-        card: dict[str, Any] = {}
-        parameters = None
-        for cell in (c.cell(manifest) for c in cells if c.name == name):
-            record_path, weights = out / "records" / f"{cell}.json", out / "weights" / cell
-            if record_path.is_file() and (weights / "model.json").is_file():
-                card = read_card(weights)
-                parameters = Record.load(record_path).extra.get("parameters")
-                break
-        known[name] = plan.Arm(
-            arm.title or name, arm.description, card.get("certificate"), parameters, card.get("provenance")
-        )
-    tested = {case.name: case for cell in cells for case in split_cases(dataset, cell)[1]}
-    paths = {
-        name: plan.CasePaths(
-            _from(out, case.images[0]), _from(out, case.label) if isinstance(case.label, Path) else None, case.group
-        )
-        for name, case in tested.items()
+    run_ids = [run.run_id(manifest) for run in runs]
+    arms = {
+        name: _study_arm(config, name, [i for run, i in zip(runs, run_ids, strict=True) if run.name == name], out)
+        for name in config.arms
     }
-    names = {cell.cell(manifest) for cell in cells}
-    names |= {r.cell for r in load_records(out / "records") if r.arm in config.arms and r.status == "finished"}
-    plan.Study(
+    test_cases = {case.name: case for run in runs for case in split_cases(dataset, run)[1]}
+    finished = {r.run_id for r in load_records(out / "records") if r.arm in config.arms and r.status == "finished"}
+    Study(
         title=config.title or dataset.name,
         task=config.task,
         reference=config.reference or next(iter(config.arms)),
-        arms=known,
-        planned=len(names),
+        arms=arms,
+        planned=len(finished.union(run_ids)),
         notes=list(config.notes),
-        dataset=plan.Dataset(dataset.name, len(dataset.cases), dict(dataset.labels)),
+        dataset=StudyDataset(dataset.name, len(dataset.cases), dict(dataset.labels)),
         budget=config.budget.model_dump(exclude_none=True),
-        cases=paths,
-        clouds=None if config.clouds is None else {"upright": config.clouds.upright},
+        cases={
+            name: CasePaths(
+                _relative_to(out, case.images[0]),
+                _relative_to(out, case.label) if isinstance(case.label, Path) else None,
+                case.group,
+            )
+            for name, case in test_cases.items()
+        },
+        modality=dataset.modality,
+        up_axis=config.point_clouds.up_axis,
     ).save(out)
 
 
-def _from(out: Path, file: Path) -> str:
-    """A file inside the study folder by its place there, so that the folder can move; any other by its whole path."""
-    whole = file.resolve()
-    return str(whole.relative_to(out.resolve())) if whole.is_relative_to(out.resolve()) else str(whole)
+def _study_arm(config: StudyConfig, name: str, run_ids: list[str], out: Path) -> StudyArm:
+    """Describe an arm; certificate, provenance and parameter count are those of its first finished run."""
+    arm = config.arms[name]
+    card: dict[str, Any] = {}
+    parameters = None
+    for run_id in run_ids:
+        record, weights = out / "records" / f"{run_id}.json", out / "weights" / run_id
+        if record.is_file() and (weights / CARD_NAME).is_file():
+            card, parameters = read_card(weights), RunRecord.load(record).extra.get("parameters")
+            break
+    return StudyArm(arm.title or name, arm.description, card.get("certificate"), parameters, card.get("provenance"))
+
+
+def _relative_to(out: Path, file: Path) -> str:
+    """Return the path relative to the study folder if the file is inside, so that the folder can be moved."""
+    absolute = file.resolve()
+    return str(absolute.relative_to(out.resolve())) if absolute.is_relative_to(out.resolve()) else str(absolute)

@@ -1,46 +1,62 @@
-"""Volumes or clouds: what a configuration may ask of either, and which arms read which."""
+"""Consistency of a configuration with the modality of its methods, and of a dataset with both."""
 
 from typing import Any
 
-from dimlift.config.method_config import Arm
-from dimlift.config.sections import PreprocessingSection, TrainingSection
-from dimlift.methods.registry import METHODS, POINT_METHODS
-
-OF_VOLUMES = (
-    "patch_size", "foreground_share", "mirror_axes", "sequence_dropout", "overlap", "packed", "gradient_checkpointing",
-)  # fmt: skip
-"""Keys of `training` that say nothing about clouds."""
+from dimlift.config.sections import TrainingSection
+from dimlift.data.case import Dataset
+from dimlift.data.datasets.open_dataset import open_dataset
+from dimlift.errors import ConfigError
+from dimlift.inference.modality.registry import MODALITIES, modality_of
+from dimlift.methods.registry import methods_for
 
 
-def decisive_source(config: Any) -> dict[str, Any]:
-    """What decides a result of how its data lies and is read; what is in it, the manifest says.
+def hashed_data_options(config: Any) -> dict[str, Any]:
+    """Return the options of loading data that determine a result; the content of the files is in the manifest.
 
     Args:
-        config: a `TrainConfig`.
+        config: a `TrainConfig` or `StudyConfig`.
     """
-    if config.clouds is None:
-        return {"layout": config.dataset.layout}
-    return {"clouds": config.clouds.model_dump(mode="json", exclude={"path", "skip_bad"})}
+    section = modality_of(config).section
+    return {"layout": config.dataset.layout, section: getattr(config, section).model_dump(mode="json")}
 
 
-def require_of_clouds(config: Any) -> None:
-    """Raises: ValueError, naming what is asked of clouds and can only be asked of volumes."""
-    if config.task == "regression":
-        raise ValueError("task is 'regression', which is for volumes; clouds take segmentation or classification")
-    if config.preprocessing != PreprocessingSection():
-        raise ValueError("'preprocessing' is about volumes; take it out, 'clouds' says what happens to points")
-    plain = TrainingSection()
-    if told := [name for name in OF_VOLUMES if getattr(config.training, name) != getattr(plain, name)]:
-        raise ValueError(f"'training.{told[0]}' is about volumes; take it out")
+def require_modality(config: Any) -> None:
+    """Check that a run or study sets nothing that does not apply to the modality of its methods.
 
-
-def require_readers(config: Any, arms: dict[str, Arm]) -> None:
-    """Raises: ValueError, if an arm reads volumes and there are clouds, or the other way round."""
-    table: dict[str, Any] = METHODS if config.clouds is None else POINT_METHODS
-    for key, arm in arms.items():
-        if arm.method not in table:
-            reads, wanted = ("clouds", "volumes") if config.clouds is None else ("volumes", "clouds")
+    Raises:
+        ValueError: naming the key; or the arms, if they belong to different modalities.
+    """
+    modality = modality_of(config)
+    if config.task not in modality.tasks:
+        raise ValueError(
+            f"task {config.task!r} does not exist for {modality.plural}; use {' or '.join(modality.tasks)}"
+        )
+    for other in MODALITIES.values():
+        section = getattr(config, other.section)
+        if other is not modality and section != type(section)():
             raise ValueError(
-                f"'{key}.method' is {arm.method!r}, which reads {reads}, and there are {wanted}; choose one of: "
-                + ", ".join(table)
+                f"'{other.section}' applies to {other.plural}, but the method is trained on {modality.plural}; remove it "
+                f"(see '{modality.section}'), or choose a method of: {', '.join(methods_for(other.name))}"
             )
+    default = TrainingSection()
+    for key in modality.inapplicable:
+        if getattr(config.training, key) != getattr(default, key):
+            raise ValueError(f"'training.{key}' does not apply to {modality.plural}; remove it")
+
+
+def open_configured_dataset(config: Any) -> Dataset:
+    """Open the dataset of a run or study; no file is checked.
+
+    Raises:
+        DataError: if there is none.
+        ConfigError: if it is of another modality than the methods.
+    """
+    options, modality = config.dataset, modality_of(config)
+    dataset = open_dataset(options.path, options.layout, config.task, skip_corrupt=options.skip_corrupt)
+    if dataset.modality != modality.name:
+        found = MODALITIES[dataset.modality]
+        raise ConfigError(
+            f"{options.path} holds {found.plural}, but the method is trained on {modality.plural}; give another "
+            f"dataset.path, or choose a method of: {', '.join(methods_for(found.name))}"
+        )
+    return dataset

@@ -1,40 +1,38 @@
-"""What a run is when only its data set is named."""
+"""Default configurations of `dimlift train DATASET`."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from dimlift.data.datasets.point_cloud_index import holds_clouds
-from dimlift.data.datasets.point_clouds import labelled_task
-from dimlift.studies.load_config import load_config
+from dimlift.config.safe_yaml import read_yaml
+from dimlift.data.datasets.point_cloud_index import is_point_cloud_dataset
+from dimlift.data.datasets.point_clouds import infer_task
+from dimlift.studies.load_config import apply_overrides, load_config, parse
 from dimlift.studies.run_config import TrainConfig
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
-OF_CLOUDS = Path(__file__).with_name("defaults_clouds.yaml")
 SECONDS = 600
-"""Budget where none is given; in steps or seconds, a given one takes its place."""
+"""Budget if none is given, neither in steps nor in seconds."""
 
 
 def train_config(source: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
-    """The configuration of a run.
+    """Return the configuration of a run.
 
     Args:
-        source: a YAML configuration, or a data set (a folder, a table, ...) to train on with `DEFAULTS`;
-            clouds of points (`holds_clouds`) with `OF_CLOUDS`.
-        overrides: `key.sub=value` pairs that win over the file.
+        source: a YAML configuration, or a dataset (a folder, a CSV, ...) to train on with the default configuration.
+        overrides: `key.sub=value` pairs that take precedence over the file.
 
     Raises:
-        ConfigError: naming the file, the key, what was found and what was wanted.
-        DataError: if the first cloud cannot be read.
+        ConfigError: naming the file, the key, the value and what is expected.
+        DataError: if the first point cloud cannot be read.
     """
     if Path(source).suffix in (".yaml", ".yml"):
         return load_config(source, overrides, TrainConfig)
-    clouds = holds_clouds(Path(source))
-    # JSON is YAML too, and its quotes keep a folder called "2024" a text
-    named = [f"{'clouds' if clouds else 'dataset'}.path={json.dumps(str(source))}"]
-    if clouds and not any(pair.startswith("task=") for pair in overrides):
-        named.append(f"task={labelled_task(source)}")
+    modality = "point_clouds" if is_point_cloud_dataset(Path(source)) else "volumes"
+    raw = {**read_yaml(DEFAULTS.read_text(encoding="utf-8"))[modality], "dataset": {"path": str(source)}}
+    if modality == "point_clouds" and not any(pair.startswith("task=") for pair in overrides):
+        raw["task"] = infer_task(source)
     if not any(pair.startswith("budget.") for pair in overrides):
-        named.append(f"budget.seconds={SECONDS}")
-    # the defaults are right: a fault is in what was asked for beside them
-    return load_config(OF_CLOUDS if clouds else DEFAULTS, [*named, *overrides], TrainConfig, source="")
+        raw["budget"] = {"seconds": SECONDS}
+    apply_overrides(raw, overrides)
+    # no source in error messages: the default file is valid, so an error is in the overrides
+    return parse(raw, TrainConfig, source="")

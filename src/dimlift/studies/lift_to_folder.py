@@ -1,4 +1,4 @@
-"""Lift one network by name and leave it as a weights folder."""
+"""Lift a network by name and write it as a weights folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,33 +8,34 @@ from dimlift.lifting.depth_plan import DepthPlan
 from dimlift.records.weights import write_weights
 
 if TYPE_CHECKING:
-    from dimlift.lifting.lift import Lifted
+    from dimlift.lifting.lifted_module import LiftedModule
 
 
-def lift_network(network: str, plan: DepthPlan, out: Path | None = None, **options: Any) -> "Lifted":
-    """Lift a network and, if asked, write it down.
+def lift_to_folder(network: str, plan: DepthPlan, out: Path | None = None, **options: Any) -> "LiftedModule":
+    """Lift a network and, with `out`, write a weights folder.
 
     Args:
-        network: what `dimlift.lift` takes: "timm:resnet18", "packaged:efficientnet_lite0".
+        network: a name, as for `dimlift.lift`: "timm:resnet18", "packaged:efficientnet_lite0".
+        plan: how it is given depth.
         out: weights folder; must be new or empty. Nothing is written if lifting fails.
         options: further arguments of `dimlift.lift`.
 
     Raises:
-        RunError: if `out` holds something.
-        DimliftError: whatever stops `dimlift.lift`.
+        RunError: if `out` is not empty.
+        DimliftError: see `dimlift.lift`.
     """
     from dimlift.lifting.lift import lift
 
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} already holds something; choose a new folder with --out")
+        raise RunError(f"{out} is not empty; choose a new folder with --out")
     lifted = lift(network, plan, **options)
     if out is not None:
-        write_weights(out, lifted.state_dict(), card_of(lifted))
+        write_weights(out, lifted.state_dict(), lifted_card(lifted))
     return lifted
 
 
-def card_of(lifted: "Lifted") -> dict[str, Any]:
-    """What `model.json` says of a lifted network that was not trained: no task, no labels, no data yet."""
+def lifted_card(lifted: "LiftedModule") -> dict[str, Any]:
+    """Return the content of `model.json` for a lifted network without training: no task, labels or preprocessing."""
     unknown = dict.fromkeys(("task", "labels", "spacing", "orientation", "normalisation"))
     return {
         **unknown,

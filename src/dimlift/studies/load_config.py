@@ -1,4 +1,4 @@
-"""Reads a configuration from YAML and `key.sub=value` overrides; every fault is one readable line."""
+"""Read a configuration from YAML and `key.sub=value` overrides; every error is one readable line."""
 
 import difflib
 import re
@@ -11,192 +11,187 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from dimlift.config.safe_yaml import LARGEST, read_yaml
-from dimlift.errors import ConfigError, UnknownName
-from dimlift.methods.registry import METHODS, POINT_METHODS, PRETRAINING
+from dimlift.config.safe_yaml import MAX_CHARS, read_yaml
+from dimlift.errors import ConfigError, UnknownNameError
+from dimlift.methods.registry import METHODS, PRETRAINING
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_SHOWN = 50
-_LONGEST = 200
+_MAX_ERRORS = 50
+_MAX_VALUE_CHARS = 200
 
 
-def load_config(path: Path | str, overrides: Sequence[str], model: type[Model], source: str | None = None) -> Model:
+def load_config(path: Path | str, overrides: Sequence[str], model: type[Model]) -> Model:
     """Read a configuration file.
 
     Args:
         path: YAML file.
-        overrides: `key.sub=value` pairs that win over the file; values are YAML.
-        model: `TrainConfig` or `StudyConfig`.
-        source: what faults are said to be in; the file and the overrides if None.
+        overrides: `key.sub=value` pairs that take precedence over the file; values are YAML.
+        model: `TrainConfig`, `StudyConfig` or another configuration class.
 
     Raises:
-        ConfigError: naming the file, the key, what was found and what was wanted.
+        ConfigError: naming the file, the key, the value and what is expected.
     """
     path = Path(path)
     try:
         with path.open(encoding="utf-8") as stream:
-            text = stream.read(LARGEST + 1)
+            text = stream.read(MAX_CHARS + 1)
         raw = read_yaml(text)
-    except FileNotFoundError as fault:
-        raise ConfigError(f"there is no configuration file {path}; examples lie in examples/") from fault
-    except (OSError, UnicodeDecodeError) as fault:
-        raise ConfigError(f"{path} cannot be read: {fault}; give a YAML text file") from fault
-    except ValueError as fault:
-        raise ConfigError(f"{path} is not YAML: {fault}; mind colons and indentation") from fault
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration file {path}; see examples/ for complete ones") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; pass a YAML text file") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not YAML: {error}; check colons and indentation") from error
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds a {type(raw).__name__}, not keys and values; start with 'dataset:'")
-    for pair in overrides:
-        _override(raw, pair)
-    if source is None:
-        source = f"{path} with {' '.join(overrides)}" if overrides else str(path)
-    return parse(raw, model, source)
+    apply_overrides(raw, overrides)
+    return parse(raw, model, f"{path} with {' '.join(overrides)}" if overrides else str(path))
 
 
 def parse(raw: Mapping[str, Any], model: type[Model], source: str = "the configuration") -> Model:
-    """Check keys and values already read.
+    """Validate keys and values.
 
     Raises:
-        ConfigError: one line for each fault.
+        ConfigError: with one line per error.
     """
     try:
         return model.model_validate(dict(raw))
-    except ValidationError as fault:
-        errors = fault.errors(include_url=False)
-        lines = _lines(errors[:_SHOWN], raw, model)
-        if len(errors) > _SHOWN:
-            lines.append(f"... and {len(errors) - _SHOWN} more")
+    except ValidationError as invalid:
+        errors = invalid.errors(include_url=False)
+        lines = _error_lines(errors[:_MAX_ERRORS], raw, model)
+        if len(errors) > _MAX_ERRORS:
+            lines.append(f"... and {len(errors) - _MAX_ERRORS} more")
         joined = "\n  ".join(lines)
         if not source:
             raise ConfigError(joined) from None
         raise ConfigError(f"{source}: {joined}" if len(lines) == 1 else f"{source}:\n  {joined}") from None
 
 
-def _override(raw: dict[str, Any], pair: str) -> None:
-    key, found, text = pair.partition("=")
+def apply_overrides(raw: dict[str, Any], pairs: Sequence[str]) -> None:
+    """Set values in place, given as `key.sub=value`.
+
+    Raises:
+        ConfigError: naming a pair that is none.
+    """
+    for pair in pairs:
+        _apply_override(raw, pair)
+
+
+def _apply_override(raw: dict[str, Any], pair: str) -> None:
+    key, separator, text = pair.partition("=")
     parts = key.strip().split(".")
-    if not found or not all(parts):
+    if not separator or not all(parts):
         raise ConfigError(f"{pair!r} is not an override; write key.sub=value, for example training.batch_size=4")
     try:
         value = read_yaml(text)
-    except ValueError as fault:
-        raise ConfigError(f"the value of {pair!r} is not YAML: {fault}") from fault
-    here = raw
+    except ValueError as error:
+        raise ConfigError(f"the value of {pair!r} is not YAML: {error}") from error
+    section = raw
     for part in parts[:-1]:
-        inner = here.setdefault(part, {})
-        if inner is None:
-            inner = here[part] = {}
-        if not isinstance(inner, dict):
-            raise ConfigError(f"override {pair!r}: {part!r} is {inner!r}, which has no keys below it")
-        here = inner
-    here[parts[-1]] = value
+        child = section.setdefault(part, {})
+        if child is None:
+            child = section[part] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {pair!r}: {part!r} is {child!r}, which has no keys below it")
+        section = child
+    section[parts[-1]] = value
 
 
-def _lines(errors: list[ErrorDetails], raw: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
-    """One line for each key with a fault. A union tells about each of its members: those are joined."""
-    wanted: dict[str, list[str]] = {}
+def _error_lines(errors: list[ErrorDetails], raw: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
+    """Return one line per key with an error; the errors of the members of a union are joined."""
+    expected: dict[str, list[str]] = {}
     lines: list[str] = []
     for error in errors:
         location, kind = error["loc"], error["type"]
         if kind == "missing" and isinstance(location[-1], int):  # a tuple that is too short
-            path, here = _follow(location[:-1], raw, keep_last=False)
-            wishes = wanted.setdefault(f"{'.'.join(path)}\0{here!r}", [])
-            wishes[:] = [w for w in wishes if not w.startswith("a list of")] + [f"a list of {location[-1] + 1}"]
+            path, value = _resolve(location[:-1], raw, keep_last=False)
+            options = expected.setdefault(f"{'.'.join(path)}\0{value!r}", [])
+            options[:] = [o for o in options if not o.startswith("a list of")] + [f"a list of {location[-1] + 1}"]
             continue
-        path, here = _follow(location, raw, keep_last=kind in ("extra_forbidden", "missing"))
+        path, value = _resolve(location, raw, keep_last=kind in ("extra_forbidden", "missing"))
         name = ".".join(path)
         match kind:
             case "extra_forbidden":
                 lines.append(_unknown_key(path, raw, model))
             case "missing":
-                meant = _meaning(path, raw, model)
-                lines.append(f"key '{name}' is missing" + (f": {meant}" if meant else ""))
+                description = _description(path, raw, model)
+                lines.append(f"key '{name}' is missing" + (f": {description}" if description else ""))
             case "union_tag_not_found":
-                lines.append(f"key '{name}.method' is missing; choose one of: {', '.join(_tags(model, name))}")
+                methods = PRETRAINING if name == "pretraining" else METHODS
+                lines.append(f"key '{name}.method' is missing; choose one of: {', '.join(methods)}")
             case "union_tag_invalid":
                 known = re.findall(r"'([^']+)'", str(error["ctx"]["expected_tags"]))
-                lines.append(f"'{name}.method': {UnknownName('method', str(error['ctx']['tag']), known)}")
+                lines.append(f"'{name}.method': {UnknownNameError('method', str(error['ctx']['tag']), known)}")
             case "value_error":
                 lines.append(f"'{name}' {error['ctx']['error']}" if name else str(error["ctx"]["error"]))
             case _:
-                wanted.setdefault(f"{name}\0{here!r}", []).append(_wish(error))
-    for key, wishes in wanted.items():
-        name, here = key.split("\0")
-        shown = here if len(here) <= _LONGEST else f"{here[:_LONGEST]}..."
-        lines.append(f"'{name}' must be {' or '.join(dict.fromkeys(wishes))}, found {shown}")
+                expected.setdefault(f"{name}\0{value!r}", []).append(_expected_value(error))
+    for key, options in expected.items():
+        name, text = key.split("\0")
+        found = text if len(text) <= _MAX_VALUE_CHARS else f"{text[:_MAX_VALUE_CHARS]}..."
+        lines.append(f"'{name}' must be {' or '.join(dict.fromkeys(options))}, found {found}")
     return lines
 
 
-def _follow(location: tuple[int | str, ...], raw: Any, keep_last: bool) -> tuple[list[str], Any]:
-    """The part of a location that exists in the file, without the names pydantic gives to members of unions."""
+def _resolve(location: tuple[int | str, ...], raw: Any, keep_last: bool) -> tuple[list[str], Any]:
+    """Return the part of a location that exists in the file, without pydantic's names of union members, and its value."""
     path: list[str] = []
-    here = raw
+    value = raw
     for position, part in enumerate(location):
-        found = isinstance(here, Mapping) and part in here
-        if found or (isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)):
-            here = here[part]
+        exists = isinstance(value, Mapping) and part in value
+        if exists or (isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)):
+            value = value[part]
         elif not (keep_last and position == len(location) - 1):
             continue
         path.append(str(part))
-    return path, here
+    return path, value
 
 
 def _unknown_key(path: list[str], raw: Mapping[str, Any], model: type[BaseModel]) -> str:
-    known = _keys(path[:-1], raw, model)
+    known = list(_fields(path[:-1], raw, model))
     name, key = ".".join(path), path[-1]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if near:
-        return f"unknown key '{name}'; did you mean '{near[0]}'?"
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if close:
+        return f"unknown key '{name}'; did you mean '{close[0]}'?"
     return f"unknown key '{name}'; the keys there are: {', '.join(known)}"
 
 
-def _meaning(path: list[str], raw: Any, model: type[BaseModel]) -> str:
-    """What a key stands for."""
-    described = _fields(path[:-1], raw, model)[path[-1]].description or ""
-    return described[:1].lower() + described[1:].rstrip(".")
-
-
-def _keys(path: list[str], raw: Any, model: type[BaseModel]) -> list[str]:
-    """The keys a section may hold."""
-    return list(_fields(path, raw, model))
+def _description(path: list[str], raw: Any, model: type[BaseModel]) -> str:
+    """Return the description of a key as part of a sentence."""
+    text = _fields(path[:-1], raw, model)[path[-1]].description or ""
+    return text[:1].lower() + text[1:].rstrip(".")
 
 
 def _fields(path: list[str], raw: Any, model: type[BaseModel]) -> Mapping[str, FieldInfo]:
-    """The keys a section may hold, and what is said of each."""
+    """Return the keys of the section at `path`."""
     annotation: Any = model
-    here: Any = raw
+    value: Any = raw
     for part in path:
-        here = here[part] if isinstance(here, Mapping) else here[int(part)]
+        value = value[part] if isinstance(value, Mapping) else value[int(part)]
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             annotation = annotation.model_fields[part].annotation
         else:
             annotation = get_args(annotation)[-1]  # dict[str, X], tuple[X, ...]
-        annotation = _section(annotation, here)
+        annotation = _section(annotation, value)
     return annotation.model_fields
 
 
-def _section(annotation: Any, here: Any) -> Any:
-    """The section class among the members of a union; the arm's own class where a method is named."""
+def _section(annotation: Any, value: Any) -> Any:
+    """Return the section class among the members of a union; for an arm, the class of its method."""
     if get_origin(annotation) in (Union, UnionType):
         members = [m for m in get_args(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
-        if len(members) > 1 and isinstance(here, Mapping):
-            return next(m for m in members if m.model_fields["method"].default == here["method"])
+        if len(members) > 1 and isinstance(value, Mapping):
+            return next(m for m in members if m.model_fields["method"].default == value["method"])
         return members[0] if members else annotation
     if hasattr(annotation, "__metadata__"):  # Annotated
-        return _section(get_args(annotation)[0], here)
+        return _section(get_args(annotation)[0], value)
     return annotation
 
 
-def _tags(model: type[BaseModel], name: str) -> Mapping[str, Any]:
-    """The methods a section may name."""
-    if "pretraining" not in model.model_fields:
-        return METHODS
-    return PRETRAINING if name == "pretraining" else {**METHODS, **POINT_METHODS}
-
-
-_WISHES = {
+_TYPE_NAMES = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -209,8 +204,8 @@ _WISHES = {
 }
 
 
-def _wish(error: ErrorDetails) -> str:
-    """What a value should have been, in words."""
+def _expected_value(error: ErrorDetails) -> str:
+    """Describe the values that would have been valid."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "literal_error":
         return str(context["expected"])
@@ -222,7 +217,7 @@ def _wish(error: ErrorDetails) -> str:
     if kind in ("too_short", "too_long"):
         bound, words = ("min_length", "at least") if kind == "too_short" else ("max_length", "at most")
         return f"a list of {words} {context[bound]}"
-    for start, words in _WISHES.items():
-        if re.match(rf"{start}(_|$)", kind):
+    for prefix, words in _TYPE_NAMES.items():
+        if re.match(rf"{prefix}(_|$)", kind):
             return words
     return error["msg"][:1].lower() + error["msg"][1:]

@@ -1,41 +1,45 @@
-"""One cell of a study, from a configuration to its record: read, train, save, predict, score."""
+"""One run, from a configuration to its record: read data, train, save, predict, score."""
 
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from dimlift.data.case import Dataset
-from dimlift.progress import Event, Progress, silent
-from dimlift.records.record import Record, Score
-from dimlift.studies.modality.dispatch import domain_of
-from dimlift.studies.modality.protocol import Material, TrainedNetwork
+from dimlift.evaluation.evaluate import score_cases
+from dimlift.inference.modality.base import RunData
+from dimlift.inference.modality.registry import modality_of
+from dimlift.inference.predictor import Predictor
+from dimlift.progress import Event, Progress, no_progress
+from dimlift.records.record import RunRecord, Score
 from dimlift.studies.run_config import TrainConfig
-from dimlift.studies.run_record import cell_record
-from dimlift.training.distributed import Team
-from dimlift.training.energy import Cost, cost_of_all
-from dimlift.training.fit import Fit, fit
-from dimlift.training.initialise import pretraining_cost, require_unseen, start_from
+from dimlift.studies.run_record import make_run_record
+from dimlift.studies.split import split_cases
+from dimlift.training.distributed import ProcessGroup
+from dimlift.training.energy import ResourceUsage, total_usage
+from dimlift.training.fit import FitResult, fit
+from dimlift.training.initialise import init_from_weights, pretraining_cost, require_no_leakage
 from dimlift.training.memory import PeakMemory
-from dimlift.training.reproducibility import facts
+from dimlift.training.reproducibility import reproducibility_facts
+
+PRIMARY_METRICS = ("dice", "iou", "accuracy", "absolute_error")
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where a cell leaves what it makes.
+class RunPaths:
+    """Output folders of a run.
 
     Attributes:
         weights: the weights folder.
-        predictions: folder of the label maps of the test cases.
-        checkpoints: training state, gone once the record is written.
-        cache: borrowed features, shared by the cells of a study.
+        predictions: label maps of the test cases.
+        checkpoints: training state, deleted once the record is written.
+        cache: frozen features, shared by the runs of a study.
     """
 
     records: Path
@@ -45,42 +49,40 @@ class Places:
     cache: Path
 
 
-def run_cell(
+def execute_run(
     config: TrainConfig,
     dataset: Dataset,
-    places: Places,
-    progress: Progress = silent,
-    together: Team = Team(),  # noqa: B008 - it never changes
-) -> Record:
-    """Run one cell, or give back the record it has already.
+    paths: RunPaths,
+    progress: Progress = no_progress,
+    group: ProcessGroup = ProcessGroup(),  # noqa: B008 - immutable
+) -> RunRecord:
+    """Execute one run, or return the record of a finished one.
 
     Args:
-        together: the processes that run this cell; process 0 writes, the others help.
+        group: the processes that execute this run; process 0 writes the files.
 
     Raises:
-        DimliftError: whatever stops it; no record is written then.
+        DimliftError: if the run fails; no record is written then.
     """
-    cell = config.cell(dataset.manifest_hash())
-    if (record := finished_record(places, cell)) is not None:
-        shutil.rmtree(places.checkpoints, ignore_errors=True)  # killed between the record and this
+    run_id = config.run_id(dataset.manifest_hash())
+    if (record := finished_record(paths, run_id)) is not None:
+        shutil.rmtree(paths.checkpoints, ignore_errors=True)  # the process was killed between the record and this line
         progress(Event("skip", config.name, 1.0, record.steps, message="already finished"))
         return record
-    with computing_threads(config.training.threads):
+    with torch_threads(config.training.num_threads):
         memory = PeakMemory()
-        material = read_material(config, dataset, progress, together)
-        cost = Cost()
-        trained, result, feature_seconds = train_cell(config, material, places, progress, together)
-        spent = cost_of_all(together.gather_lists([cost.facts()]))
-        if together.leads:
-            trained.save(places.weights)
-        began = time.perf_counter()
-        scores = domain_of(config).score_cases(
-            trained, material.test, places.predictions, config.name, progress, together
-        )
-        said = asked(trained.method)
-        record = cell_record(
+        data = load_run_data(config, dataset, progress, group)
+        local_cost = ResourceUsage()
+        predictor, result, feature_seconds = train_run(config, data, paths, progress, group)
+        cost = total_usage(group.gather_objects([local_cost.measure()]))
+        if group.is_main:
+            predictor.save(paths.weights)
+        start = time.perf_counter()
+        scores = score_cases(predictor, data.test, paths.predictions, config.name, progress, group)
+        report = predictor.method.report()
+        record = make_run_record(
             config,
-            cell,
+            run_id,
             "finished",
             steps=result.steps,
             seconds=result.seconds,
@@ -88,103 +90,103 @@ def run_cell(
             history=result.history,
             scores=scores,
             extra={
-                "prediction_seconds": time.perf_counter() - began,
+                "prediction_seconds": time.perf_counter() - start,
                 "feature_seconds": feature_seconds,
-                **spent,
-                "training_cases": [case.name for case in material.train],
-                **material.facts,
-                "parameters": sum(p.numel() for p in trained.method.parameters() if p.requires_grad),
+                **cost,
+                "training_cases": [case.name for case in data.train],
+                **data.facts,
+                "parameters": sum(p.numel() for p in predictor.method.parameters() if p.requires_grad),
                 "threads": torch.get_num_threads(),
-                "reproducibility": facts(config.budget, config.loop, config.seed, dataset.manifest_hash()),
-                **said,
-                "notes": [*material.notes, *result.notes, *said.get("notes", ())],
-                **({"processes": together.size} if together.size > 1 else {}),
-                **({"pretraining": pretraining_cost(Path(config.arm.start))} if config.arm.start else {}),
+                "reproducibility": reproducibility_facts(
+                    config.budget, config.loop, config.seed, dataset.manifest_hash()
+                ),
+                **report,
+                "notes": [*data.notes, *result.notes, *report.get("notes", ())],
+                **({"processes": group.world_size} if group.world_size > 1 else {}),
+                **({"pretraining": pretraining_cost(Path(config.arm.init_from))} if config.arm.init_from else {}),
             },
         )
-    if together.leads:
-        record.save(places.records)
-        shutil.rmtree(places.checkpoints, ignore_errors=True)
-    progress(Event("done", config.name, 1.0, result.steps, message=summary(record)))
+    if group.is_main:
+        record.save(paths.records)
+        shutil.rmtree(paths.checkpoints, ignore_errors=True)
+    progress(Event("done", config.name, 1.0, result.steps, message=run_summary(record)))
     return record
 
 
-def finished_record(places: Places, cell: str) -> Record | None:
-    """The record of a cell that came to its end; None if there is none yet."""
-    path = places.records / f"{cell}.json"
-    return record if path.is_file() and (record := Record.load(path)).status == "finished" else None
+def finished_record(paths: RunPaths, run_id: str) -> RunRecord | None:
+    """Return the record of a finished run, or None."""
+    path = paths.records / f"{run_id}.json"
+    return record if path.is_file() and (record := RunRecord.load(path)).status == "finished" else None
 
 
-def read_material(
+def load_run_data(
     config: TrainConfig,
     dataset: Dataset,
-    progress: Progress = silent,
-    together: Team = Team(),  # noqa: B008 - it never changes
-) -> Material:
-    """Split, decide preprocessing on the training cases, and read them.
+    progress: Progress = no_progress,
+    group: ProcessGroup = ProcessGroup(),  # noqa: B008 - immutable
+) -> RunData:
+    """Split the dataset, fit preprocessing on the training cases, and read them.
 
     Raises:
         DataError: if a class never occurs in the training cases.
     """
-    return domain_of(config).read_material(config, dataset, progress, together)
+    train, test = split_cases(dataset, config)
+    return modality_of(config).load_data(config, dataset, train, test, progress, group)
 
 
-def train_cell(
+def train_run(
     config: TrainConfig,
-    material: Material,
-    places: Places,
-    progress: Progress = silent,
-    together: Team = Team(),  # noqa: B008 - it never changes
-) -> tuple[Any, Fit, float]:
+    data: RunData,
+    paths: RunPaths,
+    progress: Progress = no_progress,
+    group: ProcessGroup = ProcessGroup(),  # noqa: B008 - immutable
+) -> tuple[Predictor, FitResult, float]:
     """Build the arm and train it.
 
     Returns:
-        the trained network (`TrainedNetwork`), what training came to, and the seconds feature extraction took.
+        The trained predictor, the result of training, and the seconds of feature extraction.
     """
-    domain, training = domain_of(config), config.loop
+    modality, training = modality_of(config), config.loop
     with torch.random.fork_rng():
-        torch.manual_seed(config.drawing_seed)
-        method = domain.build(config.arm, material.task)
-    notes = list(getattr(method, "notes", ()))
-    if config.arm.start is not None:
-        require_unseen(Path(config.arm.start), material.test, domain.digests)
-        notes.append(start_from(method, Path(config.arm.start), config.arm.takes))
-    trained = domain.joined(config, material, method, places.cache)
-    drawn = domain.draws(config, material, method, places.cache, progress, together)
+        torch.manual_seed(config.init_seed)
+        method = modality.build(config.arm, data.task)
+    notes = list(method.notes)
+    if config.arm.init_from is not None:
+        require_no_leakage(Path(config.arm.init_from), data.test, modality.content_hashes)
+        notes.append(
+            init_from_weights(method.trainable_network(), Path(config.arm.init_from), config.arm.accepts_weight)
+        )
+    bfloat16 = training.precision == "bf16"
+    predictor = Predictor(config.arm, data.task, data.preprocessing, method, training.sw_overlap, bfloat16, paths.cache)
+    batches = modality.make_batches(config, data, method, paths.cache, progress, group)
+    validates = training.val_interval and data.test
     result = fit(
         method,
-        drawn.batch_at,
+        batches.batch_at,
         budget=config.budget,
         training=training,
-        seed=config.drawing_seed,
+        seed=config.init_seed,
         arm=config.name,
-        spent=drawn.spent,
-        checkpoints=places.checkpoints,
-        validate=_validation(config, trained, material, together)
-        if training.validate_every and material.test
-        else None,
-        cases_at=drawn.cases_at,
+        seconds_before=batches.seconds,
+        checkpoints=paths.checkpoints,
+        validate=_validation(config, predictor, data, group) if validates else None,
+        cases_at=batches.cases_at,
         progress=progress,
-        together=together,
+        group=group,
     )
     result.notes[:0] = notes
-    return trained, result, drawn.spent
+    return predictor, result, batches.seconds
 
 
-def asked(method: Any) -> dict[str, Any]:
-    """What a method measures of itself after training, for the record."""
-    return method.report() if hasattr(method, "report") else {}
+def run_summary(record: RunRecord) -> str:
+    """Return steps, time and primary score of a finished run in one line."""
+    score = primary_score(record.scores)
+    return f"{record.steps} steps in {record.seconds:.0f} s" + (f", {score[0]} {score[1]:.3f}" if score else "")
 
 
-def summary(record: Record) -> str:
-    """One line about a finished cell."""
-    main = main_score(record.scores)
-    return f"{record.steps} steps in {record.seconds:.0f} s" + (f", {main[0]} {main[1]:.3f}" if main else "")
-
-
-def main_score(scores: Sequence[Score]) -> tuple[str, float] | None:
-    """Mean of the first metric there is, over cases and classes."""
-    for metric in ("dice", "iou", "accuracy", "absolute_error"):
+def primary_score(scores: Sequence[Score]) -> tuple[str, float] | None:
+    """Return name and mean, over cases and classes, of the first metric that was computed."""
+    for metric in PRIMARY_METRICS:
         values = [s.value for s in scores if s.metric == metric and s.value is not None]
         if values:
             return metric, float(np.mean(values))
@@ -192,19 +194,20 @@ def main_score(scores: Sequence[Score]) -> tuple[str, float] | None:
 
 
 def _validation(
-    config: TrainConfig, trained: TrainedNetwork, material: Material, together: Team
+    config: TrainConfig, predictor: Predictor, data: RunData, group: ProcessGroup
 ) -> Callable[[nn.Module], dict[str, float]]:
     def validate(method: nn.Module) -> dict[str, float]:
-        now = replace(trained, method=method)  # type: ignore[type-var]  # it is a dataclass
-        found = main_score(domain_of(config).score_cases(now, material.test, None, config.name, silent, together))
-        return {} if found is None else {found[0]: found[1]}
+        current = replace(predictor, method=method)  # type: ignore[arg-type]  # `fit` returns the same class
+        scores = score_cases(current, data.test, None, config.name, no_progress, group)
+        score = primary_score(scores)
+        return {} if score is None else {score[0]: score[1]}
 
     return validate
 
 
 @contextlib.contextmanager
-def computing_threads(count: int | None) -> Any:
-    """Torch computes with `count` threads inside the block."""
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Set the number of torch threads inside the block; None keeps the current number."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

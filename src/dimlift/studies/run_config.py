@@ -1,230 +1,257 @@
-"""The two configurations: one run (`TrainConfig`) and arms beside each other (`StudyConfig`)."""
+"""The configurations of a single run (`TrainConfig`) and of a study (`StudyConfig`)."""
 
 import hashlib
 import json
-from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field, model_validator
 
-from dimlift.config.method_config import Arm
+from dimlift.config.method_config import MethodConfig
 from dimlift.config.sections import (
     BudgetSection,
     DatasetSection,
-    LabelledCloudsSection,
-    PositiveFloat,
+    PointCloudsSection,
     PreprocessingSection,
     ResourcesSection,
     Section,
     SplitSection,
     TrainingSection,
 )
+from dimlift.data.case import TaskType
 from dimlift.errors import ConfigError
-from dimlift.methods.registry import METHODS, POINT_METHODS
-from dimlift.studies.config_checks import decisive_source, require_of_clouds, require_readers
+from dimlift.methods.registry import METHODS, methods_for
+from dimlift.records.train_size import TrainSize
+from dimlift.studies.config_checks import hashed_data_options, require_modality
 from dimlift.training.initialise import file_digest, weights_digest
 
 if TYPE_CHECKING:
-    AnyArm = Arm
+    AnyArm = MethodConfig
 else:
-    AnyArm = Annotated[Union[(*METHODS.values(), *POINT_METHODS.values())], Field(discriminator="method")]
+    AnyArm = Annotated[Union[tuple(METHODS.values())], Field(discriminator="method")]
 
-Kind = Literal["segmentation", "classification", "regression"]
+TrainFraction = Annotated[float, Field(gt=0, le=1)]
+TrainCount = Annotated[int, Field(ge=1)]
 
-
-PLAIN = ("unet", "nnunet", "point_unet")
-"""Methods that are a plain 3D U-Net, of voxels or points, so that a study with one of them needs no other."""
+BASELINES = ("unet", "nnunet", "point_unet")
+"""Plain 3D U-Nets on voxels or points; a study that contains one of them gets no additional baseline."""
 
 BASELINE = {
     "method": "unet",
     "title": "plain 3D U-Net",
-    "description": "A plain 3D U-Net from scratch: what one would otherwise use. In every study, so that nobody "
-    "beats a straw man.",
+    "description": "A plain 3D U-Net trained from scratch, the usual choice without 2D pretraining. It is part of "
+    "every study, so that every comparison includes a strong baseline.",
 }
 
 POINT_BASELINE = {
     "method": "point_unet",
     "title": "plain sparse U-Net",
-    "description": "A sparse U-Net on points from scratch: what one would otherwise use. In every study, so that "
-    "nobody beats a straw man.",
+    "description": "A sparse U-Net on points trained from scratch, the usual choice without 2D pretraining. It is part "
+    "of every study, so that every comparison includes a strong baseline.",
 }
 
 
 class _Common(Section):
-    """What one run and a whole study share."""
+    """Keys shared by runs and studies."""
 
-    dataset: DatasetSection | None = Field(default=None, description="Where the volumes are.")
-    clouds: LabelledCloudsSection | None = Field(
-        default=None, description="Clouds of points, in place of `dataset`: then arms are networks of points."
-    )
-    task: Kind = Field(
+    dataset: DatasetSection = Field(description="The data: volumes or point clouds, as the method requires.")
+    task: TaskType = Field(
         default="segmentation",
-        description="A class for every voxel or point, a class for every volume or cloud, or a number for every "
-        "volume.",
+        description="`segmentation`: a class for every voxel or point; `classification`: a class for every volume or "
+        "point cloud; `regression`: a number for every volume.",
     )
     preprocessing: PreprocessingSection = Field(
-        default=PreprocessingSection(), description="What happens to a volume before a network sees it."
+        default=PreprocessingSection(), description="Preprocessing of volumes before they enter the network."
     )
-    split: SplitSection = Field(default=SplitSection(), description="Which cases train and which test.")
-    budget: BudgetSection = Field(description="How long one run trains.")
+    point_clouds: PointCloudsSection = Field(
+        default=PointCloudsSection(), description="Sampling and normalisation of point clouds."
+    )
+    split: SplitSection = Field(default=SplitSection(), description="Training and test cases.")
+    budget: BudgetSection = Field(description="Length of training of one run.")
     training: TrainingSection = Field(default=TrainingSection(), description="The training loop.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.dataset is None) == (self.clouds is None):
-            raise ValueError(
-                "needs exactly one of 'dataset' (volumes) and 'clouds' (points); set dataset.path or clouds.path"
-            )
-        if self.clouds is not None:
-            require_of_clouds(self)
-        return self
 
 
 class TrainConfig(_Common):
-    """One run: `dimlift train CONFIG --out RUN`."""
+    """A single run: `dimlift train CONFIG --out RUN`."""
 
     arm: AnyArm = Field(description="The method and its options.")
     name: str = Field(default="train", description="Name of the arm in messages and records.")
     fold: int | None = Field(
-        default=0, ge=0, description="Part of the split that tests; null trains on every case and scores none."
+        default=0, ge=0, description="Test fold of the split; null trains on all cases and tests on none."
     )
-    fraction: PositiveFloat = Field(
-        default=1.0, description="Training cases to use: a share up to 1, or a count above 1."
+    train_fraction: TrainFraction | None = Field(
+        default=None, description="Fraction of the training cases to use; all of them if neither key is set."
     )
-    seed: int = Field(default=0, ge=0, description="Draws initial weights, patches and augmentation.")
+    train_count: TrainCount | None = Field(
+        default=None, description="Number of training cases to use, instead of `train_fraction`."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of initial weights, patches and augmentation.")
 
     @model_validator(mode="after")
-    def _fold_exists(self) -> "TrainConfig":
+    def _is_consistent(self) -> "TrainConfig":
         _check_fold(self.fold, self.split)
-        require_readers(self, {"arm": self.arm})
+        if self.train_fraction is not None and self.train_count is not None:
+            raise ValueError("takes at most one of 'train_fraction' and 'train_count'; remove one of them")
+        require_modality(self)
         return self
 
-    def cell(self, manifest: str) -> str:
-        """The name of this run: sha256 of everything that decides its result.
+    def run_id(self, manifest: str) -> str:
+        """Return the SHA-256 of everything that determines the result of this run.
 
         Args:
-            manifest: hash of the data set (`Dataset.manifest_hash()`).
+            manifest: hash of the dataset (`Dataset.manifest_hash()`).
         """
-        decisive = self.model_dump(
-            mode="json", exclude={"name", "fold", "fraction", "seed", "arm", "dataset", "clouds"}
-        )
-        for undecisive in ("checkpoint_every", "threads", "workers", "packed", "strategy"):
-            decisive["training"].pop(undecisive)
-        splits = decisive["split"].pop("file")
-        if splits is not None:
-            decisive["split"]["file"] = splits_digest(splits)
-        if not self.training.deterministic:
-            decisive["training"].pop("deterministic")
+        excluded = {
+            "name",
+            "fold",
+            "train_fraction",
+            "train_count",
+            "seed",
+            "arm",
+            "dataset",
+            "preprocessing",
+            "point_clouds",
+        }
+        config = self.model_dump(mode="json", exclude=excluded)
+        for key in ("checkpoint_every", "num_threads", "num_workers", "cache_dir", "strategy"):
+            config["training"].pop(key)
+        if self.split.file is not None:
+            config["split"]["file"] = splits_digest(self.split.file)
         content = {
-            "config": {**decisive, "arm": decisive_options(self.arm), **decisive_source(self)},
+            "config": {**config, "arm": hashed_options(self.arm), **hashed_data_options(self)},
             "data": manifest,
-            "fraction": self.fraction,
+            "train_fraction": self.train_size.fraction,
+            "train_count": self.train_size.count,
             "fold": self.fold,
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
-    def drawing_seed(self) -> int:
-        """Draws initial weights, patches and augmentation; of an arm's repetition far from that of any other seed."""
-        return self.seed + 1_000_003 * self.arm.repeat
+    def train_size(self) -> TrainSize:
+        """Fraction or number of the training cases; all of them by default."""
+        if self.train_count is not None:
+            return TrainSize(count=self.train_count)
+        return TrainSize(1.0 if self.train_fraction is None else self.train_fraction)
+
+    @property
+    def init_seed(self) -> int:
+        """Seed of initial weights, patches and augmentation; replicates of an arm get distinct ones."""
+        return self.seed + 1_000_003 * self.arm.replicate
 
     @property
     def loop(self) -> TrainingSection:
-        """The training loop, with what the arm sets for itself."""
-        own = {"rate": self.arm.rate, "precision": self.arm.precision}
+        """The training loop with the arm's own learning rate and precision."""
+        own = {"lr": self.arm.lr, "precision": self.arm.precision}
         return self.training.model_copy(update={key: value for key, value in own.items() if value is not None})
 
 
 class StudyConfig(_Common):
-    """Arms beside each other: `dimlift compare STUDY.yaml --out DIR`."""
+    """A comparison of arms: `dimlift compare STUDY.yaml --out DIR`."""
 
-    title: str = Field(default="", description="Title of the report; the data set's name if empty.")
-    notes: tuple[str, ...] = Field(default=(), description="Sentences the report shows above its table.")
+    title: str = Field(default="", description="Title of the report; the dataset's name if empty.")
+    notes: tuple[str, ...] = Field(default=(), description="Sentences shown above the table of the report.")
     arms: dict[str, AnyArm] = Field(min_length=1, description="The arms by name, in the order of the report.")
-    reference: str | None = Field(default=None, description="Arm the others are compared with; the first if not set.")
+    reference: str | None = Field(
+        default=None, description="Arm that the others are compared with; the first one if not set."
+    )
     baseline: bool = Field(
         default=True,
-        description="Put a plain 3D U-Net first, as arm `unet`, into a segmentation study that has none; into a study "
-        "of clouds a plain sparse one, as arm `point_unet`.",
+        description="Add a plain 3D U-Net as first arm `unet` to a segmentation study without one; to a study of "
+        "point clouds a plain sparse U-Net as arm `point_unet`.",
     )
-    folds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Parts of the split to run.")
-    fractions: tuple[PositiveFloat, ...] = Field(
-        default=(1.0,), min_length=1, description="Training cases to use: shares up to 1, or counts above 1."
+    folds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Test folds of the split.")
+    train_fractions: tuple[TrainFraction, ...] = Field(
+        default=(1.0,),
+        description="Fractions of the training cases to train on; none by default if `train_counts` is set.",
+    )
+    train_counts: tuple[TrainCount, ...] = Field(
+        default=(), description="Numbers of training cases to train on, for example `[1, 2, 8]`."
     )
     seeds: tuple[int, ...] = Field(
-        default=(0, 1, 2), min_length=1, description="One run of every arm for each seed; a verdict needs at least two."
+        default=(0, 1, 2),
+        min_length=1,
+        description="Every arm is trained once per seed; a verdict needs at least two seeds.",
     )
-    resources: ResourcesSection = Field(
-        default=ResourcesSection(), description="What one cell takes of a machine of a cluster."
-    )
+    resources: ResourcesSection = Field(default=ResourcesSection(), description="Resources of one run on a cluster.")
 
     @model_validator(mode="before")
     @classmethod
-    def _complete_arms(cls, raw: Any) -> Any:
-        """`external: DIR` names its method; a study without a plain U-Net gets one."""
-        if not isinstance(raw, dict) or not isinstance(raw.get("arms"), dict):
+    def _complete(cls, raw: Any) -> Any:
+        """Fill in the method of `external: DIR`, the baseline, and the default of `train_fractions`."""
+        if not isinstance(raw, dict):
+            return raw
+        if raw.get("train_counts") and "train_fractions" not in raw:
+            raw = {**raw, "train_fractions": ()}
+        if not isinstance(raw.get("arms"), dict):
             return raw
         arms = {
             name: {"method": "external", **arm} if isinstance(arm, dict) and "external" in arm else arm
             for name, arm in raw["arms"].items()
         }
-        baseline = dict(BASELINE if raw.get("clouds") is None else POINT_BASELINE)
-        wanted = raw.get("clouds") is not None or raw.get("task", "segmentation") == "segmentation"
-        plain = any(
-            arm.get("method") in PLAIN if isinstance(arm, dict) else getattr(arm, "method", "") in PLAIN
-            for arm in arms.values()
-        )
+        methods = [arm.get("method") if isinstance(arm, dict) else getattr(arm, "method", "") for arm in arms.values()]
+        point_clouds = any(method in methods_for("point_clouds") for method in methods)
+        baseline = dict(POINT_BASELINE if point_clouds else BASELINE)
+        applies = point_clouds or raw.get("task", "segmentation") == "segmentation"
+        present = any(method in BASELINES for method in methods)
         name = baseline["method"]
-        if arms and wanted and raw.get("baseline", True) is True and not plain and name not in arms:
+        if arms and applies and raw.get("baseline", True) is True and not present and name not in arms:
             arms = {name: baseline, **arms}
         return {**raw, "arms": arms}
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "StudyConfig":
+    def _is_consistent(self) -> "StudyConfig":
         if self.reference is not None and self.reference not in self.arms:
             raise ValueError(f"'reference' is {self.reference!r}, but the arms are {', '.join(self.arms)}")
-        for name, values in (("folds", self.folds), ("fractions", self.fractions), ("seeds", self.seeds)):
+        for name in ("folds", "train_fractions", "train_counts", "seeds"):
+            values = getattr(self, name)
             if len(set(values)) < len(values):
-                raise ValueError(f"{name!r} holds a value twice: {list(values)}")
+                raise ValueError(f"{name!r} contains a value twice: {list(values)}")
+        if not self.train_sizes:
+            raise ValueError("needs a value in 'train_fractions' or 'train_counts', for example train_fractions: [1.0]")
         for fold in self.folds:
             _check_fold(fold, self.split)
-        require_readers(self, {f"arms.{name}": arm for name, arm in self.arms.items()})
+        require_modality(self)
         return self
 
-    def run(self, arm: str, *, fraction: float, fold: int, seed: int) -> TrainConfig:
-        """The configuration of one cell."""
+    @property
+    def train_sizes(self) -> tuple[TrainSize, ...]:
+        """Training sizes of the study, counts first."""
+        return (*(TrainSize(count=n) for n in self.train_counts), *(TrainSize(f) for f in self.train_fractions))
+
+    def run_config(self, arm: str, *, train_size: TrainSize, fold: int, seed: int) -> TrainConfig:
+        """Return the configuration of one run of the study."""
         shared: dict[str, Any] = {name: getattr(self, name) for name in _Common.model_fields}
-        chosen = self.arms[arm]
-        if chosen.start is not None:
-            own = (("{seed}", f"{seed}"), ("{fold}", f"{fold}"), ("{fraction}", f"{fraction:g}"))
-            start = reduce(lambda path, pair: path.replace(*pair), own, chosen.start)
-            chosen = chosen.model_copy(update={"start": start})
-        return TrainConfig(**shared, arm=chosen, name=arm, fraction=fraction, fold=fold, seed=seed)
+        method = self.arms[arm]
+        if method.init_from is not None:
+            path = train_size.fill_in(method.init_from).replace("{seed}", f"{seed}").replace("{fold}", f"{fold}")
+            method = method.model_copy(update={"init_from": path})
+        shared |= {"train_fraction": train_size.fraction, "train_count": train_size.count}
+        return TrainConfig(**shared, arm=method, name=arm, fold=fold, seed=seed)
 
 
 def splits_digest(path: str) -> str:
-    """SHA-256 of a split file.
+    """Return the SHA-256 of a split file.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if there is no such file.
     """
     if not Path(path).is_file():
-        raise ConfigError(f"split.file: there is no {path}; give a splits_final.json of nnU-Net")
+        raise ConfigError(f"split.file: there is no {path}; pass a splits_final.json of nnU-Net")
     return file_digest(Path(path))
 
 
-def decisive_options(arm: Arm) -> dict[str, Any]:
-    """What decides an arm's result: of weights to start from their content, wherever they lie."""
-    options = arm.without_names()
-    start = options.pop("start")
-    return options if start is None else {**options, "start": weights_digest(Path(start))}
+def hashed_options(arm: MethodConfig) -> dict[str, Any]:
+    """Return the options of an arm that determine its result; `init_from` is replaced by a hash of the weights."""
+    options = arm.hashed_fields()
+    if arm.init_from is not None:
+        options["init_from"] = weights_digest(Path(arm.init_from))
+    return options
 
 
 def _check_fold(fold: int | None, split: SplitSection) -> None:
     if fold is None or split.file is not None:
         return
-    parts = 1 if split.test_cases else split.folds
-    if not 0 <= fold < parts:
-        raise ValueError(f"fold {fold} does not exist: the split has {parts}, counted from 0")
+    count = 1 if split.num_test else split.folds
+    if not 0 <= fold < count:
+        raise ValueError(f"fold {fold} does not exist: the split has {count}, counted from 0")

@@ -1,4 +1,4 @@
-"""A folder that belongs to one run or study: who owns it, and what lies where."""
+"""The output folder of one run or study: ownership, locking and rollback."""
 
 import fcntl
 import json
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from dimlift.errors import DimliftError, RunError
-from dimlift.records.atomic_write import remove_scratch
+from dimlift.records.atomic_write import remove_temp_files
 from dimlift.records.record import write_json, write_text
 
 SCHEMA = 1
@@ -21,77 +21,82 @@ LOCK = ".lock"
 RESULTS = (CONFIG, "study.json", "records", "weights", "predictions", "checkpoints", "attempts")
 
 NAMES = {"train": "run", "compare": "study", "pretrain": "pretraining"}
-Kind = Literal["train", "compare", "pretrain"]
+FolderKind = Literal["train", "compare", "pretrain"]
 
 
 @contextmanager
-def claimed(out: Path, kind: Kind, identity: str, config: dict[str, Any]) -> Iterator[Path]:
-    """Own a folder while the block runs. The same run may come back to it and goes on; any other is turned away.
+def lock_run_folder(out: Path, kind: FolderKind, identity: str, config: dict[str, Any]) -> Iterator[Path]:
+    """Lock a folder while the block runs. The same run may return to its folder; any other run is rejected.
 
     Args:
-        identity: what must be the same for two runs to be the same.
-        config: the resolved configuration, written beside the results.
+        identity: hash that is equal for two invocations of the same run.
+        config: the resolved configuration, written to config.yaml.
 
     Raises:
-        RunError: if the folder holds another run or other files, or somebody is at work in it now.
+        RunError: if the folder holds another run or other files, or another process is using it.
     """
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; choose a folder to write into")
     existed = out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
-        owner = _owner(out)
+        owner = _read_owner(out)
         try:
-            _require_same(out, owner, kind, identity, config)
-            remove_scratch(out)
-            if owner is None:  # the owner first: a configuration alone would be somebody else's
+            _require_same_run(out, owner, kind, identity, config)
+            remove_temp_files(out)
+            if owner is None:  # written first: a configuration without an owner counts as a foreign file
                 write_json(out / OWNER, {"schema": SCHEMA, "kind": kind, "identity": identity, "config": config})
             if not (out / CONFIG).exists():
                 write_text(out / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
             yield out
         except DimliftError:
             if owner is None:
-                _withdraw(out, existed)
+                _rollback(out, existed)
             raise
 
 
-def require_begun(out: Path) -> None:
-    """Raises: RunError, if there is no run in the folder that could go on."""
+def require_existing_run(out: Path) -> None:
+    """Check that a folder holds a run that can be resumed.
+
+    Raises:
+        RunError: if it does not.
+    """
     if not (out / OWNER).is_file():
-        raise RunError(f"{out} holds no run to go on with (no {OWNER}); look at --out, or leave --resume out to begin")
+        raise RunError(f"{out} holds no run to resume (no {OWNER}); check --out, or start a new run without --resume")
 
 
-def _require_same(out: Path, owner: dict[str, Any] | None, kind: Kind, identity: str, config: dict[str, Any]) -> None:
-    """Raises: RunError, if what lies in the folder is not of this run."""
-    taken = [name for name in RESULTS if owner is None and (out / name).exists()]
-    if taken:
-        raise RunError(f"{out} holds {', '.join(taken)} that no run of dimlift put there; choose another folder")
+def _require_same_run(
+    out: Path, owner: dict[str, Any] | None, kind: FolderKind, identity: str, config: dict[str, Any]
+) -> None:
+    foreign = [name for name in RESULTS if owner is None and (out / name).exists()]
+    if foreign:
+        raise RunError(f"{out} holds {', '.join(foreign)} but no {OWNER} of dimlift; choose another folder")
     if owner is not None and (owner.get("kind"), owner.get("identity")) != (kind, identity):
-        changed = _changed(owner.get("config", {}), config)
+        changed = _changed_keys(owner.get("config", {}), config)
         raise RunError(
             f"{out} holds another {NAMES.get(owner.get('kind', ''), 'run')}"
             f"{f' (it differs in {changed})' if changed else ''}; choose another folder, "
-            f"or start with the configuration in {out / CONFIG} to go on with it"
+            f"or use the configuration in {out / CONFIG} to resume it"
         )
 
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Nobody else is at work in the folder; the lock ends with the process, however it ends."""
+    """Hold an exclusive lock on the folder; the operating system releases it when the process ends."""
     path = out / LOCK
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno()))
-        except OSError as fault:
-            raise RunError(f"another process is at work in {out}; wait for it, or choose another folder") from fault
-        if not mine:  # a run that was refused took its lock file away in this very moment
-            raise RunError(f"another process was at work in {out} just now; start again")
+            same_file = path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+        except OSError as error:
+            raise RunError(f"another process is using {out}; wait for it, or choose another folder") from error
+        if not same_file:  # a rejected run deleted its lock file between our open and our lock
+            raise RunError(f"another process has just used {out}; start again")
         yield
 
 
-def _withdraw(out: Path, existed: bool) -> None:
-    """Leave a folder as it was, if the run was refused before it had any result."""
+def _rollback(out: Path, existed: bool) -> None:
+    """Restore the folder if the run failed before it wrote any result."""
     if (out / OWNER).exists():
         if any((out / name).exists() for name in RESULTS if name != CONFIG):
             return
@@ -102,27 +107,27 @@ def _withdraw(out: Path, existed: bool) -> None:
         out.rmdir()
 
 
-def _owner(out: Path) -> dict[str, Any] | None:
+def _read_owner(out: Path) -> dict[str, Any] | None:
     path = out / OWNER
     if not path.is_file():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise RunError(f"{path} cannot be read: {fault}; choose another folder") from fault
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}; choose another folder") from error
     return content if isinstance(content, dict) else {}
 
 
-def _changed(old: Any, new: Any, name: str = "") -> str:
-    """The keys that differ, dotted; at most five."""
+def _changed_keys(old: Any, new: Any) -> str:
+    """Return the dotted keys in which two configurations differ, at most five of them."""
     found: list[str] = []
 
-    def compare(a: Any, b: Any, path: str) -> None:
+    def collect(a: Any, b: Any, path: str) -> None:
         if isinstance(a, dict) and isinstance(b, dict):
             for key in dict.fromkeys([*a, *b]):
-                compare(a.get(key), b.get(key), f"{path}.{key}" if path else str(key))
+                collect(a.get(key), b.get(key), f"{path}.{key}" if path else str(key))
         elif a != b:
             found.append(path)
 
-    compare(old, new, name)
+    collect(old, new, "")
     return ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")

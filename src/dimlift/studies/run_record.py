@@ -1,39 +1,40 @@
-"""What the record of every cell begins with: which cell it is, and what its numbers were computed with."""
+"""Records of runs: identification, cost and software versions."""
 
 import contextlib
 import platform
 from importlib import metadata
 from typing import Any, Literal
 
-from dimlift.records.record import Record
+from dimlift.records.record import RunRecord
 from dimlift.studies.run_config import TrainConfig
 
 
-def cell_record(
+def make_run_record(
     config: TrainConfig,
-    cell: str,
+    run_id: str,
     status: Literal["finished", "failed"],
     *,
     steps: int = 0,
     seconds: float = 0.0,
     peak_bytes: int = 0,
-    **found: Any,
-) -> Record:
-    """The record of a cell; nothing was trained for it unless `steps` say so.
+    **fields: Any,
+) -> RunRecord:
+    """Return the record of a run.
 
     Args:
-        config: of the cell.
-        cell: its name, `config.cell(...)`.
-        status: whether it came to its end.
-        steps: training steps.
-        seconds: they took, feature extraction included.
+        config: configuration of the run.
+        run_id: `config.run_id(...)`.
+        status: whether the run finished or failed.
+        steps: number of training steps.
+        seconds: training time, feature extraction included.
         peak_bytes: largest resident memory.
-        found: the other fields of `Record`.
+        fields: other fields of `RunRecord`.
     """
-    return Record(
-        cell=cell,
+    return RunRecord(
+        run_id=run_id,
         arm=config.name,
-        fraction=float(config.fraction),
+        train_fraction=config.train_size.fraction,
+        train_count=config.train_size.count,
         fold=-1 if config.fold is None else config.fold,
         seed=config.seed,
         steps=steps,
@@ -41,15 +42,14 @@ def cell_record(
         peak_bytes=peak_bytes,
         versions=versions(),
         status=status,
-        **found,
+        **fields,
     )
 
 
 def versions() -> dict[str, str]:
-    """What the numbers were computed with."""
-    packages = ("dimlift", "torch", "monai", "timm", "lightning", "numpy")
+    """Return the versions of Python and of the main packages."""
     found = {"python": platform.python_version()}
-    for name in packages:
+    for name in ("dimlift", "torch", "monai", "timm", "lightning", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

@@ -5,65 +5,69 @@ from pathlib import Path
 
 from dimlift.data.case import Dataset
 from dimlift.data.issue import raise_on_errors
-from dimlift.progress import Event, Progress, silent
-from dimlift.records.record import Record
-from dimlift.studies.modality.dispatch import domain_of
-from dimlift.studies.run import Places, run_cell
+from dimlift.data.quality.check_dataset import check_dataset
+from dimlift.progress import Event, Progress, no_progress
+from dimlift.records.record import RunRecord
+from dimlift.studies.config_checks import open_configured_dataset
+from dimlift.studies.run import RunPaths, execute_run
 from dimlift.studies.run_config import StudyConfig, TrainConfig
-from dimlift.studies.run_folder import claimed
-from dimlift.training.distributed import Team, team
-from dimlift.training.reproducibility import promise
-from dimlift.training.signals import heeded
+from dimlift.studies.run_folder import lock_run_folder
+from dimlift.training.distributed import ProcessGroup, current_group
+from dimlift.training.reproducibility import reproducibility_level
+from dimlift.training.signals import raise_on_signal
 
 
-def train(config: TrainConfig, out: Path | str, progress: Progress = silent) -> Record:
-    """Train, save and score one run; a run that was interrupted goes on where it stopped.
+def train(config: TrainConfig, out: Path | str, progress: Progress = no_progress) -> RunRecord:
+    """Train, save and score one run; an interrupted run is resumed.
 
-    Started by `torchrun` or `srun`, its processes share every batch, and process 0 writes.
+    Under `torchrun` or `srun` the processes share every batch, and process 0 writes the files.
 
-    Leaves in `out`: config.yaml (resolved), weights/ (the weights folder), records/<cell>.json, and
-    predictions/<case>.nii.gz for the test cases of the fold.
+    Writes to `out`: config.yaml (resolved), weights/ (the weights folder), records/<run_id>.json, and
+    predictions/<case>.nii.gz for the test cases of the cv fold.
 
     Raises:
-        DataError: if the data does not pass its checks.
-        RunError: if the folder holds another run, or training cannot go on.
-        Stopped: when asked to by SIGTERM or SIGUSR1; the same call goes on.
+        DataError: if the dataset has errors.
+        RunError: if the folder holds another run, or training cannot continue.
+        RunInterrupted: on SIGTERM or SIGUSR1; the same call resumes the run.
     """
-    out, together = Path(out), team()
-    if not together.leads:
-        progress = silent
-    dataset = open_checked(config, progress, together)
-    progress(Event("check", share=1.0, message=f"reproducibility: {promise(config.budget, config.loop)}"))
+    out, group = Path(out), current_group()
+    if not group.is_main:
+        progress = no_progress
+    dataset = open_checked(config, progress, group)
+    progress(
+        Event("check", fraction=1.0, message=f"reproducibility: {reproducibility_level(config.budget, config.loop)}")
+    )
     content = config.model_dump(mode="json")
-    cell = config.cell(dataset.manifest_hash())
-    with heeded(), claimed(out, "train", cell, content) if together.leads else nullcontext():
-        places = Places(
-            records=out / "records",
-            weights=out / "weights",
-            predictions=out / "predictions",
-            checkpoints=out / "checkpoints",
-            cache=out / "cache",
-        )
-        return run_cell(config, dataset, places, progress, together)
+    run_id = config.run_id(dataset.manifest_hash())
+    with raise_on_signal(), lock_run_folder(out, "train", run_id, content) if group.is_main else nullcontext():
+        paths = RunPaths(*(out / name for name in ("records", "weights", "predictions", "checkpoints", "cache")))
+        return execute_run(config, dataset, paths, progress, group)
 
 
 def open_checked(
     config: TrainConfig | StudyConfig,
-    progress: Progress = silent,
-    together: Team = Team(),  # noqa: B008 - it never changes
+    progress: Progress = no_progress,
+    group: ProcessGroup = ProcessGroup(),  # noqa: B008 - immutable
 ) -> Dataset:
-    """The data set of a configuration, every file of it checked, by process 0 alone.
+    """Open the dataset of a configuration; process 0 checks every file.
 
     Raises:
-        DataError: naming files, findings and remedies.
+        DataError: listing files, issues and fixes.
     """
-    domain = domain_of(config)
-    dataset = domain.open_data(config)
-    if not together.leads:
+    dataset = open_configured_dataset(config)
+    if not group.is_main:
         return dataset
 
-    def heard(done: int, total: int) -> None:
-        progress(Event("check", share=done / max(total, 1)))
+    def on_progress(done: int, total: int) -> None:
+        progress(Event("check", fraction=done / max(total, 1)))
 
-    raise_on_errors(domain.find_faults(dataset, config, heard))
+    options = config.preprocessing
+    issues = check_dataset(
+        dataset,
+        options.nan_policy,
+        on_progress,
+        resample_labels=options.resample_labels,
+        missing=options.missing_channels,
+    )
+    raise_on_errors(issues)
     return dataset

@@ -1,4 +1,4 @@
-"""One token for each patch of a point cloud: a small PointNet reads its points, whatever their order.
+"""Tokens of point cloud patches from a small PointNet, independent of the order of the points.
 
 - Qi et al., PointNet, 2017, https://arxiv.org/abs/1612.00593
 - Pang et al., Point-MAE, 2022, https://arxiv.org/abs/2203.06604
@@ -6,33 +6,36 @@
 
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dimlift.errors import ShapeError
+
 
 class PointTokens(NamedTuple):
-    """Tokens of clouds, and where they are.
+    """Tokens of point clouds and their coordinates.
 
     Attributes:
-        values: one vector a token.
-        centres: coordinates of each, in the unit of the points.
+        values: one vector per token.
+        centres: coordinates of each token, in the unit of the points.
     """
 
     values: Float[Tensor, "batch tokens width"]
     centres: Float[Tensor, "batch tokens 3"]
 
 
-class PatchEmbedding(nn.Module):
-    """Points of a patch -> its token: a network for each point, the largest answer, a second network with both.
+class PointPatchEmbedding(nn.Module):
+    """Embedding of point patches: a per-point MLP, max pooling, and a second MLP on point and pooled features.
 
-    The authors normalise over the batch. Here each point is normalised alone (layer norm): statistics of a batch
-    would carry what is masked into what is visible, and make a cloud's tokens depend on its company.
+    The authors use batch norm. Here each point is normalised alone (layer norm): batch statistics would leak masked
+    points into visible tokens and make the tokens of a point cloud depend on the rest of its batch.
 
     Args:
-        in_channels: numbers of a point.
-        width: of a token.
-        hidden: widths of the first network.
+        in_channels: channels of a point.
+        width: channels of a token.
+        hidden: widths of the first MLP.
     """
 
     def __init__(self, in_channels: int, width: int, hidden: tuple[int, int] = (128, 256)) -> None:
@@ -46,16 +49,35 @@ class PatchEmbedding(nn.Module):
         )
 
     def forward(self, patches: Float[Tensor, "batch patches points channels"]) -> Float[Tensor, "batch patches width"]:
-        """One token for each patch."""
+        """Return one token per patch."""
         values = self.each(patches)
-        whole = values.amax(2, keepdim=True)
+        pooled = values.amax(2, keepdim=True)
         first: Any = self.both[0]
-        # [whole, value] times a matrix: the part of `whole` is the same for all points of a patch, and taken once
-        of_whole, of_each = first.weight.split(values.shape[-1], dim=1)
-        found = F.linear(whole, of_whole, first.bias) + F.linear(values, of_each)
-        return self.both[1:](found).amax(2)
+        # the product of [pooled, value] with a matrix; the part of `pooled` is equal for all points of a patch
+        pooled_weight, point_weight = first.weight.split(values.shape[-1], dim=1)
+        hidden = F.linear(pooled, pooled_weight, first.bias) + F.linear(values, point_weight)
+        return self.both[1:](hidden).amax(2)
 
 
-def position_network(width: int, hidden: int = 128) -> nn.Module:
-    """Coordinates -> what is added to a token."""
+def position_mlp(width: int, hidden: int = 128) -> nn.Module:
+    """Build the MLP from coordinates to position embeddings."""
     return nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+def join_features(
+    points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None, in_channels: int
+) -> Float[Tensor, "batch points _"]:
+    """Concatenate coordinates and features.
+
+    Args:
+        in_channels: expected number of feature channels.
+
+    Raises:
+        ShapeError: if there are other numbers of feature channels.
+    """
+    channels = 0 if features is None else features.shape[-1]
+    if channels != in_channels:
+        raise ShapeError(
+            f"points have {channels} feature channels beside their coordinates, the network was built for {in_channels}"
+        )
+    return points if features is None else torch.cat([points, features], dim=-1)

@@ -1,4 +1,4 @@
-"""What every tokenizer hands out."""
+"""Output of the tokenizers of volumes."""
 
 from typing import NamedTuple
 
@@ -6,17 +6,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dimlift.errors import ShapeError
+
 Grid = tuple[int, int, int]
 """(z, y, x)"""
 
 
 class Tokens(NamedTuple):
-    """Tokens of some volumes, and where they are.
+    """Tokens of volumes and their positions.
 
     Attributes:
-        values: one vector a token.
-        centres: (z, y, x) of the middle of what each token has seen; 0 and 1 are the outer faces of the volume.
-        grid: tokens along (z, y, x), x running fastest.
+        values: one vector per token.
+        centres: (z, y, x) centre of each token's receptive field; 0 and 1 are the outer faces of the volume.
+        grid: number of tokens along (z, y, x), x fastest.
     """
 
     values: Float[Tensor, "batch tokens width"]
@@ -24,16 +26,26 @@ class Tokens(NamedTuple):
     grid: Grid
 
 
-def cell_centres(size: Grid, cell: Grid, like: Tensor) -> Float[Tensor, "tokens 3"]:
-    """Middles of the cells a volume is cut into, in the unit cube; the last of an axis may be cut short.
+def patch_centres(size: Grid, patch_size: Grid, like: Tensor) -> Float[Tensor, "tokens 3"]:
+    """Return the centres of a volume's 3D patches in the unit cube; the last patch of an axis may be cropped.
 
     Args:
         size: voxels of the volume.
-        cell: voxels of a cell.
-        like: gives device and type.
+        patch_size: voxels of a patch.
+        like: tensor of the device and dtype of the result.
     """
     axes = []
-    for voxels, step in zip(size, cell, strict=True):
+    for voxels, step in zip(size, patch_size, strict=True):
         first = torch.arange(0, voxels, step, device=like.device)
         axes.append((first + (first + step).clamp_max(voxels)).to(like.dtype) / (2 * voxels))
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 2)
+
+
+def require_width(kernel: Float[Tensor, "width colours h w"], width: int) -> None:
+    """Check that a 2D patch embedding has tokens of a width.
+
+    Raises:
+        ShapeError: if not.
+    """
+    if kernel.shape[0] != width:
+        raise ShapeError(f"the 2D network has tokens of width {kernel.shape[0]}, the tokenizer of width {width}")

@@ -1,6 +1,6 @@
-"""Sparse tubes: boxes of several shapes, cut out of a volume at strides larger than themselves, a token each.
+"""Sparse tubes: boxes of several shapes, sampled from a volume at large strides, with one token each.
 
-A volume of 32 x 224 x 224 gives 539 tokens by the four tubes of the paper, where cubes side by side give thousands.
+A volume of 32 x 224 x 224 yields 539 tokens with the four tubes of the paper, and thousands with adjacent cubes.
 
 - Piergiovanni et al., TubeViT, CVPR 2023, https://arxiv.org/abs/2212.03229 (tubes: its table 12)
 """
@@ -17,28 +17,29 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dimlift.errors import ShapeError
-from dimlift.inflation.inflate import inflate
+from dimlift.inflation.inflate import inflate_kernel
 from dimlift.inflation.input_channels import adapt_channels
-from dimlift.inflation.resize_kernel import stretched_kernel
-from dimlift.tokenizers.tokens import Grid
+from dimlift.inflation.resize_kernel import linear_resize_kernel
+from dimlift.tokenizers.tokens import Grid, require_width
 
-SHARED = (8, 8, 8)
-"""Size of the one kernel that is interpolated to all tubes."""
+SHARED_KERNEL = (8, 8, 8)
+"""Size of the kernel that is interpolated to all tubes."""
 
 
 @dataclass(frozen=True)
 class Tube:
-    """One shape of tube and where it is cut.
+    """One shape of tube and its positions.
 
     Attributes:
         kernel: (z, y, x) voxels of a tube.
-        stride: from one tube to the next.
+        stride: distance from one tube to the next.
         offset: voxels before the first tube.
-        split: space to depth. Each token is the tokens of so many neighbours along (z, y, x), with as many times fewer
-            channels each, at as many times smaller strides: as many tokens and weights, and each sees more.
+        split: space to depth. A token concatenates the tokens of this number of neighbours along (z, y, x), each with
+            fewer channels and a smaller stride by the same factor: equally many tokens and weights, with a larger
+            receptive field.
 
     Raises:
-        ShapeError: if a number is not positive, or a stride no multiple of its split.
+        ShapeError: if a number is not positive, or a stride is not divisible by its split.
     """
 
     kernel: Grid
@@ -50,87 +51,91 @@ class Tube:
         if min(*self.kernel, *self.stride, *self.split) < 1 or min(self.offset) < 0:
             raise ShapeError(f"{self} has a kernel, stride or split below 1, or an offset below 0")
         if any(step % parts for step, parts in zip(self.stride, self.split, strict=True)):
-            raise ShapeError(f"the stride {self.stride} of a tube is no multiple of its split {self.split}")
+            raise ShapeError(f"the stride {self.stride} of a tube is not divisible by its split {self.split}")
 
     @property
     def step(self) -> Grid:
-        """Stride of the convolution, neighbours included."""
+        """Stride of the convolution, between neighbours of a token."""
         return _grid(stride // parts for stride, parts in zip(self.stride, self.split, strict=True))
 
     @property
-    def sight(self) -> Grid:
-        """Voxels that one token sees, neighbours included."""
+    def receptive_field(self) -> Grid:
+        """(z, y, x) voxels of a token, neighbours included."""
         return _grid((p - 1) * s + k for p, s, k in zip(self.split, self.step, self.kernel, strict=True))
 
     def count(self, size: Grid) -> Grid:
-        """Tokens along each axis of a volume of `size` voxels: tubes that lie in it whole, neighbours aside."""
+        """Return the number of tokens along each axis of a volume of `size` voxels; tubes lie inside the volume."""
         axes = zip(size, self.offset, self.kernel, self.stride, strict=True)
         return _grid(max(0, (n - o - k) // s + 1) for n, o, k, s in axes)
 
     def centres(self, counts: Grid, like: Tensor) -> Float[Tensor, "tokens 3"]:
-        """(z, y, x) of the middle of what each token sees, in voxels, stride and offset included."""
+        """Return the (z, y, x) centre of each token's receptive field, in voxels."""
         axes = [
-            first + step * torch.arange(n, device=like.device, dtype=torch.float32) + seen / 2
-            for first, step, n, seen in zip(self.offset, self.stride, counts, self.sight, strict=True)
+            first + step * torch.arange(n, device=like.device, dtype=torch.float32) + extent / 2
+            for first, step, n, extent in zip(self.offset, self.stride, counts, self.receptive_field, strict=True)
         ]
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 2)
 
 
-FOUR = (
+FOUR_TUBES = (
     Tube((8, 8, 8), (16, 32, 32)),
     Tube((16, 4, 4), (6, 32, 32), (4, 8, 8)),
     Tube((4, 12, 12), (16, 32, 32), (0, 16, 16)),
     Tube((1, 16, 16), (32, 16, 16)),
 )
-SPLIT = (
+SPLIT_TUBES = (
     Tube((8, 8, 8), (16, 32, 32), split=(2, 1, 1)),
     Tube((16, 4, 4), (6, 32, 32), (4, 8, 8), split=(1, 2, 2)),
-    *FOUR[2:],
+    *FOUR_TUBES[2:],
 )
-CORE = (Tube((1, 16, 16), (16, 16, 16)), Tube((8, 8, 8), (16, 16, 16)))
-TUBES: dict[str, tuple[Tube, ...]] = {"four": FOUR, "four_split": SPLIT, "core": CORE}
-"""The paper's: the main four without and with space to depth, and the pair it begins with."""
+CORE_TUBES = (Tube((1, 16, 16), (16, 16, 16)), Tube((8, 8, 8), (16, 16, 16)))
+TUBES: dict[str, tuple[Tube, ...]] = {"four": FOUR_TUBES, "four_split": SPLIT_TUBES, "core": CORE_TUBES}
+"""Tubes of the paper: the main four without and with space to depth, and its first two."""
 
 
-class Tubes(NamedTuple):
-    """Tokens of tubes, shape after shape.
+class TubeTokens(NamedTuple):
+    """Tokens of tubes, concatenated over the shapes.
 
     Attributes:
-        values: one vector a tube.
-        centres: (z, y, x) of the middle of what each has seen, in voxels.
+        values: one vector per tube.
+        centres: (z, y, x) centre of each receptive field, in voxels.
     """
 
     values: Float[Tensor, "batch tokens width"]
     centres: Float[Tensor, "tokens 3"]
 
 
-class TubeTokens(nn.Module):
-    """One token for each tube.
+class TubeTokenizer(nn.Module):
+    """Tokenizer of sparse tubes.
 
     Args:
-        width: of a token; a multiple of the neighbours of every split tube.
-        tubes: shapes.
+        width: channels of a token; a multiple of the number of neighbours of every split tube.
+        tubes: shapes of the tubes.
         in_channels: channels of the volume.
-        interpolated: one kernel of 8 x 8 x 8 for all shapes: a tube is answered as if it were resized to it. The
-            resizing averages, so that the answer to an even tube is the same for every shape (the unofficial programs
-            let it grow with the number of voxels).
+        interpolated: use one kernel of 8 x 8 x 8 for all shapes, as if each tube were resized to it. The resizing
+            averages, so that the output for a constant tube is equal for all shapes (in unofficial implementations it
+            grows with the number of voxels).
 
     Raises:
-        ShapeError: if the width cannot be shared among neighbours, or tubes are split and interpolated.
+        ShapeError: if the width is not divisible by the number of neighbours, or tubes are split and interpolated.
     """
 
     def __init__(
-        self, width: int, tubes: Sequence[Tube] = FOUR, in_channels: int = 1, *, interpolated: bool = False
+        self, width: int, tubes: Sequence[Tube] = FOUR_TUBES, in_channels: int = 1, *, interpolated: bool = False
     ) -> None:
         super().__init__()
         self.width, self.tubes, self.in_channels = width, tuple(tubes), in_channels
         for tube in self.tubes:
             if width % prod(tube.split):
-                raise ShapeError(f"tokens of {width} numbers cannot be shared among {prod(tube.split)} neighbours")
+                raise ShapeError(f"width {width} is not divisible by the {prod(tube.split)} neighbours of a split tube")
             if interpolated and prod(tube.split) > 1:
-                raise ShapeError("split tubes have fewer channels than others and no common kernel; use one of both")
+                raise ShapeError(
+                    "split tubes have fewer channels and no common kernel; use either split or interpolated"
+                )
         shapes = (
-            [(width, SHARED)] if interpolated else [(width // prod(tube.split), tube.kernel) for tube in self.tubes]
+            [(width, SHARED_KERNEL)]
+            if interpolated
+            else [(width // prod(tube.split), tube.kernel) for tube in self.tubes]
         )
         self.kernels = nn.ParameterList(torch.empty(channels, in_channels, *size) for channels, size in shapes)
         self.biases = nn.ParameterList(torch.zeros(channels) for channels, _ in shapes)
@@ -139,73 +144,75 @@ class TubeTokens(nn.Module):
         self.interpolated = interpolated
 
     @torch.no_grad()
-    def inherit(self, kernel: Float[Tensor, "width colours h w"], bias: Tensor | None) -> None:
-        """Start from a 2D patch embedding: colours shared out over channels, resized, averaged over depth.
+    def init_from_2d(self, kernel: Float[Tensor, "width colours h w"], bias: Tensor | None) -> None:
+        """Initialise from a 2D patch embedding: adapt its channels, resize it, and average it over depth.
 
-        To a volume that is constant each tube then says what the patch embedding says to a constant picture. Split
-        tubes have fewer kernels than a token has numbers, cannot say it, and stay as they were drawn.
+        For a constant volume each tube then yields the token of a constant image. Split tubes have fewer kernels than
+        token channels and stay randomly initialised.
 
         Raises:
             ShapeError: if its tokens have another width.
         """
-        if kernel.shape[0] != self.width:
-            raise ShapeError(f"the 2D network has tokens of {kernel.shape[0]} numbers, these have {self.width}")
-        grey = adapt_channels(kernel.detach(), self.in_channels)
-        for own, shift in zip(self.kernels, self.biases, strict=True):
+        require_width(kernel, self.width)
+        adapted = adapt_channels(kernel.detach(), self.in_channels)
+        for own, own_bias in zip(self.kernels, self.biases, strict=True):
             if len(own) == self.width:
-                flat = stretched_kernel(grey, (own.shape[3], own.shape[4]))
-                own.copy_(inflate(flat, own.shape[2], "average"))
-                shift.copy_(torch.zeros_like(shift) if bias is None else bias)
+                flat = linear_resize_kernel(adapted, (own.shape[3], own.shape[4]))
+                own.copy_(inflate_kernel(flat, own.shape[2], "average"))
+                own_bias.copy_(torch.zeros_like(own_bias) if bias is None else bias)
 
-    def forward(self, volume: Float[Tensor, "batch channels depth height width"]) -> Tubes:
-        """Tokens of all tubes.
+    def forward(self, volume: Float[Tensor, "batch channels depth height width"]) -> TubeTokens:
+        """Return the tokens of all tubes.
 
         Raises:
             ShapeError: if the volume has other channels, or is too small for a tube.
         """
-        return self._cut(volume, range(len(self.tubes)))
+        return self._tokenize(volume, range(len(self.tubes)))
 
-    def of_pictures(self, pictures: Float[Tensor, "batch channels height width"]) -> Tubes:
-        """Tokens of pictures, by the tubes of a single slice.
+    def tokenize_images(self, images: Float[Tensor, "batch channels height width"]) -> TubeTokens:
+        """Return the tokens of images, from tubes of a single slice.
 
         Raises:
             ShapeError: if there is no such tube.
         """
         flat = [number for number, tube in enumerate(self.tubes) if tube.kernel[0] == 1 and tube.offset[0] == 0]
         if not flat:
-            raise ShapeError("no tube is one slice deep, so none can be cut out of a picture; add one")
-        return self._cut(pictures[:, :, None], flat)
+            raise ShapeError("images need a tube of one slice in depth, and there is none; add one")
+        return self._tokenize(images[:, :, None], flat)
 
-    def _cut(self, volume: Tensor, chosen: Sequence[int]) -> Tubes:
+    def _tokenize(self, volume: Tensor, selected: Sequence[int]) -> TubeTokens:
         if volume.dim() != 5 or volume.shape[1] != self.in_channels:
-            raise ShapeError(f"the tokenizer reads (B, {self.in_channels}, D, H, W), got {tuple(volume.shape)}")
+            raise ShapeError(f"the tokenizer expects (B, {self.in_channels}, D, H, W), got {tuple(volume.shape)}")
         size = _grid(volume.shape[2:])
         values, centres = [], []
-        for number in chosen:
+        for number in selected:
             tube = self.tubes[number]
             counts = tube.count(size)
             if min(counts) == 0:
                 least = [o + k for o, k in zip(tube.offset, tube.kernel, strict=True)]
                 raise ShapeError(
-                    f"a tube of {tube.kernel} voxels at {tube.offset} needs a volume of {least} voxels, got "
+                    f"a tube of {tube.kernel} voxels at {tube.offset} needs a volume of {least} voxels or more, got "
                     f"{list(size)}; use smaller tubes, or larger patches (training.patch_size)"
                 )
             kernel, bias = self._kernel(number)
-            found = F.conv3d(self._room(volume, tube, counts), kernel, bias, tube.step)
+            output = F.conv3d(self._crop(volume, tube, counts), kernel, bias, tube.step)
             a, b, c = tube.split
-            values.append(rearrange(found, "n w (z a) (y b) (x c) -> n (z y x) (a b c w)", a=a, b=b, c=c))
-            centres.append(tube.centres(counts, found))
-        return Tubes(torch.cat(values, dim=1), torch.cat(centres))
+            values.append(rearrange(output, "n w (z a) (y b) (x c) -> n (z y x) (a b c w)", a=a, b=b, c=c))
+            centres.append(tube.centres(counts, output))
+        return TubeTokens(torch.cat(values, dim=1), torch.cat(centres))
 
     def _kernel(self, number: int) -> tuple[Tensor, Tensor]:
         if not self.interpolated:
             return self.kernels[number], self.biases[number]
-        return stretched_kernel(self.kernels[0], self.tubes[number].kernel), self.biases[0]
+        return linear_resize_kernel(self.kernels[0], self.tubes[number].kernel), self.biases[0]
 
     @staticmethod
-    def _room(volume: Tensor, tube: Tube, counts: Grid) -> Tensor:
-        """Exactly the voxels that `counts` tokens see; neighbours beyond the volume repeat its last voxels."""
-        last = [o + (n - 1) * s + r for o, n, s, r in zip(tube.offset, counts, tube.stride, tube.sight, strict=True)]
+    def _crop(volume: Tensor, tube: Tube, counts: Grid) -> Tensor:
+        """Crop the voxels of `counts` tokens; neighbours beyond the volume repeat its last voxels."""
+        last = [
+            o + (n - 1) * s + r
+            for o, n, s, r in zip(tube.offset, counts, tube.stride, tube.receptive_field, strict=True)
+        ]
         missing = [max(0, end - n) for end, n in zip(last, volume.shape[2:], strict=True)]
         if any(missing):
             volume = F.pad(volume, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
@@ -213,18 +220,17 @@ class TubeTokens(nn.Module):
         return volume[:, :, a:z, b:y, c:x]
 
 
-def widened(tube: Tube, factor: int) -> Tube:
-    """The tube whose kernel, as narrow as it is, makes tokens `factor` times as wide: by space to depth.
+def widen_tube(tube: Tube, factor: int) -> Tube:
+    """Return the tube with `factor` times as wide tokens from an unchanged kernel, by space to depth.
 
     Raises:
-        ShapeError: if the factor is none of 1, 2, 4 and 8, or does not divide the strides.
+        ShapeError: if the factor is not 1, 2, 4 or 8, or does not divide the strides.
     """
-    ways: dict[int, Grid] = {1: (1, 1, 1), 2: (2, 1, 1), 4: (1, 2, 2), 8: (2, 2, 2)}
-    if factor not in ways:
-        raise ShapeError(f"tokens can be made 2, 4 or 8 times as wide, not {factor} times; choose another network")
-    return Tube(
-        tube.kernel, tube.stride, tube.offset, _grid(a * b for a, b in zip(tube.split, ways[factor], strict=True))
-    )
+    splits: dict[int, Grid] = {1: (1, 1, 1), 2: (2, 1, 1), 4: (1, 2, 2), 8: (2, 2, 2)}
+    if factor not in splits:
+        raise ShapeError(f"tokens can be made 2, 4 or 8 times as wide, not {factor} times; use another network")
+    split = _grid(a * b for a, b in zip(tube.split, splits[factor], strict=True))
+    return Tube(tube.kernel, tube.stride, tube.offset, split)
 
 
 def _grid(numbers: Iterable[int]) -> Grid:

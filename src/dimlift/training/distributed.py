@@ -1,7 +1,7 @@
-"""Processes that train one network together: who they are, and what they tell each other.
+"""Process groups of data-parallel training: rank, world size and collectives.
 
-`torchrun` and `srun` start the same command several times and say in the environment which of them a process is.
-Process 0 leads: it alone checks, writes and speaks.
+`torchrun` and `srun` start the same command several times and set rank and world size in the environment. Rank 0 alone
+checks data, writes files and prints.
 """
 
 import os
@@ -16,90 +16,101 @@ from dimlift.errors import RunError
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes of a run.
 
     Attributes:
-        rank: number of this process, counted from 0.
-        size: number of processes.
-        machines: number of machines they are on, as many on each.
+        rank: index of this process.
+        world_size: number of processes.
+        num_nodes: number of machines, with equally many processes each.
     """
 
     rank: int = 0
-    size: int = 1
-    machines: int = 1
+    world_size: int = 1
+    num_nodes: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes and speaks."""
+    def is_main(self) -> bool:
+        """Whether this process writes and prints."""
         return self.rank == 0
 
-    def share_of(self, count: int) -> range:
-        """The items of a batch this process makes: equal runs, so that their mean of means is the mean.
+    def local_range(self, count: int) -> range:
+        """Return the items of a batch that this process makes; all processes make equally many.
 
         Raises:
-            RunError: if the batch does not fall into equal shares.
+            RunError: if the batch size is not divisible by the world size.
         """
-        if count % self.size:
+        if count % self.world_size:
             raise RunError(
-                f"training.batch_size={count} does not fall into equal shares for {self.size} processes; "
-                f"set training.batch_size={-(-count // self.size) * self.size}, or start another number of processes"
+                f"training.batch_size={count} is not divisible by {self.world_size} processes; set "
+                f"training.batch_size={-(-count // self.world_size) * self.world_size}, or start another number of "
+                "processes"
             )
-        each = count // self.size
+        each = count // self.world_size
         return range(self.rank * each, (self.rank + 1) * each)
 
     def gather(self, *values: float) -> list[list[float]]:
-        """The values of every process, by rank."""
-        return self.asked(*values)()
+        """Return the values of every process, by rank."""
+        return self.gather_async(*values)()
 
-    def asked(self, *values: float) -> Callable[[], list[list[float]]]:
-        """`gather` in two halves, with work between: this tells the others, what it gives back waits for them."""
-        if self.size == 1:
+    def gather_async(self, *values: float) -> Callable[[], list[list[float]]]:
+        """Start `gather` and return a function that waits for its result."""
+        if self.world_size == 1:
             return lambda: [list(values)]
-        mine = torch.tensor(values, dtype=torch.float64, device=_where_spoken())
-        found = [torch.empty_like(mine) for _ in range(self.size)]
-        under_way = torch.distributed.all_gather(found, mine, async_op=True)
+        local = torch.tensor(values, dtype=torch.float64, device=_collective_device())
+        gathered = [torch.empty_like(local) for _ in range(self.world_size)]
+        work = torch.distributed.all_gather(gathered, local, async_op=True)
 
-        def answers() -> list[list[float]]:
-            under_way.wait()
-            return [row.tolist() for row in found]
+        def wait() -> list[list[float]]:
+            work.wait()
+            return [row.tolist() for row in gathered]
 
-        return answers
+        return wait
 
-    def gather_lists(self, mine: Sequence[Any]) -> list[Any]:
-        """The items of every process, by rank."""
-        if self.size == 1:
-            return list(mine)
-        found: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(found, list(mine))
-        return [item for part in found for item in part]
+    def gather_objects(self, local: Sequence[Any]) -> list[Any]:
+        """Return the items of every process, by rank."""
+        if self.world_size == 1:
+            return list(local)
+        gathered: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(gathered, list(local))
+        return [item for part in gathered for item in part]
 
-    def align(self, module: nn.Module) -> None:
-        """Give every process the weights and statistics of process 0."""
-        if self.size > 1:
+    def broadcast_state(self, module: nn.Module) -> None:
+        """Copy the weights and statistics of rank 0 to every process."""
+        if self.world_size > 1:
             for value in module.state_dict().values():
-                spoken = value.to(_where_spoken())
-                torch.distributed.broadcast(spoken, 0)
-                value.copy_(spoken)
+                buffer = value.to(_collective_device())
+                torch.distributed.broadcast(buffer, 0)
+                value.copy_(buffer)
 
 
-def _where_spoken() -> str:
-    """Where a tensor has to lie for the others to hear of it."""
+def _collective_device() -> str:
+    """Return the device of collectives: cuda under NCCL, else cpu."""
     return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
 
 
-def team() -> Team:
-    """The processes this one belongs to, by the environment `torchrun` or `srun` made for it."""
-    say = os.environ.get
-    if say("TORCHELASTIC_RUN_ID") and say("WORLD_SIZE"):
+def current_group() -> ProcessGroup:
+    """Return the process group described by the environment of `torchrun` or `srun`."""
+    get = os.environ.get
+    if get("TORCHELASTIC_RUN_ID") and get("WORLD_SIZE"):
         size = int(os.environ["WORLD_SIZE"])
-        return Team(int(os.environ["RANK"]), size, size // int(os.environ["LOCAL_WORLD_SIZE"]))
-    if say("SLURM_PROCID") and say("SLURM_NTASKS") and say("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        return Team(int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"]), int(say("SLURM_NNODES", "1")))
-    return Team()
+        return ProcessGroup(int(os.environ["RANK"]), size, size // int(os.environ["LOCAL_WORLD_SIZE"]))
+    if get("SLURM_PROCID") and get("SLURM_NTASKS") and get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return ProcessGroup(
+            int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"]), int(get("SLURM_NNODES", "1"))
+        )
+    return ProcessGroup()
 
 
-def require_alone(command: str, remedy: str) -> None:
-    """Raises: RunError, if several processes were started for a command that is one process."""
-    if (size := team().size) > 1:
-        raise RunError(f"`dimlift {command}` is one process, but {size} were started; {remedy}")
+def require_single_process(command: str, fix: str) -> None:
+    """Check that a command that runs in one process was started once.
+
+    Args:
+        command: name of the command.
+        fix: what to do instead, for the error message.
+
+    Raises:
+        RunError: if several processes were started.
+    """
+    if (size := current_group().world_size) > 1:
+        raise RunError(f"`dimlift {command}` runs in one process, but {size} were started; {fix}")

@@ -1,4 +1,4 @@
-"""Device and processes of training, through lightning's Fabric; arithmetic, and how kernels lie in memory."""
+"""Device, precision and processes of training, through Lightning Fabric."""
 
 import atexit
 import logging
@@ -9,15 +9,15 @@ from torch import nn
 
 from dimlift.config.sections import TrainingSection
 from dimlift.errors import RunError
-from dimlift.training.distributed import Team
-from dimlift.training.fsdp import is_sharded, sharding
+from dimlift.training.distributed import ProcessGroup
+from dimlift.training.fsdp import fsdp_strategy, is_sharded
 
 
-def fabric_for(training: TrainingSection, together: Team) -> Any:
-    """Lightning's Fabric, launched.
+def make_fabric(training: TrainingSection, group: ProcessGroup) -> Any:
+    """Return a launched Fabric.
 
     Raises:
-        RunError: if a GPU is asked for and there is none.
+        RunError: if a GPU is requested and there is none.
     """
     from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 
@@ -26,49 +26,49 @@ def fabric_for(training: TrainingSection, together: Team) -> Any:
     from lightning.fabric.strategies import DDPStrategy
 
     if training.device == "cuda" and not torch.cuda.is_available():
-        raise RunError("training.device is 'cuda', but torch sees no GPU; set training.device=cpu or auto")
-    for name in ("lightning.fabric", "lightning.pytorch"):  # either may announce the precision at every start
+        raise RunError("training.device is 'cuda', but torch finds no GPU; set training.device=cpu or auto")
+    for name in ("lightning.fabric", "lightning.pytorch"):  # either may print the precision at every start
         logging.getLogger(name).setLevel(logging.WARNING)
-    alike = DDPStrategy(
-        find_unused_parameters=True,  # a method need not use all it holds: a map nobody reads, a missing sequence
-        broadcast_buffers=False,  # statistics of process 0 count; the others hear of them when it matters (`gathered`)
-        gradient_as_bucket_view=True,  # what is sent is the gradient itself, not a copy
+    ddp = DDPStrategy(
+        find_unused_parameters=True,  # a method may have unused parameters: a map without reader, a missing sequence
+        broadcast_buffers=False,  # statistics of rank 0 are broadcast when they are used (`gather_method`)
+        gradient_as_bucket_view=True,
     )
-    shared = sharding(together) if is_sharded(training, together) else alike
+    strategy = fsdp_strategy(group) if is_sharded(training, group) else ddp
     fabric = Fabric(
-        accelerator="cuda" if trains_on_gpu(training) else "cpu",
-        devices=together.size // together.machines,
-        num_nodes=together.machines,
-        strategy=shared if together.size > 1 else "auto",
+        accelerator="cuda" if uses_gpu(training) else "cpu",
+        devices=group.world_size // group.num_nodes,
+        num_nodes=group.num_nodes,
+        strategy=strategy if group.world_size > 1 else "auto",
     )
     fabric.launch()
-    if together.size > 1:
-        atexit.register(leave_group)
+    if group.world_size > 1:
+        atexit.register(destroy_group)
     return fabric
 
 
-def arithmetic(training: TrainingSection, device: torch.device) -> torch.autocast:
-    """Mixed precision if it is wanted. Fabric's own wraps `forward` alone, and a method is asked for its loss."""
+def autocast_for(training: TrainingSection, device: torch.device) -> torch.autocast:
+    """Return the autocast context of a training step. Fabric's own covers `forward` only, not `loss`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16")
 
 
-def leave_group() -> None:
-    """Take leave of the other processes. Without it, threads of gloo may still run while the program ends: an abort."""
+def destroy_group() -> None:
+    """Destroy the process group; otherwise threads of gloo may still run at exit and abort the process."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def trains_on_gpu(training: TrainingSection) -> bool:
-    """Whether a GPU is there and wanted."""
+def uses_gpu(training: TrainingSection) -> bool:
+    """Return whether training runs on a GPU."""
     return training.device != "cpu" and torch.cuda.is_available()
 
 
-def laid_out(method: nn.Module, training: TrainingSection, together: Team) -> None:
-    """Kernels with their channels innermost, which is faster and makes folding depth a view.
+def set_memory_format(method: nn.Module, training: TrainingSection, group: ProcessGroup) -> None:
+    """Set kernels to channels-last memory, which is faster and makes folding depth a view.
 
-    Batch norms of several GPUs take their statistics over all of them; torch has no such norm for processors.
+    With several GPUs, batch norms also become synchronised; torch has no synchronised batch norm for CPUs.
     """
-    if together.size > 1 and trains_on_gpu(training):
+    if group.world_size > 1 and uses_gpu(training):
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
     for parameter in method.parameters():
         if parameter.ndim == 5:

@@ -1,4 +1,4 @@
-"""Resident memory of this process: now, and the most of a stretch of work; sizes as people write them."""
+"""Resident memory of this process, and memory sizes as text."""
 
 import ctypes
 import gc
@@ -15,16 +15,16 @@ _UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**
 
 
 class PeakMemory:
-    """Measures from its creation on.
+    """Peak memory since creation.
 
-    Linux keeps a high-water mark for each process, which writing "5" to /proc/self/clear_refs resets. Where that is
-    not allowed the mark of the whole life of the process is given, which is at least as large.
+    Linux keeps a high-water mark per process, which writing "5" to /proc/self/clear_refs resets. Where that is not
+    permitted, the peak of the whole process is returned, which is an upper bound.
     """
 
     def __init__(self) -> None:
         gc.collect()
         try:
-            ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory, which belongs to the work before
+            ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory of earlier work
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         except (OSError, AttributeError):
             pass
@@ -34,7 +34,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
 
     def bytes(self) -> int:
-        """Largest resident set since the creation of this object."""
+        """Return the largest resident set size since creation, in bytes."""
         try:
             for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
                 if line.startswith("VmHWM:"):
@@ -46,22 +46,22 @@ class PeakMemory:
 
 
 def resident_bytes() -> int:
-    """Resident set of this process now."""
+    """Return the current resident set size of this process, in bytes."""
     return int(psutil.Process().memory_info().rss)
 
 
-def bytes_of(text: str) -> int:
-    """A size as people write it: "3GiB", "2.5 G", "800M", a plain number of bytes.
+def parse_bytes(text: str) -> int:
+    """Parse a memory size: "3GiB", "2.5 G", "800M", or a number of bytes.
 
     Raises:
-        ConfigError: if it is none.
+        ConfigError: if the text is not a memory size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(|k|[KMGT]i|[MGT])B?\s*", text)
     if match is None:
-        raise ConfigError(f"{text!r} is not an amount of memory; write for example 3GiB or 800M")
+        raise ConfigError(f"{text!r} is not a memory size; write for example 3GiB or 800M")
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def readable(count: float) -> str:
-    """Bytes as a person reads them."""
+def format_bytes(count: float) -> str:
+    """Format a number of bytes in MiB or GiB."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

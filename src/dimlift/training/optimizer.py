@@ -1,4 +1,4 @@
-"""AdamW over a method's own parameter groups, and a rate that follows progress instead of step numbers."""
+"""AdamW with parameter groups, a learning rate schedule over progress, and an exponential moving average."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -9,29 +9,29 @@ import torch
 from torch import nn
 
 START = 0.01
-"""Share of the rate at the very first step: a rate of zero would waste it."""
+"""Factor of the learning rate at the first step; zero would waste the step."""
 
 
-def rate_share(progress: float, warm_up: float, final: float = 0.0) -> float:
-    """Share of the full rate: a straight rise over the warm-up, then half a cosine down to `final`.
+def lr_factor(progress: float, warmup_fraction: float, min_lr_fraction: float = 0.0) -> float:
+    """Return the factor of the learning rate: linear warmup, then cosine decay to `min_lr_fraction`.
 
     Args:
-        progress: share of the budget that is spent, 0 to 1.
-        warm_up: share of the budget over which the rate rises.
-        final: share of the rate at the end.
+        progress: used fraction of the budget, 0 to 1.
+        warmup_fraction: fraction of the budget over which the learning rate rises.
+        min_lr_fraction: factor at the end.
     """
     progress = min(max(progress, 0.0), 1.0)
-    if progress < warm_up:
-        return START + (1 - START) * progress / warm_up
-    fall = (progress - warm_up) / (1 - warm_up) if warm_up < 1 else 0.0
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * fall))
+    if progress < warmup_fraction:
+        return START + (1 - START) * progress / warmup_fraction
+    decay = (progress - warmup_fraction) / (1 - warmup_fraction) if warmup_fraction < 1 else 0.0
+    return min_lr_fraction + (1 - min_lr_fraction) * 0.5 * (1 + math.cos(math.pi * decay))
 
 
-def adamw(groups: Iterable[dict[str, Any]], weight_decay: float) -> torch.optim.AdamW:
-    """AdamW whose weight decay spares vectors: biases, norms and other per-channel numbers.
+def make_adamw(groups: Iterable[dict[str, Any]], weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW without weight decay of vectors: biases, norms and other per-channel parameters.
 
     Args:
-        groups: `parameter_groups(rate)` of a method: {"params", "lr", "name"}.
+        groups: `param_groups(lr)` of a method: {"params", "lr", "name"}.
         weight_decay: decoupled weight decay of kernels and matrices.
     """
     split: list[dict[str, Any]] = []
@@ -43,26 +43,35 @@ def adamw(groups: Iterable[dict[str, Any]], weight_decay: float) -> torch.optim.
             if members:
                 name = f"{group.get('name', 'all')} {kind}"
                 rest = {k: v for k, v in group.items() if k not in ("params", "name")}
-                split.append({**rest, "params": members, "weight_decay": decay, "name": name, "full_rate": group["lr"]})
+                split.append({**rest, "params": members, "weight_decay": decay, "name": name, "base_lr": group["lr"]})
     return torch.optim.AdamW(split, fused=True)
 
 
-def set_rate(optimiser: torch.optim.Optimizer, share: float, progress: float = 1.0) -> None:
-    """Set every group's rate to a share of its full rate; a group with a `warm_up` of its own rises over that.
+def set_lr(optimizer: torch.optim.Optimizer, factor: float, progress: float = 1.0) -> None:
+    """Set the learning rate of every group to a factor of its base learning rate.
+
+    A group with a `warmup_fraction` of its own also rises over that.
 
     Args:
-        progress: share of the budget that is spent.
+        optimizer: created by `make_adamw`.
+        factor: factor of the schedule (`lr_factor`).
+        progress: used fraction of the budget.
     """
-    for group in optimiser.param_groups:
-        rise = group.get("warm_up", 0.0)
-        risen = START + (1 - START) * progress / rise if progress < rise else 1.0
-        group["lr"] = group["full_rate"] * share * risen
+    for group in optimizer.param_groups:
+        warmup = group.get("warmup_fraction", 0.0)
+        group_factor = START + (1 - START) * progress / warmup if progress < warmup else 1.0
+        group["lr"] = group["base_lr"] * factor * group_factor
 
 
-class MovingAverage:
-    """Exponential moving average of a module's weights and buffers.
+class ModelEMA:
+    """Exponential moving average of the weights and buffers of a module.
 
-    The decay is small at first, (1 + n) / (10 + n) after n steps, so that the random start is soon forgotten.
+    The decay is (1 + n) / (10 + n) after n steps until it reaches its final value, so that the random initial weights
+    lose their influence early.
+
+    Args:
+        module: the averaged module.
+        decay: final decay.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -71,7 +80,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Move towards the module's present weights; counters and other whole numbers are copied."""
+        """Update the average with the current weights; integer buffers are copied."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in module.state_dict().items():
             if value.is_floating_point():
@@ -81,7 +90,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
-        """The module carries the average inside the block and its own weights again after it."""
+        """Load the average into the module inside the block, and restore its weights afterwards."""
         own = {name: value.detach().clone() for name, value in module.state_dict().items()}
         module.load_state_dict(self.shadow)
         try:

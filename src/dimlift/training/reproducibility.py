@@ -1,4 +1,4 @@
-"""How far a run repeats itself: what is promised, what is done for it, and what has to be known to repeat it."""
+"""Reproducibility of a run: its level, the settings it needs, and the facts a record states about it."""
 
 import os
 import subprocess
@@ -13,61 +13,64 @@ import torch
 from dimlift.config.sections import BudgetSection, TrainingSection
 
 
-def promise(budget: BudgetSection, training: TrainingSection) -> str:
-    """The level of reproducibility of a run, in words."""
+def reproducibility_level(budget: BudgetSection, training: TrainingSection) -> str:
+    """Return the level of reproducibility of a run, as a sentence."""
     if budget.steps is None:
-        return "statistical: how many steps fit into the seconds depends on the machine; budget.steps repeats them"
+        return "statistical: the number of steps in the given seconds depends on the machine; set budget.steps"
     if training.device == "cpu" or not torch.cuda.is_available():
-        return "bit-exact: the same processor type, versions and threads give the same numbers"
+        return "bit-exact: the same CPU type, versions and threads give the same numbers"
     if training.deterministic:
-        return "bit-exact: the same type of GPU and versions give the same numbers, or an error"
-    return "statistical: kernels of a GPU may add in changing order; --deterministic is bit-exact"
+        return "bit-exact: the same GPU type and versions give the same numbers, or an error"
+    return "statistical: GPU kernels may sum in varying order; --deterministic is bit-exact"
 
 
-def facts(budget: BudgetSection, training: TrainingSection, seed: int, manifest: str) -> dict[str, Any]:
-    """What a record says about repeating its run; versions it says elsewhere.
+def reproducibility_facts(budget: BudgetSection, training: TrainingSection, seed: int, manifest: str) -> dict[str, Any]:
+    """Return what a record states about reproducing its run; versions are stated elsewhere.
 
     Args:
-        manifest: hash of the data set.
+        budget: length of training.
+        training: the training section.
+        seed: seed of the run.
+        manifest: hash of the dataset.
     """
     on_gpu = training.device != "cpu" and torch.cuda.is_available()
     return {
-        "promise": promise(budget, training),
+        "level": reproducibility_level(budget, training),
         "deterministic": training.deterministic,
         "seed": seed,
         "data": manifest,
-        "git_commit": source_commit(),
+        "git_commit": git_commit(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
     }
 
 
 @contextmanager
-def determinism(wanted: bool) -> Iterator[None]:
-    """Inside the block torch takes deterministic kernels only, and an operation that has none is an error."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    if wanted:
+def deterministic_mode(enabled: bool) -> Iterator[None]:
+    """Restrict torch to deterministic kernels inside the block; an operation without one raises an error."""
+    previous = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        torch.use_deterministic_algorithms(previous[0])
+        torch.backends.cudnn.benchmark = previous[1]
 
 
 @cache
-def source_commit() -> str | None:
-    """The git commit this package runs from, "+changes" behind it if files were changed; None if it is installed."""
+def git_commit() -> str | None:
+    """Return the git commit of this package, with "+changes" if files were modified; None if it is installed."""
     package = Path(__file__).parents[1]
 
-    def git(*words: str) -> str:
-        asked = ["git", "-C", str(package), *words]
-        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # else it lies in somebody else's repository
+        git("ls-files", "--error-unmatch", "__init__.py")  # fails inside the repository of another project
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return None

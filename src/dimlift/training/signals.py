@@ -1,8 +1,7 @@
-"""Stopping when asked: SIGTERM and SIGUSR1, as a batch system sends them before it takes a machine away.
+"""Stopping on signals: SIGTERM and SIGUSR1, which batch systems send before they reclaim a machine.
 
-While a training step runs the signal is only noted, since a checkpoint in the middle of one would be of no moment that
-ever was; the loop saves after the step and ends. Anywhere else the run ends where it stands: whatever is written is
-written in one piece, and the same command goes on from what is on disk.
+During training a signal is only recorded, since a checkpoint within a step would be inconsistent; the loop saves after
+the step and stops. Elsewhere the run stops immediately: files are written atomically, and the same command resumes.
 """
 
 import signal
@@ -12,50 +11,50 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from dimlift.errors import Stopped
+from dimlift.errors import RunInterrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
-class _Asked:
-    """The signal that came while it was only to be noted, by name."""
+class _Pending:
+    """State of deferred signals."""
 
-    noting = False
+    deferring = False
     name = ""
 
 
-def asked_to_stop() -> str:
-    """The name of the signal that came since `noted` was entered; empty if none did."""
-    return _Asked.name
+def pending_signal() -> str:
+    """Return the name of the signal received since `defer_signals` was entered; empty if there was none."""
+    return _Pending.name
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
-    """Inside the block the signals end the run by `Stopped`. Threads other than the main one cannot hear them."""
+def raise_on_signal() -> Iterator[None]:
+    """Raise `RunInterrupted` on signals inside the block; without effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before: dict[signal.Signals, Any] = {each: signal.signal(each, _hear) for each in SIGNALS}
+    previous: dict[signal.Signals, Any] = {each: signal.signal(each, _handle) for each in SIGNALS}
     try:
         yield
     finally:
-        for each, handler in before.items():
+        for each, handler in previous.items():
             signal.signal(each, handler)
 
 
 @contextmanager
-def noted() -> Iterator[None]:
-    """Inside the block a signal is noted and nothing else; ask with `asked_to_stop`."""
-    _Asked.noting, _Asked.name = True, ""
+def defer_signals() -> Iterator[None]:
+    """Record signals inside the block instead of raising; query them with `pending_signal`."""
+    _Pending.deferring, _Pending.name = True, ""
     try:
         yield
     finally:
-        _Asked.noting = False
+        _Pending.deferring = False
 
 
-def _hear(number: int, _frame: FrameType | None) -> None:
+def _handle(number: int, _frame: FrameType | None) -> None:
     name = signal.Signals(number).name
-    if _Asked.noting:
-        _Asked.name = name
+    if _Pending.deferring:
+        _Pending.name = name
     else:
-        raise Stopped(f"stopped by {name}; start the same command again to go on from what is on disk")
+        raise RunInterrupted(f"stopped by {name}; start the same command again to resume")

@@ -1,1 +1,1 @@
-"""Dataset layouts on disk: which case has which files."""
+"""Datasets on disk: layouts, splits, inputs of inference."""

@@ -1,6 +1,6 @@
-"""BIDS: images of sub-01[/ses-1]/anat/, masks (..._dseg) beside them or under derivatives/; a subject is a patient.
+"""BIDS: images in sub-01[/ses-1]/anat/, masks (..._dseg) next to them or under derivatives/; subjects are groups.
 
-Gorgolewski et al., 2016, https://doi.org/10.1038/sdata.2016.44; names of files: https://bids-specification.readthedocs.io
+Gorgolewski et al., 2016, https://doi.org/10.1038/sdata.2016.44; file names: https://bids-specification.readthedocs.io
 """
 
 import csv
@@ -8,87 +8,81 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from dimlift.data.case import Case, Dataset, Task
-from dimlift.data.datasets.image_label_folders import label_values
-from dimlift.data.io.readers import stem_of, volumes_in
-from dimlift.data.issue import Finding
-from dimlift.errors import DataError
+from dimlift.data.case import Case, Dataset, TaskType
+from dimlift.data.datasets.image_label_folders import find_label_values
+from dimlift.data.datasets.layout import Layout
+from dimlift.data.io.readers import list_volumes, volume_stem
+from dimlift.data.issue import Issue
 
-FILE = "dataset_description.json"
-WANTED = "BIDS (dataset_description.json, sub-01/anat/..._T1w.nii.gz, derivatives/NAME/sub-01/anat/..._dseg.nii.gz)"
-
+_FILE = "dataset_description.json"
 _MASK = "dseg"
-_NO_IMAGES = {_MASK, "mask", "probseg"}
+_NOT_IMAGES = {_MASK, "mask", "probseg"}
 _Visit = tuple[str, str]
 
 
-def matches(path: Path) -> bool:
-    """A dataset_description.json, and the folder of a subject beside it."""
-    return (path / FILE).is_file() and any(path.glob("sub-*/"))
+def _matches(path: Path) -> bool:
+    """Require a dataset_description.json and the folder of a subject next to it."""
+    return (path / _FILE).is_file() and any(path.glob("sub-*/"))
 
 
-def read(path: Path, task: Task) -> Dataset:
-    """One case for each subject and session that has a mask; its channels are the suffixes every case has (T1w, FLAIR).
+def _read(path: Path, task: TaskType) -> Dataset:
+    """Return one case per subject and session with a mask; channels are the suffixes all cases have (T1w, FLAIR).
 
     Raises:
-        DataError: where a visit has two images of one suffix, or two masks: a CSV table can say which is meant.
+        DataError: if a visit has two images with the same suffix, or two masks; a CSV table can resolve that.
     """
     masks = _by_visit(file for file in _volumes(path, "**/") if _suffix(file) == _MASK)
-    found = _by_visit(file for file in _volumes(path, "") if _suffix(file) not in _NO_IMAGES)
-    images = {visit: {_suffix(file): file for file in _once(files)} for visit, files in found.items()}
+    image_files = _by_visit(file for file in _volumes(path, "") if _suffix(file) not in _NOT_IMAGES)
+    images = {visit: {_suffix(file): file for file in _require_unique(files)} for visit, files in image_files.items()}
     visits = sorted(masks.keys() & images.keys())
     channels = sorted(set.intersection(*(set(images[visit]) for visit in visits))) if visits else []
     if not channels:
-        found_words = f"has {len(masks)} visits with a mask (_dseg) and {len(images)} with images, but none with both"
-        remedy = "name masks like their images (same sub- and ses-), or write a CSV table"
-        raise Finding(str(path), "error", found_words, remedy).as_error()
+        message = f"has {len(masks)} visits with a mask (_dseg) and {len(images)} with images, but none with both"
+        fix = "name masks like their images (same sub- and ses-), or write a CSV table"
+        raise Issue(str(path), "error", message, fix).as_error()
     cases = []
     for visit in visits:
-        (mask,) = _once(masks[visit], by_suffix=False)
+        (mask,) = _require_unique(masks[visit], by_suffix=False)
         files = tuple(images[visit][channel] for channel in channels)
         cases.append(Case("_".join(filter(None, visit)), files, mask, group=visit[0]))
-    labels = _names([case.label for case in cases if isinstance(case.label, Path)], path)
+    labels = _label_names([case.label for case in cases if isinstance(case.label, Path)], path)
     unmatched = tuple(file for visit in sorted(masks.keys() - images.keys()) for file in masks[visit])
     return Dataset(path.resolve().name, path, tuple(cases), tuple(channels), labels, task, None, (), unmatched)
 
 
-def _volumes(root: Path, below: str) -> Iterator[Path]:
-    """The volumes in the folders of subjects, at the root or anywhere below."""
-    folders = {folder for pattern in ("sub-*/*/", "sub-*/ses-*/*/") for folder in root.glob(below + pattern)}
+def _volumes(root: Path, prefix: str) -> Iterator[Path]:
+    """Yield the volumes in subject folders, directly in the root or below it."""
+    folders = {folder for pattern in ("sub-*/*/", "sub-*/ses-*/*/") for folder in root.glob(prefix + pattern)}
     for folder in sorted(folders):
-        yield from (file for file in volumes_in(folder) if file.is_file() and file.name.startswith("sub-"))
+        yield from (file for file in list_volumes(folder) if file.is_file() and file.name.startswith("sub-"))
 
 
 def _by_visit(files: Iterator[Path]) -> dict[_Visit, list[Path]]:
     visits: dict[_Visit, list[Path]] = defaultdict(list)
     for file in files:
-        parts = {part.split("-")[0]: part for part in stem_of(file).split("_") if "-" in part}
-        visits[parts["sub"], parts.get("ses", "")].append(file)
+        entities = {part.split("-")[0]: part for part in volume_stem(file).split("_") if "-" in part}
+        visits[entities["sub"], entities.get("ses", "")].append(file)
     return visits
 
 
-def _once(files: list[Path], by_suffix: bool = True) -> list[Path]:
-    """The files of a visit. Raises: DataError if two could be meant."""
-    seen: dict[str, Path] = {}
+def _require_unique(files: list[Path], by_suffix: bool = True) -> list[Path]:
+    """Return the files of a visit; raise DataError if two have the same role."""
+    by_role: dict[str, Path] = {}
     for file in files:
-        other = seen.setdefault(_suffix(file) if by_suffix else "", file)
+        other = by_role.setdefault(_suffix(file) if by_suffix else "", file)
         if other is not file:
-            found = f"is of the same visit and kind as {other}"
-            raise _unclear(file, found)
+            message = f"is of the same visit and kind as {other}"
+            raise Issue(str(file), "error", message, "write a CSV table that lists the right one").as_error()
     return files
 
 
-def _unclear(file: Path, found: str) -> DataError:
-    return Finding(str(file), "error", found, "write a CSV table that says which one is meant").as_error()
-
-
 def _suffix(file: Path) -> str:
-    return stem_of(file).rpartition("_")[2]
+    return volume_stem(file).rpartition("_")[2]
 
 
-def _names(masks: list[Path], root: Path) -> dict[str, int]:
-    """Names from the tables beside the masks (columns index and name), or above; else each number is its name."""
-    tables = [masks[0].with_name(f"{stem_of(masks[0])}.tsv")] if masks else []
+def _label_names(masks: list[Path], root: Path) -> dict[str, int]:
+    """Return label names from a table (columns index and name) next to the masks or above; else the values as names."""
+    tables = [masks[0].with_name(f"{volume_stem(masks[0])}.tsv")] if masks else []
     tables += [folder / "dseg.tsv" for folder in (masks[0].parents if masks else ()) if folder.is_relative_to(root)]
     for table in tables:
         if table.is_file():
@@ -97,5 +91,13 @@ def _names(masks: list[Path], root: Path) -> dict[str, int]:
             try:
                 return {row["name"]: int(row["index"]) for row in rows if int(row["index"]) != 0}
             except (KeyError, TypeError, ValueError) as fault:
-                raise Finding(str(table), "error", "has no columns index and name", "correct it").as_error() from fault
-    return {str(value): value for value in label_values(masks)}
+                raise Issue(str(table), "error", "has no columns index and name", "correct it").as_error() from fault
+    return {str(value): value for value in find_label_values(masks)}
+
+
+BIDS = Layout(
+    "bids",
+    "BIDS (dataset_description.json, sub-01/anat/..._T1w.nii.gz, derivatives/NAME/sub-01/anat/..._dseg.nii.gz)",
+    _matches,
+    _read,
+)

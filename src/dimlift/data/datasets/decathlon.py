@@ -1,4 +1,4 @@
-"""The Medical Segmentation Decathlon's layout: a dataset.json that lists image and label of every case.
+"""Medical Segmentation Decathlon: a dataset.json that lists image and label of every case.
 
 Antonelli et al., 2022, https://doi.org/10.1038/s41467-022-30695-9
 """
@@ -6,46 +6,51 @@ Antonelli et al., 2022, https://doi.org/10.1038/s41467-022-30695-9
 from pathlib import Path
 from typing import Any
 
-from dimlift.data.case import Case, Dataset, Task
-from dimlift.data.datasets.dataset_json import FILE, channels_of, labels_of, read_description
-from dimlift.data.io.readers import stem_of, volumes_in
-from dimlift.data.issue import Finding
-
-WANTED = 'Decathlon (dataset.json with "training": [{"image": ..., "label": ...}, ...])'
-
-
-def matches(path: Path) -> bool:
-    """A dataset.json with a list of training cases, or with plain image names in imagesTr."""
-    return (path / FILE).is_file() and ("training" in read_description(path) or bool(volumes_in(path / "imagesTr")))
+from dimlift.data.case import Case, Dataset, TaskType
+from dimlift.data.datasets.dataset_json import DATASET_JSON, parse_channels, parse_labels, read_dataset_json
+from dimlift.data.datasets.layout import Layout
+from dimlift.data.io.readers import list_volumes, volume_stem
+from dimlift.data.issue import Issue
 
 
-def read(path: Path, task: Task) -> Dataset:
-    """The listed cases; with no list, the files of imagesTr and labelsTr of the same name."""
-    description = read_description(path)
-    channels = channels_of(path, description)
-    labels, ignore = labels_of(path, description)
-    listed = description.get("training")
-    if listed is None:
-        listed = [
+def _matches(path: Path) -> bool:
+    """Require a dataset.json with a list of training cases, or with image files in imagesTr."""
+    if not (path / DATASET_JSON).is_file():
+        return False
+    return "training" in read_dataset_json(path) or bool(list_volumes(path / "imagesTr"))
+
+
+def _read(path: Path, task: TaskType) -> Dataset:
+    """Return the listed cases; without a list, the files with the same names in imagesTr and labelsTr."""
+    description = read_dataset_json(path)
+    channels = parse_channels(path, description)
+    labels, ignore = parse_labels(path, description)
+    entries = description.get("training")
+    if entries is None:
+        entries = [
             {"image": f"imagesTr/{file.name}", "label": f"labelsTr/{file.name}"}
-            for file in volumes_in(path / "imagesTr")
+            for file in list_volumes(path / "imagesTr")
         ]
-    cases = tuple(_case(path, entry, index) for index, entry in enumerate(listed))
-    tests = tuple(_case(path, entry, index) for index, entry in enumerate(description.get("test", [])))
-    tests = tuple(case for case in tests if all(image.is_file() for image in case.images))
+    cases = tuple(_parse_case(path, entry, index) for index, entry in enumerate(entries))
+    test_cases = tuple(_parse_case(path, entry, index) for index, entry in enumerate(description.get("test", [])))
+    test_cases = tuple(case for case in test_cases if all(image.is_file() for image in case.images))
     known = {image.name for case in cases for image in case.images}
-    unmatched = tuple(file for file in volumes_in(path / "imagesTr") if file.name not in known)
+    unmatched = tuple(file for file in list_volumes(path / "imagesTr") if file.name not in known)
     name = str(description.get("name") or path.resolve().name)
-    return Dataset(name, path, cases, channels, labels, task, ignore, tests, unmatched)
+    return Dataset(name, path, cases, channels, labels, task, ignore, test_cases, unmatched)
 
 
-def _case(root: Path, entry: Any, index: int) -> Case:
+def _parse_case(root: Path, entry: Any, index: int) -> Case:
     image = entry.get("image") if isinstance(entry, dict) else entry
     label = entry.get("label") if isinstance(entry, dict) else None
     if not isinstance(image, str) or not isinstance(label, str | None):
-        found = (
-            f'has {entry!r} as case {index}; {{"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}} is wanted'
-        )
-        raise Finding(str(root / FILE), "error", found, "correct it by hand").as_error()
-    name = stem_of(image)
+        expected = '{"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}'
+        message = f"has {entry!r} as case {index}; {expected} is expected"
+        raise Issue(str(root / DATASET_JSON), "error", message, "correct the file").as_error()
+    name = volume_stem(image)
     return Case(name, (root / image,), root / label if label else None, group=name)
+
+
+DECATHLON = Layout(
+    "decathlon", 'Decathlon (dataset.json with "training": [{"image": ..., "label": ...}, ...])', _matches, _read
+)

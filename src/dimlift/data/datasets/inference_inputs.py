@@ -1,74 +1,80 @@
-"""The volumes somebody wants predicted: files and folders, put together into cases."""
+"""Inputs of inference: files and folders combined into cases without labels."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from dimlift.data.case import Case
+from dimlift.data.datasets.nnunet import CHANNEL_FILE
 from dimlift.data.io.dicom.series import is_series
-from dimlift.data.io.readers import stem_of, suffix_of, volumes_in
-from dimlift.data.issue import Finding
+from dimlift.data.io.readers import list_volumes, volume_stem, volume_suffix
+from dimlift.data.issue import Issue
 from dimlift.errors import DataError
 
-_CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
-
-def find_inputs(
+def find_inference_cases(
     paths: Sequence[str | Path], channels: Sequence[str], missing: Literal["error", "allow"] = "error"
 ) -> list[Case]:
-    """Cases without label.
+    """Return cases without label.
 
     Args:
-        paths: files, and folders whose files are taken.
-        channels: what the network was trained on. With several channels, CASE_0000, CASE_0001, ... belong together;
-            a file without such a number must hold all channels on its last axis.
-        missing: under "allow" a case may lack some; a path at which nothing lies then takes their place.
+        paths: files, or folders of files.
+        channels: channel names of the network. With several channels, CASE_0000, CASE_0001, ... form one case; a file
+            without such a number must hold all channels on its last axis.
+        missing: "allow" accepts cases that lack some channels; a path that does not exist then takes their place.
 
     Raises:
-        DataError: if nothing is there, a channel is missing, or two files have one name.
+        DataError: if there is no input, a channel is missing, or two files have the same name.
     """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if not path.exists():
-            raise Finding(str(path), "error", "there is no such file or folder", "check the path").as_error()
-        inside = volumes_in(path) if path.is_dir() and not is_series(path) else [path]
-        if not inside:
-            raise Finding(str(path), "error", "holds no volume", "give a folder of volumes or a series").as_error()
-        files += inside
+    files = _list_files(paths)
     if not files:
-        raise DataError("no input given; name volumes or folders of volumes")
-    together: dict[str, dict[int, Path]] = {}
+        raise DataError("no input was passed; pass volumes or folders of volumes")
+    by_case: dict[str, dict[int, Path]] = {}
     for file in files:
-        match = _CHANNEL.match(stem_of(file))
+        match = CHANNEL_FILE.match(volume_stem(file))
         numbered = match is not None and int(match["channel"]) < len(channels)
-        name, channel = (match["case"], int(match["channel"])) if match and numbered else (stem_of(file), 0)
-        if channel in together.setdefault(name, {}):
-            remedy = "predict them in two calls with different outputs, or rename one"
-            raise Finding(str(file), "error", f"has the name of {together[name][channel]}", remedy).as_error()
-        together[name][channel] = file
-    for name, parts in together.items():
+        name, channel = (match["case"], int(match["channel"])) if match and numbered else (volume_stem(file), 0)
+        if channel in by_case.setdefault(name, {}):
+            fix = "predict them in two calls with different outputs, or rename one"
+            message = f"has the same name as {by_case[name][channel]}"
+            raise Issue(str(file), "error", message, fix).as_error()
+        by_case[name][channel] = file
+    for name, parts in by_case.items():
         extra = [
-            other for index in range(len(channels), len(channels) + 2) if (other := f"{name}_{index:04d}") in together
+            other for index in range(len(channels), len(channels) + 2) if (other := f"{name}_{index:04d}") in by_case
         ]
-        if 0 in parts and _CHANNEL.match(stem_of(parts[0])) and extra:
-            found = f"case {name} has {len(parts) + len(extra)} channel files, the run was trained on {len(channels)}"
-            remedy = "give the channels it was trained on; rename files that are cases of their own"
-            raise Finding(str(parts[0]), "error", found, remedy).as_error()
+        if 0 in parts and CHANNEL_FILE.match(volume_stem(parts[0])) and extra:
+            count = len(parts) + len(extra)
+            message = f"case {name} has {count} channel files, but the network was trained on {len(channels)} channels"
+            fix = "pass the channels it was trained on; rename files that are separate cases"
+            raise Issue(str(parts[0]), "error", message, fix).as_error()
     return [
-        Case(name, _complete(name, parts, channels, missing), None, name) for name, parts in sorted(together.items())
+        Case(name, _channel_files(name, parts, channels, missing), None, name)
+        for name, parts in sorted(by_case.items())
     ]
 
 
-def _complete(name: str, parts: dict[int, Path], channels: Sequence[str], allowed: str) -> tuple[Path, ...]:
-    """The files of one case in the order of the channels."""
+def _list_files(paths: Sequence[str | Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise Issue(str(path), "error", "does not exist", "check the path").as_error()
+        inside = list_volumes(path) if path.is_dir() and not is_series(path) else [path]
+        if not inside:
+            raise Issue(str(path), "error", "holds no volume", "pass a folder of volumes or a series").as_error()
+        files += inside
+    return files
+
+
+def _channel_files(name: str, parts: dict[int, Path], channels: Sequence[str], missing: str) -> tuple[Path, ...]:
+    """Return the files of one case in the order of the channels."""
     first = next(iter(parts.values()))
-    if len(channels) == 1 or (len(parts) == 1 and stem_of(first) == name):
+    if len(channels) == 1 or (len(parts) == 1 and volume_stem(first) == name):
         return (first,)
-    suffix = suffix_of(first)
-    missing = [f"{name}_{i:04d}{suffix or ''} ({channels[i]})" for i in range(len(channels)) if i not in parts]
-    if missing and allowed != "allow":
-        found = f"lacks {', '.join(missing)}"
-        raise Finding(str(first.parent), "error", found, "give every channel of the case").as_error()
-    absent = (first.with_name(f"{name}_{index:04d}{suffix or ''}") for index in range(len(channels)))
-    return tuple(parts.get(index, path) for index, path in enumerate(absent))
+    suffix = volume_suffix(first) or ""
+    absent = [f"{name}_{i:04d}{suffix} ({channels[i]})" for i in range(len(channels)) if i not in parts]
+    if absent and missing != "allow":
+        message = f"lacks {', '.join(absent)}"
+        raise Issue(str(first.parent), "error", message, "pass every channel of the case").as_error()
+    expected = (first.with_name(f"{name}_{index:04d}{suffix}") for index in range(len(channels)))
+    return tuple(parts.get(index, path) for index, path in enumerate(expected))

@@ -1,4 +1,4 @@
-"""nnU-Net's raw layout: imagesTr/CASE_0000.nii.gz (one file per channel), labelsTr/CASE.nii.gz, dataset.json.
+"""nnU-Net raw datasets: imagesTr/CASE_0000.nii.gz (one file per channel), labelsTr/CASE.nii.gz, dataset.json.
 
 Isensee et al., 2021, https://doi.org/10.1038/s41592-020-01008-z
 """
@@ -6,49 +6,58 @@ Isensee et al., 2021, https://doi.org/10.1038/s41592-020-01008-z
 import re
 from pathlib import Path
 
-from dimlift.data.case import Case, Dataset, Task
-from dimlift.data.datasets.dataset_json import FILE, channels_of, labels_of, lists_files, read_description
-from dimlift.data.io.readers import by_name, stem_of, suffix_of, volumes_in
+from dimlift.data.case import Case, Dataset, TaskType
+from dimlift.data.datasets.dataset_json import (
+    DATASET_JSON,
+    lists_existing_files,
+    parse_channels,
+    parse_labels,
+    read_dataset_json,
+)
+from dimlift.data.datasets.layout import Layout
+from dimlift.data.io.readers import files_by_stem, list_volumes, volume_stem, volume_suffix
 
-WANTED = "nnU-Net (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json)"
+CHANNEL_FILE = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
+"""File name of one channel of a case, without suffix."""
 
-_CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
-
-def matches(path: Path) -> bool:
-    """A dataset.json beside image files with channel numbers, unless it lists those very files as cases."""
-    if not (path / FILE).is_file() or lists_files(path, read_description(path)):
+def _matches(path: Path) -> bool:
+    """Require a dataset.json and image files with channel numbers, unless dataset.json lists those very files."""
+    if not (path / DATASET_JSON).is_file() or lists_existing_files(path, read_dataset_json(path)):
         return False
-    return any(_CHANNEL.match(stem_of(file)) for file in volumes_in(path / "imagesTr"))
+    return any(CHANNEL_FILE.match(volume_stem(file)) for file in list_volumes(path / "imagesTr"))
 
 
-def read(path: Path, task: Task) -> Dataset:
-    """The cases that have an image or a label; what is missing of a case is left for `check` to name."""
-    description = read_description(path)
-    channels = channels_of(path, description)
-    labels, ignore = labels_of(path, description)
-    cases, unmatched = _cases(path / "imagesTr", path / "labelsTr", len(channels), labelled=True)
-    tests, strays = _cases(path / "imagesTs", path / "labelsTs", len(channels), labelled=False)
+def _read(path: Path, task: TaskType) -> Dataset:
+    """Return the cases that have an image; their missing files are left to `check_dataset`."""
+    description = read_dataset_json(path)
+    channels = parse_channels(path, description)
+    labels, ignore = parse_labels(path, description)
+    cases, unmatched = _find_cases(path / "imagesTr", path / "labelsTr", len(channels), labelled=True)
+    test_cases, unmatched_test = _find_cases(path / "imagesTs", path / "labelsTs", len(channels), labelled=False)
     name = str(description.get("name") or path.resolve().name)
-    return Dataset(name, path, cases, channels, labels, task, ignore, tests, unmatched + strays)
+    return Dataset(name, path, cases, channels, labels, task, ignore, test_cases, unmatched + unmatched_test)
 
 
-def _cases(images: Path, labels: Path, channels: int, labelled: bool) -> tuple[tuple[Case, ...], tuple[Path, ...]]:
-    """Cases by name, and the files that are no channel of any case."""
-    found: dict[str, dict[int, Path]] = {}
+def _find_cases(images: Path, labels: Path, channels: int, labelled: bool) -> tuple[tuple[Case, ...], tuple[Path, ...]]:
+    """Return cases by name, and the files that are not a channel of any case."""
+    by_case: dict[str, dict[int, Path]] = {}
     unmatched = []
-    for name, file in by_name(volumes_in(images)).items():
-        match = _CHANNEL.match(name)
+    for name, file in files_by_stem(list_volumes(images)).items():
+        match = CHANNEL_FILE.match(name)
         if match and int(match["channel"]) < channels:
-            found.setdefault(match["case"], {})[int(match["channel"])] = file
+            by_case.setdefault(match["case"], {})[int(match["channel"])] = file
         else:
             unmatched.append(file)
-    masks = by_name(volumes_in(labels))
-    unmatched += [masks[name] for name in masks if name not in found]
+    masks = files_by_stem(list_volumes(labels))
+    unmatched += [masks[name] for name in masks if name not in by_case]
     cases = []
-    for name, files in sorted(found.items()):
-        suffix = suffix_of(next(iter(files.values()))) or ".nii.gz"
+    for name, files in sorted(by_case.items()):
+        suffix = volume_suffix(next(iter(files.values()))) or ".nii.gz"
         paths = tuple(files.get(channel, images / f"{name}_{channel:04d}{suffix}") for channel in range(channels))
         missing = labels / f"{name}{suffix}" if labelled else None
         cases.append(Case(name, paths, masks.get(name, missing), group=name))
     return tuple(cases), tuple(unmatched)
+
+
+NNUNET = Layout("nnunet", "nnU-Net (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json)", _matches, _read)

@@ -1,4 +1,4 @@
-"""Where the clouds of a set lie and what is said of each: a folder, a CSV table, a list, or one file of all."""
+"""Index of a point cloud dataset: the files of a folder, a CSV table, a benchmark list, or one file of many."""
 
 import csv
 import re
@@ -7,144 +7,153 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dimlift.data.datasets.benchmark_lists import listed
-from dimlift.data.datasets.point_cloud_arrays import SUFFIXES, is_member, read_arrays
-from dimlift.data.io.point_cloud import LABELS_BESIDE, READERS, Cloud, read_cloud
-from dimlift.data.io.readers import suffix_of
+from dimlift.data.datasets.benchmark_lists import read_benchmark_list
+from dimlift.data.datasets.point_cloud_arrays import ARRAY_SUFFIXES, is_array_member, read_point_cloud_arrays
+from dimlift.data.io.point_cloud import LABEL_FILE_SUFFIX, POINT_CLOUD_READERS, PointCloud, read_point_cloud
+from dimlift.data.io.readers import volume_suffix
 from dimlift.errors import DataError
 
 
-class Place(NamedTuple):
-    """One cloud of a set.
+class PointCloudEntry(NamedTuple):
+    """One point cloud of a dataset.
 
     Attributes:
-        file: the file, or `set.npz/3` for cloud 3 of a file of many.
+        file: the file, or `set.npz/3` for point cloud 3 in a file of many.
         name: for messages and records.
-        kind: name of its class; None where nobody says.
-        group: clouds of one group belong together (a building, a patient); its own name where nobody says.
+        class_name: its class, or None.
+        group: point clouds of one group (a building, a patient) stay together; its own name without groups.
     """
 
     file: Path
     name: str
-    kind: str | None
+    class_name: str | None
     group: str
 
 
-def holds_clouds(path: Path) -> bool:
-    """Whether a set is one of clouds, by its names alone: a folder of them without one volume, at any depth; a table
-    with a column `cloud`; a list; one file of many. A .txt in a folder may be anything and says nothing.
+def is_point_cloud_dataset(path: Path) -> bool:
+    """Return whether names alone show a point cloud dataset; no file but the header of a table is read.
+
+    That is a folder with point clouds and without a single volume, at any depth (.txt files do not count, because they
+    may hold anything); a table with a column `cloud`; a benchmark list; a file of many point clouds.
     """
     if path.is_dir():
         suffixes = set()
         for file in path.rglob("*"):
             suffixes.add(file.suffix.lower())
-            if suffix_of(file) or ".dcm" in suffixes:
+            if volume_suffix(file) or ".dcm" in suffixes:
                 return False
-        return not suffixes.isdisjoint(READERS.keys() - {".txt"})
+        return not suffixes.isdisjoint(POINT_CLOUD_READERS.keys() - {".txt"})
     if path.suffix.lower() == ".csv" and path.is_file():
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
             columns = next(csv.reader(stream), [])
         return "cloud" in columns
-    return path.suffix.lower() in (*SUFFIXES, ".txt") and path.is_file()
+    return path.suffix.lower() in (*ARRAY_SUFFIXES, ".txt") and path.is_file()
 
 
-def find_places(path: Path | str) -> list[Place]:
-    """The clouds of a set; none is read, unless all lie in one file.
+def index_point_clouds(path: Path | str) -> list[PointCloudEntry]:
+    """List the point clouds of a dataset; no point is read, except from a file of many.
 
     Args:
-        path: a folder (a folder in it for each class labels them); a CSV with the columns `cloud` and, if there are
-            labels, `label`, and `group`; an .npz with `points` (clouds, points, 3), or (points, 3) and `offsets`
-            (clouds + 1), and with labels `labels` and `classes`; an .h5 with `data` (clouds, points, 3) and `label`;
-            or a list of a benchmark (`cloud_lists`).
+        path: a folder (one subfolder per class labels them); a CSV with the columns `cloud` and optionally `label` and
+            `group`; an .npz with `points` (clouds, points, 3), or (points, 3) and `offsets` (clouds + 1), and
+            optionally `labels` and `classes`; an .h5 with `data` (clouds, points, 3) and `label`; or a benchmark list
+            (`benchmark_lists`).
 
     Raises:
-        DataError: if there is no cloud, or some have no label.
-        DamagedFile: if a file of many is cut short or not what its name says.
+        DataError: if there is no point cloud, or only some have labels.
+        CorruptFileError: if a file of many is truncated or of another format than its suffix states.
     """
     path = Path(path)
     if path.is_dir():
-        return _in_folder(path)
+        return _index_folder(path)
     if not path.is_file():
-        raise DataError(f"there is nothing at {path}; give a folder of clouds, a CSV, a list, or an .npz or .h5")
+        raise DataError(f"{path} does not exist; pass a folder of point clouds, a CSV, a list, or an .npz or .h5")
     if path.suffix.lower() == ".csv":
-        return _in_table(path)
-    if path.suffix.lower() in SUFFIXES:
-        return _in_arrays(path)
+        return _index_table(path)
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return _index_arrays(path)
     if path.suffix.lower() == ".txt":
-        return [place for file, kind in listed(path) for place in _named(path, file, kind)]
+        entries = read_benchmark_list(path)
+        return [entry for file, class_name in entries for entry in _index_listed_file(path, file, class_name)]
     raise DataError(
-        f"{path} is one file, a set of clouds is wanted: a folder, a .csv, a list, or an .npz or .h5 of many"
+        f"{path} is one file; a dataset of point clouds is expected: a folder, a .csv, a list, or an .npz or .h5"
     )
 
 
-def read_place(file: Path) -> Cloud:
-    """The points of a file, or of one cloud in a file of many (`Place.file`).
+def load_entry(file: Path) -> PointCloud:
+    """Read a file, or one point cloud in a file of many (`PointCloudEntry.file`).
 
     Raises:
-        DataError: as `read_cloud` does.
+        DataError: as `read_point_cloud`.
     """
-    if not is_member(file):
-        return read_cloud(file)
-    table, number = read_arrays(file.parent), int(file.name)
-    if not np.isfinite(table.clouds[number]).all():
-        raise DataError(f"{file.parent}: cloud {number} has a coordinate that is NaN or infinite; take the point out")
-    labels = None if table.labels is None else table.labels[number].astype(np.int64)
-    return Cloud(table.clouds[number].astype(np.float64), labels=labels, path=file)
+    if not is_array_member(file):
+        return read_point_cloud(file)
+    arrays, number = read_point_cloud_arrays(file.parent), int(file.name)
+    if not np.isfinite(arrays.points[number]).all():
+        raise DataError(
+            f"{file.parent}: point cloud {number} has a coordinate that is NaN or infinite; remove the point"
+        )
+    labels = None if arrays.point_labels is None else arrays.point_labels[number].astype(np.int64)
+    return PointCloud(arrays.points[number].astype(np.float64), labels=labels, path=file)
 
 
-def classes_of(path: Path) -> tuple[str, ...]:
-    """Names of the classes a file of many clouds brings; none for anything else."""
-    return read_arrays(path).classes if path.suffix.lower() in SUFFIXES and path.is_file() else ()
+def array_class_names(path: Path) -> tuple[str, ...]:
+    """Return the class names of a file of many point clouds; empty for anything else."""
+    return read_point_cloud_arrays(path).classes if path.suffix.lower() in ARRAY_SUFFIXES and path.is_file() else ()
 
 
-def _in_arrays(path: Path) -> list[Place]:
-    table = read_arrays(path)
-    kinds = [None] * len(table.clouds) if table.kinds is None else [table.classes[kind] for kind in table.kinds]
-    names = [f"{path.stem}/{number}" for number in range(len(table.clouds))]
-    return [Place(path / str(n), name, kinds[n], name) for n, name in enumerate(names)]
+def _index_arrays(path: Path) -> list[PointCloudEntry]:
+    arrays = read_point_cloud_arrays(path)
+    count = len(arrays.points)
+    classes = [None] * count if arrays.labels is None else [arrays.classes[label] for label in arrays.labels]
+    names = [f"{path.stem}/{number}" for number in range(count)]
+    return [PointCloudEntry(path / str(n), name, classes[n], name) for n, name in enumerate(names)]
 
 
-def _named(path: Path, file: Path, kind: str | None) -> list[Place]:
-    """A cloud of a list, or all clouds of a file it names."""
-    if file.suffix.lower() in SUFFIXES:
-        return _in_arrays(file)
+def _index_listed_file(path: Path, file: Path, class_name: str | None) -> list[PointCloudEntry]:
+    """Return a point cloud of a list, or all point clouds of a file in it."""
+    if file.suffix.lower() in ARRAY_SUFFIXES:
+        return _index_arrays(file)
     name = str(file.relative_to(path.parent)) if file.is_relative_to(path.parent) else file.name
-    return [Place(file, name, kind, _group_of(name))]
+    return [PointCloudEntry(file, name, class_name, _group_of(name))]
 
 
 def _group_of(name: str) -> str:
-    """Scans of one room are numbered behind its name, scene0000_00 and scene0000_01, and belong together (ScanNet)."""
+    """Return the room of a ScanNet scan (scene0000_00 and scene0000_01 are one room), else the name."""
     room = re.search(r"(scene\d{4})_\d{2}", name)
     return name if room is None else room.group(1)
 
 
-def _in_folder(folder: Path) -> list[Place]:
+def _index_folder(folder: Path) -> list[PointCloudEntry]:
     files = sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in READERS and not file.name.lower().endswith(LABELS_BESIDE)
+        if file.suffix.lower() in POINT_CLOUD_READERS and not file.name.lower().endswith(LABEL_FILE_SUFFIX)
     )
     if not files:
-        raise DataError(f"{folder} holds no cloud; put {', '.join(READERS)} files there, one folder for each class")
-    homes = [file.relative_to(folder).parts[:-1] for file in files]
+        raise DataError(
+            f"{folder} holds no point cloud; put {', '.join(POINT_CLOUD_READERS)} files there, one folder per class"
+        )
+    parents = [file.relative_to(folder).parts[:-1] for file in files]
     names = [str(file.relative_to(folder)) for file in files]
-    labelled = all(homes)
+    labelled = all(parents)
     return [
-        Place(file, name, home[0] if labelled else None, _group_of(name))
-        for file, name, home in zip(files, names, homes, strict=True)
+        PointCloudEntry(file, name, parent[0] if labelled else None, _group_of(name))
+        for file, name, parent in zip(files, names, parents, strict=True)
     ]
 
 
-def _in_table(path: Path) -> list[Place]:
+def _index_table(path: Path) -> list[PointCloudEntry]:
     with path.open(newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(stream))
     if not rows or "cloud" not in rows[0]:
         found = ", ".join(map(str, rows[0])) if rows else "no row"
-        raise DataError(f"{path} has {found}; a column 'cloud' with files, beside 'label' if they are known, is wanted")
+        raise DataError(f"{path} has {found}; a column 'cloud' with files, and optionally 'label', is expected")
     labels = [(row.get("label") or "").strip() for row in rows]
     if any(labels) and not all(labels):
-        raise DataError(f"{path}: row {labels.index('') + 2} has no label and others do; fill it in or take it out")
-    return [
-        Place(path.parent / row["cloud"], row["cloud"], label or None, (row.get("group") or "").strip() or row["cloud"])
-        for row, label in zip(rows, labels, strict=True)
-    ]
+        raise DataError(f"{path}: row {labels.index('') + 2} has no label, but others do; fill it in or remove the row")
+    entries = []
+    for row, label in zip(rows, labels, strict=True):
+        name, group = row["cloud"], (row.get("group") or "").strip()
+        entries.append(PointCloudEntry(path.parent / name, name, label or None, group or name))
+    return entries

@@ -1,4 +1,4 @@
-"""Many clouds in memory, and what each one shows."""
+"""Point clouds in memory, with labels."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.datasets.point_cloud_index import Place, classes_of, find_places, read_place
+from dimlift.data.datasets.point_cloud_index import PointCloudEntry, array_class_names, index_point_clouds, load_entry
 from dimlift.errors import DataError
 
 Points = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class CloudSet:
-    """Clouds in memory.
+class PointCloudSet:
+    """Point clouds in memory.
 
     Attributes:
-        clouds: (N, 3) each, in the unit of its file.
-        names: of each cloud, for messages and records.
-        classes: names of the classes; empty where nobody says what a cloud shows.
-        labels: index into `classes` of each cloud; empty where there are none.
-        point_labels: class of every point of each cloud, in place of one for the cloud; empty where there are none.
-        features: (N, channels), what else is known of the points of each cloud; empty where nothing is.
+        point_clouds: (N, 3) each, in the unit of its file.
+        names: of each point cloud, for messages and records.
+        classes: class names; empty without labels.
+        labels: index into `classes` of each point cloud; empty without labels.
+        point_labels: class of every point of each point cloud, instead of `labels`; empty without them.
+        features: (N, channels) further inputs of each point cloud; empty without them.
     """
 
-    clouds: tuple[Points, ...]
+    point_clouds: tuple[Points, ...]
     names: tuple[str, ...]
     classes: tuple[str, ...] = ()
     labels: tuple[int, ...] = ()
@@ -36,69 +36,73 @@ class CloudSet:
     features: tuple[Points, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.clouds)
+        return len(self.point_clouds)
 
-    def digests(self) -> list[str]:
-        """SHA-256 of the points of each cloud."""
-        return [points_digest(cloud) for cloud in self.clouds]
+    def point_hashes(self) -> list[str]:
+        """Return the hash of the points of each point cloud."""
+        return [points_hash(points) for points in self.point_clouds]
 
-    def some(self, index: Sequence[int]) -> "CloudSet":
-        """Chosen clouds."""
+    def subset(self, index: Sequence[int]) -> "PointCloudSet":
+        """Return the point clouds at these positions."""
 
-        def chosen(of: tuple[Any, ...]) -> tuple[Any, ...]:
-            return tuple(of[i] for i in index) if of else ()
+        def take(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(values[i] for i in index) if values else ()
 
-        return CloudSet(
-            chosen(self.clouds), chosen(self.names), self.classes, chosen(self.labels), chosen(self.point_labels),
-            chosen(self.features),
+        return PointCloudSet(
+            take(self.point_clouds), take(self.names), self.classes, take(self.labels), take(self.point_labels),
+            take(self.features),
         )  # fmt: skip
 
 
-def joined(learnt: CloudSet, asked: CloudSet) -> CloudSet:
-    """The clouds of one set and then those of another, in the classes of the first.
+def concat_point_cloud_sets(train: PointCloudSet, test: PointCloudSet) -> PointCloudSet:
+    """Return the point clouds of a training set, then those of a test set, with the classes of the training set.
 
     Raises:
-        DataError: if the second shows a class the first has not, or the two share a cloud.
+        DataError: if the test set has an unknown class or no labels, or the sets share a point cloud.
     """
-    unknown = sorted({asked.classes[label] for label in asked.labels} - set(learnt.classes))
-    if unknown or not asked.labels:
-        told = f"show {', '.join(unknown[:5])}, which no other cloud does" if unknown else "have no labels"
-        raise DataError(f"the test clouds {told}; give both sets the same classes")
-    known = dict(zip(learnt.digests(), learnt.names, strict=True))
-    twice = [f"{name} is {known[d]}" for name, d in zip(asked.names, asked.digests(), strict=True) if d in known]
-    if twice:
+    unknown = sorted({test.classes[label] for label in test.labels} - set(train.classes))
+    if unknown or not test.labels:
+        found = f"have the classes {', '.join(unknown[:5])}, which no training point cloud has" if unknown else ""
+        raise DataError(f"the test point clouds {found or 'have no labels'}; give both sets the same classes")
+    known = dict(zip(train.point_hashes(), train.names, strict=True))
+    shared = [f"{name} is {known[h]}" for name, h in zip(test.names, test.point_hashes(), strict=True) if h in known]
+    if shared:
         raise DataError(
-            f"{len(twice)} test clouds are also learnt from: {', '.join(twice[:5])}; take them out of one of the sets"
+            f"{len(shared)} test point clouds are also in the training set: {', '.join(shared[:5])}; remove them from "
+            "one of the sets"
         )
-    labels = (learnt.classes.index(asked.classes[label]) for label in asked.labels)
-    return CloudSet(learnt.clouds + asked.clouds, learnt.names + asked.names, learnt.classes, (*learnt.labels, *labels))
+    labels = (train.classes.index(test.classes[label]) for label in test.labels)
+    return PointCloudSet(
+        train.point_clouds + test.point_clouds, train.names + test.names, train.classes, (*train.labels, *labels)
+    )
 
 
-def points_digest(points: NDArray[Any]) -> str:
-    """SHA-256 of points in single precision: what a cloud is known by, whatever its file is called."""
+def points_hash(points: NDArray[Any]) -> str:
+    """Return SHA-256 of points in single precision, which identifies a point cloud in files of any format."""
     return hashlib.sha256(np.ascontiguousarray(points, np.float32).tobytes()).hexdigest()
 
 
-def open_clouds(path: Path | str) -> CloudSet:
-    """Read all clouds of a set into memory; where they may lie, see `find_places`.
+def load_point_cloud_set(path: Path | str) -> PointCloudSet:
+    """Read all point clouds of a dataset into memory; see `index_point_clouds` for the path.
 
     Raises:
-        DataError: if there is no cloud, some have no label, or a coordinate is NaN or infinite.
-        DamagedFile: if a file is cut short or not what its name says.
+        DataError: if there is no point cloud, only some have labels, or a coordinate is NaN or infinite.
+        CorruptFileError: if a file is truncated or of another format than its suffix states.
     """
-    return read_clouds(find_places(path), classes_of(Path(path)))
+    return load_entries(index_point_clouds(path), array_class_names(Path(path)))
 
 
-def read_clouds(places: Sequence[Place], classes: Sequence[str] = ()) -> CloudSet:
-    """Read chosen clouds into memory.
+def load_entries(entries: Sequence[PointCloudEntry], classes: Sequence[str] = ()) -> PointCloudSet:
+    """Read point clouds into memory.
 
     Args:
-        classes: all there are, in their order; those of the clouds in the alphabet's if none are named.
+        entries: the point clouds.
+        classes: all class names in order; if empty, those of the entries in alphabetical order.
     """
-    clouds = tuple(read_place(place.file).points.astype(np.float32) for place in places)
-    names = tuple(place.name for place in places)
-    kinds = [place.kind for place in places if place.kind is not None]
-    if not kinds:
-        return CloudSet(clouds, names)
-    known = tuple(classes) or tuple(sorted(set(kinds)))
-    return CloudSet(clouds, names, known, tuple(known.index(kind) for kind in kinds))
+    clouds = tuple(load_entry(entry.file).points.astype(np.float32) for entry in entries)
+    names = tuple(entry.name for entry in entries)
+    labels = [entry.class_name for entry in entries if entry.class_name is not None]
+    if not labels:
+        return PointCloudSet(clouds, names)
+    known = tuple(classes) or tuple(sorted(set(labels)))
+    return PointCloudSet(clouds, names, known, tuple(known.index(label) for label in labels))

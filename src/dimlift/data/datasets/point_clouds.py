@@ -1,4 +1,4 @@
-"""A set of clouds as a data set of cases: one class for each cloud, or one for each of its points."""
+"""Point cloud datasets: one class per point cloud, or one per point."""
 
 import json
 from collections.abc import Sequence
@@ -7,139 +7,176 @@ from typing import Any
 
 import numpy as np
 
-from dimlift.data.case import Case, Dataset, Task
-from dimlift.data.datasets.dataset_json import FILE, read_description
-from dimlift.data.datasets.point_cloud_arrays import is_member
-from dimlift.data.datasets.point_cloud_index import Place, classes_of, find_places, read_place
-from dimlift.data.datasets.point_cloud_set import points_digest
-from dimlift.data.issue import Finding
-from dimlift.errors import DataError, UnknownName
+from dimlift.data.case import Case, Dataset, TaskType
+from dimlift.data.datasets.dataset_json import DATASET_JSON, read_dataset_json
+from dimlift.data.datasets.layout import Layout
+from dimlift.data.datasets.point_cloud_arrays import is_array_member
+from dimlift.data.datasets.point_cloud_index import (
+    PointCloudEntry,
+    array_class_names,
+    index_point_clouds,
+    is_point_cloud_dataset,
+    load_entry,
+)
+from dimlift.data.datasets.point_cloud_set import points_hash
+from dimlift.data.issue import Issue
+from dimlift.errors import DataError, UnknownNameError
 
-TASKS = ("segmentation", "classification")
-OTHERS = -1
-"""`Dataset.ignore` where every value that is not named is ignored; negative labels are anyway."""
+POINT_CLOUD_TASKS = ("segmentation", "classification")
+IGNORE_OTHERS = -1
+"""`Dataset.ignore` of datasets where every value that is not named is ignored; negative labels are always ignored."""
 
 
-def open_cloud_dataset(path: Path | str, task: Task, skip_bad: bool = False) -> Dataset:
-    """The clouds of a set as cases.
+def _read(path: Path, task: TaskType | None = None, skip_corrupt: bool = False) -> Dataset:
+    """Return the point clouds of a dataset as cases.
+
+    Labels of points are a column of each point cloud (`label` in .ply and .pcd, `labels` in .npz, the classification in
+    .las). A dataset.json {"labels": {name: value}} in the folder, or next to the table, names them; "ignore" is the
+    value of unlabelled points, or "others" for every value that is not named. Without it every value is a class, and
+    negative ones are ignored.
 
     Args:
-        path: see `find_places`. Labels of points are a column of each cloud (`label` in .ply and .pcd, `labels` in
-            .npz, the classification in .las); a dataset.json {"labels": {name: value}} in the folder, or beside the
-            table, names them, "ignore" being the value of points nobody labelled, or "others" for every value it does
-            not name. Without it every value that occurs
-            is a class of its own, and negative ones are ignored.
-        task: "classification" or "segmentation".
-        skip_bad: leave out clouds that cannot be read; `Dataset.left_out` says which, and why.
+        path: see `index_point_clouds`.
+        task: "classification", "segmentation", or None to infer it.
+        skip_corrupt: leave out point clouds that cannot be read.
 
     Raises:
-        UnknownName: for another task.
-        DataError: if nothing says what the clouds show.
+        UnknownNameError: for another task.
+        DataError: if there are no labels for the task.
     """
-    if task not in TASKS:
-        raise UnknownName("task on clouds", task, TASKS)
-    path = Path(path)
-    places, left_out = sound_places(path, skip_bad)
-    segmenting = task == "segmentation"
-    labels, ignore = _labels_of_points(path, places) if segmenting else (_labels_of_clouds(path, places), None)
-    cases = tuple(
-        Case(case_name(place.name), (place.file,), place.file if segmenting else labels[str(place.kind)], place.group)
-        for place in places
+    task = task or infer_task(path)
+    if task not in POINT_CLOUD_TASKS:
+        raise UnknownNameError("task of point clouds", task, POINT_CLOUD_TASKS)
+    entries, skipped = readable_entries(path, skip_corrupt)
+    ignore: int | None = None
+    if task == "segmentation":
+        labels, ignore = _point_labels(path, entries)
+        cases = [Case(case_name(entry.name), (entry.file,), entry.file, entry.group) for entry in entries]
+    else:
+        labels = _cloud_labels(path, entries)
+        cases = [
+            Case(case_name(entry.name), (entry.file,), labels[str(entry.class_name)], entry.group) for entry in entries
+        ]
+    dataset = Dataset(
+        path.stem,
+        path if path.is_dir() else path.parent,
+        tuple(cases),
+        ("points",),
+        labels,
+        task,
+        ignore,
+        skipped=tuple(skipped),
+        modality="point_clouds",
     )
-    root = path if path.is_dir() else path.parent
-    dataset = Dataset(path.stem, root, cases, ("points",), labels, task, ignore, left_out=tuple(left_out))
-    if any(is_member(place.file) for place in places):  # members are no files of their own, whose content could be read
-        known = [(case.name, points_digest(read_place(case.images[0]).points), _answer(case)) for case in cases]
-        return dataset.known_as(points_digest(np.frombuffer(json.dumps([known, labels, task]).encode(), np.uint8)))
+    if any(is_array_member(entry.file) for entry in entries):  # `manifest_hash` cannot read members of a file
+        return dataset.with_manifest(_array_manifest(dataset))
     return dataset
 
 
-def sound_places(path: Path | str, skip_bad: bool) -> tuple[list[Place], list[str]]:
-    """The clouds of a set, and one sentence for each that was left out.
+def readable_entries(path: Path | str, skip_corrupt: bool) -> tuple[list[PointCloudEntry], list[str]]:
+    """Return the point clouds of a dataset, and one message for each that was left out.
 
     Args:
-        skip_bad: leave out those that cannot be read; else none is looked at.
+        path: see `index_point_clouds`.
+        skip_corrupt: read all point clouds and leave out those that cannot be read.
 
     Raises:
-        DataError: if there is none, or none that can be read.
+        DataError: if there is no point cloud, or none can be read.
     """
-    places = find_places(path)
-    if not skip_bad:
-        return places, []
-    good: list[Place] = []
-    left_out: list[str] = []
-    for place in places:
+    entries = index_point_clouds(path)
+    if not skip_corrupt:
+        return entries, []
+    readable: list[PointCloudEntry] = []
+    skipped: list[str] = []
+    for entry in entries:
         try:
-            read_place(place.file)
-            good.append(place)
+            load_entry(entry.file)
+            readable.append(entry)
         except DataError as fault:
-            left_out.append(str(fault))
-    if not good:
-        raise DataError(f"{path} has no sound cloud: {left_out[0]}")
-    return good, left_out
+            skipped.append(str(fault))
+    if not readable:
+        raise DataError(f"no point cloud of {path} can be read: {skipped[0]}")
+    return readable, skipped
 
 
-def labelled_task(path: Path | str) -> Task:
-    """What the labels of a set are about, by its first cloud: its points if they are of several classes, else clouds.
+def infer_task(path: Path | str) -> TaskType:
+    """Return segmentation if the points of the first point cloud have several labels, else classification.
 
     Raises:
-        DataError: if there is no cloud, or the first cannot be read.
+        DataError: if there is no point cloud, or the first cannot be read.
     """
-    labels = read_place(find_places(path)[0].file).labels
+    labels = load_entry(index_point_clouds(path)[0].file).labels
     return "segmentation" if labels is not None and len(np.unique(labels[labels >= 0])) > 1 else "classification"
 
 
 def case_name(name: str) -> str:
-    """A name predictions can be saved under: no folders, no suffix."""
+    """Return a name without folders and suffix, valid as the file name of predictions."""
     return str(Path(name).with_suffix("")).replace("/", "_").replace("\\", "_")
 
 
-def _labels_of_clouds(path: Path, places: Sequence[Place]) -> dict[str, int]:
-    kinds = sorted({place.kind for place in places if place.kind is not None})
-    if len(kinds) < 2:
-        told = "have no labels" if not kinds else f"are all of the class {kinds[0]!r}"
+def _cloud_labels(path: Path, entries: Sequence[PointCloudEntry]) -> dict[str, int]:
+    classes = sorted({entry.class_name for entry in entries if entry.class_name is not None})
+    if len(classes) < 2:
+        found = "have no labels" if not classes else f"are all of the class {classes[0]!r}"
         raise DataError(
-            f"the clouds of {path} {told}; give a folder for each class, a CSV with a column 'label', or "
-            "task=segmentation where every point has a label"
+            f"the point clouds of {path} {found}; use one folder per class, a CSV with a column 'label', or "
+            "task=segmentation if every point has a label"
         )
-    return {name: index for index, name in enumerate(classes_of(path) or kinds)}
+    return {name: index for index, name in enumerate(array_class_names(path) or classes)}
 
 
-def _labels_of_points(path: Path, places: Sequence[Place]) -> tuple[dict[str, int], int | None]:
+def _point_labels(path: Path, entries: Sequence[PointCloudEntry]) -> tuple[dict[str, int], int | None]:
     folder = path if path.is_dir() else path.parent
-    if named := classes_of(path):
+    if named := array_class_names(path):
         return {name: index for index, name in enumerate(named)}, None
-    if (folder / FILE).is_file():
-        return _named(folder)
+    if (folder / DATASET_JSON).is_file():
+        return _named_labels(folder)
     values: set[int] = set()
-    for place in places:
-        labels = read_place(place.file).labels
+    for entry in entries:
+        labels = load_entry(entry.file).labels
         values.update(() if labels is None else np.unique(labels).tolist())
     if len(kept := sorted(value for value in values if value >= 0)) < 2:
-        told = "no labels" if not kept else f"the label {kept[0]} only"
+        found = "no labels" if not kept else f"the label {kept[0]} only"
         raise DataError(
-            f"the points of {path} have {told}; a column 'label' (.ply, .pcd), an array 'labels' (.npz) or the "
-            "classification of a .las tells the class of each, or task=classification where a cloud shows one thing"
+            f"the points of {path} have {found}; expected: a column 'label' (.ply, .pcd), an array 'labels' (.npz) or "
+            "the classification of a .las, or task=classification if each point cloud has one class"
         )
     return {str(value): value for value in kept}, None
 
 
-def _named(folder: Path) -> tuple[dict[str, int], int | None]:
-    raw: Any = read_description(folder).get("labels")
+def _named_labels(folder: Path) -> tuple[dict[str, int], int | None]:
+    raw: Any = read_dataset_json(folder).get("labels")
     if isinstance(raw, dict) and raw.get("ignore") == "others":
-        raw = {**raw, "ignore": OTHERS}
-    sound = isinstance(raw, dict) and all(type(value) is int for value in raw.values())
-    if not sound or len(set(raw.values())) < len(raw) or len(raw) - ("ignore" in raw) < 2:
-        remedy = 'write, for example, "labels": {"floor": 0, "wall": 1, "ignore": 255}'
-        found = 'has no "labels" that give two classes or more a whole number each'
-        raise Finding(str(folder / FILE), "error", found, remedy).as_error()
+        raw = {**raw, "ignore": IGNORE_OTHERS}
+    valid = isinstance(raw, dict) and all(type(value) is int for value in raw.values())
+    if not valid or len(set(raw.values())) < len(raw) or len(raw) - ("ignore" in raw) < 2:
+        message = 'has no "labels" with a different integer for each of two or more classes'
+        fix = 'write, for example, "labels": {"floor": 0, "wall": 1, "ignore": 255}'
+        raise Issue(str(folder / DATASET_JSON), "error", message, fix).as_error()
     labels = dict(raw)
     ignore = labels.pop("ignore", None)
     return labels, ignore
 
 
-def _answer(case: Case) -> Any:
+def _array_manifest(dataset: Dataset) -> str:
+    """Return the hash of names, points and labels of point clouds in files of many."""
+    content = [(case.name, points_hash(load_entry(case.images[0]).points), _label_hash(case)) for case in dataset.cases]
+    encoded = json.dumps([content, dataset.labels, dataset.task]).encode()
+    return points_hash(np.frombuffer(encoded, np.uint8))
+
+
+def _label_hash(case: Case) -> Any:
     if not isinstance(case.label, Path):
         return case.label
-    labels = read_place(case.label).labels
-    return None if labels is None else points_digest(labels)
+    labels = load_entry(case.label).labels
+    return None if labels is None else points_hash(labels)
+
+
+POINT_CLOUDS = Layout(
+    "point_clouds",
+    "point clouds (one folder per class, chair/1.ply; files with a label per point; a CSV with a column cloud; an .npz "
+    "or .h5 of many; a benchmark list)",
+    is_point_cloud_dataset,
+    _read,
+    "point_clouds",
+)

@@ -1,1 +1,1 @@
-"""Readers and writers, one file a format."""
+"""File formats: volumes, point clouds, images, label maps, archives."""

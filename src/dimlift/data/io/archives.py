@@ -1,7 +1,7 @@
-"""Unpack a tar or zip file that somebody else packed, so that it can neither leave its folder nor fill the disk.
+"""Safe extraction of untrusted tar and zip files: entries stay inside the target folder, and output size is bounded.
 
-Sizes stated in an archive are never believed: what comes out of the stream is counted. Python's own `extractall` writes
-outside of its folder (tar) and has no limit of size (both).
+Sizes stated by an archive are not trusted: the extracted bytes are counted. Python's `extractall` can write outside its
+folder (tar) and has no size limit (tar and zip).
 """
 
 import errno
@@ -19,33 +19,33 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from dimlift.data.io.tar_stream import members_of_tar
-from dimlift.data.issue import Finding
-from dimlift.errors import DamagedFile, DataError
+from dimlift.data.io.tar_stream import iterate_tar
+from dimlift.data.issue import Issue
+from dimlift.errors import CorruptFileError, DataError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
-UNPACKED = ".unpacked"
-PIECE = 1 << 20
+FOLDER_SUFFIX = ".unpacked"
 
-_BROKEN = (
+_READ_BYTES = 1 << 20
+_CORRUPT = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, struct.error, ValueError, OverflowError,
     NotImplementedError, LookupError, RuntimeError,
 )  # fmt: skip
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-"""What the disk says; any other fault is the archive's (a file where it has a folder, a name too long)."""
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+"""Errors of the disk; any other OSError is caused by the archive (a file where it has a folder, a name too long)."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What an archive may hold.
+class ArchiveLimits:
+    """Upper bounds on the content of an archive.
 
     Attributes:
-        entries: files and folders.
-        ratio: bytes unpacked for each byte of the archive. Volumes in .nii.gz do not shrink again; masks in .nii
-            shrink to about a hundredth.
-        always: bytes that are allowed whatever the ratio.
+        entries: number of files and folders.
+        ratio: extracted bytes per byte of the archive. Volumes in .nii.gz do not compress further; masks in .nii
+            compress to about a hundredth.
+        always: bytes that are allowed regardless of the ratio.
     """
 
     entries: int = 200_000
@@ -54,83 +54,82 @@ class Limits:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is called like an archive."""
+    """Return whether a file has the suffix of an archive."""
     return path.name.lower().endswith(SUFFIXES) and path.is_file()
 
 
-def unpacked(path: Path, limits: Limits | None = None) -> Path:
-    """The folder an archive unpacks to, `<archive>.unpacked` beside it: made once, whole or not at all.
+def unpacked_folder(path: Path, limits: ArchiveLimits | None = None) -> Path:
+    """Return the folder `<archive>.unpacked` next to an archive; it is extracted once, completely or not at all.
 
     Returns:
-        that folder, or the only folder in it.
+        That folder, or its only subfolder.
 
     Raises:
-        DataError: if an entry leads outside or is no plain file, there are too many, or they unpack to too much.
-        DamagedFile: if the archive is cut off or broken.
+        DataError: if an entry would be written outside the folder or is not a plain file, or a limit is exceeded.
+        CorruptFileError: if the archive is truncated or corrupt.
     """
-    folder = path.with_name(path.name + UNPACKED)
+    folder = path.with_name(path.name + FOLDER_SUFFIX)
     if not folder.is_dir():
         scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             scratch.mkdir()
-            unpack(path, scratch, limits or Limits())
+            extract_archive(path, scratch, limits or ArchiveLimits())
             os.replace(scratch, folder)
-            _log.warning("%s was unpacked to %s", path, folder)
+            _log.warning("extracted %s to %s", path, folder)
         except OSError as fault:
-            why = f"cannot be unpacked to {folder}: {fault.strerror or fault}"
-            remedy = "make room there, or unpack it elsewhere and give that folder"
-            raise Finding(str(path), "error", why, remedy).as_error() from fault
+            message = f"cannot be extracted to {folder}: {fault.strerror or fault}"
+            fix = "free some space, or extract it elsewhere and pass that folder"
+            raise Issue(str(path), "error", message, fix).as_error() from fault
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     elif folder.stat().st_mtime < path.stat().st_mtime:
-        why = f"has changed since it was unpacked to {folder}"
-        raise Finding(str(path), "error", why, "remove that folder to unpack it again").as_error()
+        message = f"has changed since it was extracted to {folder}"
+        raise Issue(str(path), "error", message, "delete that folder to extract it again").as_error()
     inside = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 
 
-def unpack(path: Path, into: Path, limits: Limits) -> None:
-    """Write every file of an archive below a folder that is empty and stays so if the archive is refused at once.
+def extract_archive(path: Path, target: Path, limits: ArchiveLimits) -> None:
+    """Write every file of an archive into an empty folder.
 
     Raises:
-        DataError, DamagedFile: as `unpacked`; what was written until then is left to the caller to remove.
+        DataError, CorruptFileError: as `unpacked_folder`; the caller removes what was written before the error.
     """
-    most = int(max(limits.always, limits.ratio * path.stat().st_size))
+    max_bytes = int(max(limits.always, limits.ratio * path.stat().st_size))
     written = 0
     try:
         for count, (name, stream) in enumerate(_members(path), start=1):
             if count > limits.entries:
                 raise _refused(path, f"has more than {limits.entries:,} entries")
-            target = into / _inside(path, name)
+            destination = target / _relative_path(path, name)
             if stream is None:
-                target.mkdir(parents=True, exist_ok=True)
+                destination.mkdir(parents=True, exist_ok=True)
                 continue
-            if target.exists():
+            if destination.exists():
                 raise _refused(path, f"holds {name!r} twice")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as out:
-                while piece := stream.read(PIECE):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with destination.open("xb") as out:
+                while piece := stream.read(_READ_BYTES):
                     written += len(piece)
-                    if written > most:
-                        raise _refused(path, f"({path.stat().st_size:,} bytes) unpacks to more than {most:,} bytes")
+                    if written > max_bytes:
+                        size = path.stat().st_size
+                        raise _refused(path, f"({size:,} bytes) extracts to more than {max_bytes:,} bytes")
                     out.write(piece)
     except DataError:
         raise
-    except (*_BROKEN, OSError) as fault:
-        if isinstance(fault, OSError) and fault.errno in _DISK:
+    except (*_CORRUPT, OSError) as fault:
+        if isinstance(fault, OSError) and fault.errno in _DISK_ERRORS:
             raise
-        found = f"cannot be unpacked ({fault})"
-        raise Finding(str(path), "error", found, "download or copy it again from its source").as_error(
-            DamagedFile
-        ) from fault
+        message, fix = f"cannot be extracted ({fault})", "download or copy it again from its source"
+        raise Issue(str(path), "error", message, fix).as_error(CorruptFileError) from fault
 
 
 def _members(path: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Name and stream of every entry; no stream for a folder."""
+    """Yield name and stream of every entry; the stream of a folder is None."""
     if not path.name.lower().endswith(".zip"):
-        for member, stream in members_of_tar(path):
+        for member, stream in iterate_tar(path):
             if not (member.isreg() or member.isdir()) or member.issparse():
-                raise _refused(path, f"holds {member.name!r}, which is a link, a device or has holes")
+                raise _refused(path, f"holds {member.name!r}, which is a link, a device or a sparse file")
             yield member.name, stream
         return
     with zipfile.ZipFile(path) as archive:
@@ -147,13 +146,13 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
                     yield entry.filename, stream
 
 
-def _inside(path: Path, name: str) -> PurePosixPath:
-    """A relative path that leads nowhere but down."""
+def _relative_path(path: Path, name: str) -> PurePosixPath:
+    """Return the name of an entry as a relative path without parent folders."""
     parts = PurePosixPath(name)
     if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name or not name.isprintable():
-        raise _refused(path, f"holds {name!r}, which leads out of the folder it is unpacked to")
+        raise _refused(path, f"holds {name!r}, which is outside the folder it is extracted to")
     return parts
 
 
-def _refused(path: Path, finding: str) -> DataError:
-    return Finding(str(path), "error", finding, "ask its author for a plain archive").as_error()
+def _refused(path: Path, message: str) -> DataError:
+    return Issue(str(path), "error", message, "use an archive of plain files and folders").as_error()

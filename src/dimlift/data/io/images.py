@@ -1,4 +1,4 @@
-"""Photographs and other pictures from a folder: found, drawn by (seed, step, index), cropped, never kept in memory."""
+"""Images of a folder, decoded on demand: listing, splitting, and random crops as a function of (seed, step, index)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from dimlift.batch import ImageBatch
-from dimlift.errors import DamagedFile, DataError
+from dimlift.errors import CorruptFileError, DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-SMALLEST_SHARE = 0.35
-"""Smallest share of a picture's area a crop may show."""
+MIN_CROP_AREA = 0.35
+"""Smallest area of a random crop as a fraction of the image."""
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The pictures of a folder.
+class ImageFolder:
+    """The images of a folder.
 
     Attributes:
         paths: sorted by name.
-        classes: names of the folders the pictures lie in, sorted; empty where all lie in one.
-        labels: index into `classes` of each picture; empty where there are no classes.
+        classes: names of the class folders, sorted; empty for images that are not in class folders.
+        labels: index into `classes` of each image; empty if there are no classes.
     """
 
     paths: tuple[Path, ...]
@@ -33,110 +33,108 @@ class Pictures:
     labels: tuple[int, ...] = ()
 
 
-def find_pictures(folder: Path | str) -> Pictures:
-    """All pictures below a folder; a folder for each class makes them labelled.
+def find_images(folder: Path | str) -> ImageFolder:
+    """List all images in a folder and below; one subfolder per class labels them.
 
     Raises:
-        DataError: if there is no folder, or no picture in it.
+        DataError: if the folder does not exist or holds no image.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"there is no folder of pictures {folder}; give a folder with {', '.join(SUFFIXES)} files")
+        raise DataError(f"the image folder {folder} does not exist; pass a folder of {', '.join(SUFFIXES)} files")
     paths = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES))
     if not paths:
         raise DataError(
-            f"{folder} holds no picture; put some there ({', '.join(SUFFIXES)}), in a folder for each class where "
-            "classes are to be learnt"
+            f"{folder} holds no image; add some ({', '.join(SUFFIXES)}), in one subfolder per class for classification"
         )
-    homes = [path.relative_to(folder).parts[:-1] for path in paths]
-    if not all(homes):
-        return Pictures(paths)
-    classes = tuple(sorted({home[0] for home in homes}))
-    return Pictures(paths, classes, tuple(classes.index(home[0]) for home in homes))
+    parents = [path.relative_to(folder).parts[:-1] for path in paths]
+    if not all(parents):
+        return ImageFolder(paths)
+    classes = tuple(sorted({parent[0] for parent in parents}))
+    return ImageFolder(paths, classes, tuple(classes.index(parent[0]) for parent in parents))
 
 
-def split_pictures(pictures: Pictures, held_out: int, seed: int = 0) -> tuple[Pictures, Pictures]:
-    """Two sets without a common picture: one to learn from, and `held_out` pictures to be asked about.
+def split_images(images: ImageFolder, num_val: int, seed: int = 0) -> tuple[ImageFolder, ImageFolder]:
+    """Split images into a training set and a validation set of `num_val` images.
 
     Raises:
-        DataError: if nothing would be left to learn from.
+        DataError: if no training image would be left.
     """
-    count = len(pictures.paths)
-    if not 0 <= held_out < count:
-        where = pictures.paths[0].parent
+    count = len(images.paths)
+    if not 0 <= num_val < count:
         raise DataError(
-            f"{held_out} pictures are to be held out (held_out), and there are {count} (the first lies in {where}); "
-            f"add pictures, or set held_out to {count - 1} or less"
+            f"{num_val} validation images requested (num_val_images), but there are {count} images (the first is in "
+            f"{images.paths[0].parent}); add images, or set num_val_images to {count - 1} or less"
         )
     order = np.random.default_rng(seed).permutation(count).tolist()
-    return _chosen(pictures, sorted(order[held_out:])), _chosen(pictures, sorted(order[:held_out]))
+    return _subset(images, sorted(order[num_val:])), _subset(images, sorted(order[:num_val]))
 
 
-def read_picture(path: Path) -> Image.Image:
-    """A picture in red, green and blue, read to its end.
+def read_rgb(path: Path) -> Image.Image:
+    """Decode an image completely and convert it to RGB.
 
     Raises:
-        DamagedFile: if it is cut short or no picture.
+        CorruptFileError: if the file is truncated or not an image.
     """
     try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
+        with Image.open(path) as image:
+            return image.convert("RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as fault:
-        raise DamagedFile(f"{path} cannot be read as a picture ({fault}); copy it again or take it out") from fault
+        raise CorruptFileError(f"{path} cannot be decoded as an image ({fault}); copy it again or remove it") from fault
 
 
-def whole_picture(path: Path, size: int) -> Float[Tensor, "3 size size"]:
-    """The middle square of a picture, resized; values from 0 to 1."""
-    picture = read_picture(path)
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return _tensor(picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)))
+def read_centre_crop(path: Path, size: int) -> Float[Tensor, "3 size size"]:
+    """Read the central square of an image, resized; values from 0 to 1."""
+    image = read_rgb(path)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return _to_tensor(image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)))
 
 
-class PictureSampler:
-    """Draws batches of pictures: random crops, mirrored half the time, a function of (seed, step) alone.
+class ImageSampler:
+    """Samples batches of images: random crops, flipped with probability one half, as a function of (seed, step).
 
     Args:
-        pictures: what is drawn from.
+        images: the images to sample from.
         size: height and width of the crops.
-        seed: with the step the only source of chance.
-        augment: False shows the middle square of each picture.
+        seed: random seed.
+        augment: False takes the central square of each image.
     """
 
-    def __init__(self, pictures: Pictures, size: int, *, seed: int = 0, augment: bool = True) -> None:
-        self.pictures, self.size, self.seed, self.augment = pictures, size, seed, augment
+    def __init__(self, images: ImageFolder, size: int, *, seed: int = 0, augment: bool = True) -> None:
+        self.images, self.size, self.seed, self.augment = images, size, seed, augment
 
     def batch(self, step: int, count: int) -> ImageBatch:
-        """`count` pictures, no two the same while there are enough."""
+        """Return the batch of a step: `count` images, without repetition if there are enough."""
         rng = np.random.default_rng([self.seed, step])
-        total = len(self.pictures.paths)
+        total = len(self.images.paths)
         chosen = rng.choice(total, count, replace=count > total)
-        images = torch.stack([self._crop(self.pictures.paths[i], rng) for i in chosen])
-        labels = torch.tensor([self.pictures.labels[i] for i in chosen]) if self.pictures.labels else None
-        return ImageBatch(images, labels, tuple(self.pictures.paths[i].name for i in chosen))
+        images = torch.stack([self._crop(self.images.paths[i], rng) for i in chosen])
+        labels = torch.tensor([self.images.labels[i] for i in chosen]) if self.images.labels else None
+        return ImageBatch(images, labels, tuple(self.images.paths[i].name for i in chosen))
 
     def _crop(self, path: Path, rng: np.random.Generator) -> Float[Tensor, "3 size size"]:
         if not self.augment:
-            return whole_picture(path, self.size)
-        picture = read_picture(path)
-        width, height = crop_size(picture.size, rng)
-        left, top = rng.uniform(0, picture.width - width), rng.uniform(0, picture.height - height)
+            return read_centre_crop(path, self.size)
+        image = read_rgb(path)
+        width, height = sample_crop_size(image.size, rng)
+        left, top = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)
         box = (left, top, left + width, top + height)
-        crop = _tensor(picture.resize((self.size, self.size), Image.Resampling.BICUBIC, box))
+        crop = _to_tensor(image.resize((self.size, self.size), Image.Resampling.BICUBIC, box))
         return crop.flip(-1) if rng.random() < 0.5 else crop
 
 
-def crop_size(full: Sequence[int], rng: np.random.Generator) -> tuple[float, float]:
-    """(width, height) of a crop: area and aspect ratio drawn as usual for ImageNet, inside the picture."""
-    area = rng.uniform(SMALLEST_SHARE, 1.0) * full[0] * full[1]
+def sample_crop_size(full: Sequence[int], rng: np.random.Generator) -> tuple[float, float]:
+    """Return (width, height) of a random crop inside the image, with area and aspect ratio as usual for ImageNet."""
+    area = rng.uniform(MIN_CROP_AREA, 1.0) * full[0] * full[1]
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
     return float(min(np.sqrt(area * ratio), full[0])), float(min(np.sqrt(area / ratio), full[1]))
 
 
-def _tensor(picture: Image.Image) -> Float[Tensor, "3 height width"]:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+def _to_tensor(image: Image.Image) -> Float[Tensor, "3 height width"]:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
-def _chosen(pictures: Pictures, indices: Sequence[int]) -> Pictures:
-    labels = tuple(pictures.labels[i] for i in indices) if pictures.labels else ()
-    return Pictures(tuple(pictures.paths[i] for i in indices), pictures.classes, labels)
+def _subset(images: ImageFolder, indices: Sequence[int]) -> ImageFolder:
+    labels = tuple(images.labels[i] for i in indices) if images.labels else ()
+    return ImageFolder(tuple(images.paths[i] for i in indices), images.classes, labels)

@@ -1,8 +1,8 @@
-"""NIfTI files, read to their last byte.
+"""NIfTI files, read to the last byte.
 
-nibabel stops reading once it has its voxels, so a flipped bit that only the gzip checksum shows goes unnoticed; other
-readers fill a truncated file with zeros. Here the gzip stream is read to its end, which checks the sum, and its length
-must be the one the header states.
+nibabel stops reading once it has the voxels, so an error that only the gzip checksum reveals goes unnoticed; other
+readers fill truncated files with zeros. Here the gzip stream is read to its end, which verifies the checksum, and its
+length must be the one stated by the header.
 """
 
 import contextlib
@@ -20,96 +20,97 @@ from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from dimlift.data.io.nifti_affine import read_frame
-from dimlift.data.issue import Finding
+from dimlift.data.io.nifti_affine import read_nifti_affine
+from dimlift.data.issue import Issue
 from dimlift.data.volume import Grid, Volume
-from dimlift.errors import DamagedFile, DataError
-from dimlift.records.atomic_write import written_whole
+from dimlift.errors import CorruptFileError, DataError
+from dimlift.records.atomic_write import atomic_write
 
 SUFFIXES = (".nii.gz", ".nii")
 
-_GZIP_LARGEST_RATIO = 1032
-"""No gzip stream unpacks to more than this many times its size: a header that asks for more is wrong."""
+READ_BYTES = 1 << 16
+"""Bytes per read."""
+
+_GZIP_MAX_RATIO = 1032
+"""Upper bound of the compression ratio of gzip."""
 _GZIP_OVERHEAD = 64
-_AGAIN = "download or copy it again from its source"
-
-PIECE = 1 << 16
-"""Bytes read at once."""
+_FIX = "download or copy it again from its source"
 
 
-def read_volume(path: str | Path) -> Volume:
-    """Read a `.nii` or `.nii.gz` file, every byte of it.
+def read_nifti_volume(path: str | Path) -> Volume:
+    """Read a `.nii` or `.nii.gz` file and verify every byte of it.
 
     Returns:
-        voxels on the axes of the file; a file of four axes keeps its channels on the last one.
+        The volume on the axes of the file; a file of four axes keeps its channels on the last one.
 
     Raises:
-        DamagedFile: truncated, bit-flipped, of another length than its header states, or no NIfTI at all.
-        DataError: a NIfTI of a kind that is no volume (complex or RGB voxels, five axes), or one whose
-            header contradicts itself about where it lies (`nifti_frame`).
+        CorruptFileError: if the file is truncated, corrupt, of another length than its header states, or not NIfTI.
+        DataError: if the file is not a volume (complex or RGB voxels, five axes), or if its header contradicts itself
+            about its orientation (`nifti_affine`).
     """
     path = Path(path)
-    with _faults_named(path), _open(path) as stream:
+    with _name_read_errors(path), _open(path) as stream:
         header = _read_header(path, stream)
         payload = _read_payload(path, stream, header)
     shape = tuple(int(size) for size in header.get_data_shape())
     array = np.frombuffer(payload, header.get_data_dtype()).reshape(shape, order="F")
     array = apply_read_scaling(array, *_scaling(header))
-    affine, remarks = read_frame(path, header)
-    return Volume(_as_volume(path, array), affine, path, header, remarks)
+    affine, issues = read_nifti_affine(path, header)
+    return Volume(_as_volume(path, array), affine, path, header, issues)
 
 
-def read_grid(path: str | Path) -> Grid:
-    """Shape and affine of a file, from its header alone: quick, and no word on whether the voxels are whole.
+def read_nifti_grid(path: str | Path) -> Grid:
+    """Read shape and affine of a file from its header alone; the voxels are not verified.
 
     Raises:
-        DamagedFile, DataError: as `read_volume`, for faults of the header.
+        CorruptFileError, DataError: as `read_nifti_volume`, for errors of the header.
     """
     path = Path(path)
-    with _faults_named(path), _open(path) as stream:
+    with _name_read_errors(path), _open(path) as stream:
         header = _read_header(path, stream)
     shape = tuple(int(size) for size in header.get_data_shape())
     stored = header.get_data_dtype().itemsize
     slope, intercept = header.get_slope_inter()
     scaled = 0 if slope in (None, 1) and not intercept else 2 * max(4, stored)
-    affine, _ = read_frame(path, header)
+    affine, _ = read_nifti_affine(path, header)
     return Grid(shape, affine, stored + scaled, path)
 
 
-def write_labels(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
-    """Write an integer label map in one piece: a reader sees the whole file or none.
+def write_nifti_labels(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
+    """Write an integer label map atomically, in the smallest integer type.
 
     Args:
-        array: (i, j, k) integers, on the axes of the input file.
-        affine: of the input file.
+        path: where to write.
+        array: (i, j, k) integers on the axes of the input file.
+        affine: affine of the input file.
         like: header of the input file (`Volume.header`); its orientation codes and units are kept.
 
     Raises:
-        DataError: if the array holds no integers.
+        DataError: if the array is not of an integer type.
     """
-    return write_volume(path, smallest_integers(path, array), affine, like)
+    return write_nifti_volume(path, to_smallest_int(path, array), affine, like)
 
 
-def smallest_integers(path: str | Path, array: NDArray[Any]) -> NDArray[Any]:
-    """Labels as the smallest of uint8, int16 and int32 that holds them.
+def to_smallest_int(path: str | Path, array: NDArray[Any]) -> NDArray[Any]:
+    """Return labels as the smallest of uint8, int16 and int32 that holds them.
 
     Raises:
-        DataError: if they are no integers.
+        DataError: if the array is not of an integer type.
     """
     if not np.issubdtype(array.dtype, np.integer) and array.dtype != np.bool_:
-        raise DataError(f"{path}: labels are {array.dtype}, integers are wanted; take the argmax first")
+        raise DataError(f"{path}: labels are {array.dtype}, integers are expected; take the argmax first")
     lowest, highest = (int(array.min()), int(array.max())) if array.size else (0, 0)
-    kind = (
+    dtype = (
         np.uint8 if lowest >= 0 and highest < 256 else np.int16 if lowest >= -(2**15) and highest < 2**15 else np.int32
     )
-    return array.astype(kind, copy=False)
+    return array.astype(dtype, copy=False)
 
 
-def write_volume(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
-    """Write voxels as they are, in one piece; the same input always gives the same bytes."""
+def write_nifti_volume(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
+    """Write voxels as they are, atomically; the same input always gives the same bytes."""
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path}: can only write {' or '.join(SUFFIXES)}; choose such a name")
+        raise DataError(f"{path}: the suffix must be {' or '.join(SUFFIXES)}; choose such a name")
     header = nib.Nifti1Header() if like is None else nib.Nifti1Header.from_header(like)
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
@@ -118,120 +119,122 @@ def write_volume(path: str | Path, array: NDArray[Any], affine: NDArray[np.float
     image = nib.Nifti1Image(array, affine, None if like is None else header)
     image.header.set_slope_inter(1, 0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as scratch, scratch.open("wb") as stream:
+    with atomic_write(path) as scratch, scratch.open("wb") as stream:
         if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile("", "wb", 5, stream, mtime=0) as packed:
-                image.to_stream(packed)
+            with gzip.GzipFile("", "wb", 5, stream, mtime=0) as compressed:
+                image.to_stream(compressed)
         else:
             image.to_stream(stream)
     return path
 
 
 @contextlib.contextmanager
-def _faults_named(path: Path) -> Iterator[None]:
-    """Turn the faults of reading a file into ones that name it."""
+def _name_read_errors(path: Path) -> Iterator[None]:
+    """Convert read errors into errors that name the file."""
     if not path.is_file():
-        raise Finding(str(path), "error", "there is no such file", "restore it, or take its case out").as_error()
+        raise Issue(str(path), "error", "does not exist", "restore it, or remove its case").as_error()
     try:
         yield
     except (EOFError, OSError, zlib.error) as fault:
         if isinstance(fault, OSError) and fault.errno is not None:
-            why = f"cannot be read: {fault.strerror}"
-            raise Finding(str(path), "error", why, "check the disk and your rights").as_error() from fault
+            message = f"cannot be read: {fault.strerror}"
+            raise Issue(str(path), "error", message, "check the disk and the file permissions").as_error() from fault
         size = path.stat().st_size
-        raise _damaged(path, f"the gzip stream is broken ({fault}), {size} bytes on disk") from fault
+        raise _corrupt(path, f"has a corrupt gzip stream ({fault}), {size} bytes on disk") from fault
 
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[IO[bytes]]:
     with path.open("rb") as stream:
         if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile(fileobj=stream) as unpacked:
-                yield unpacked  # type: ignore[misc]
+            with gzip.GzipFile(fileobj=stream) as decompressed:
+                yield decompressed  # type: ignore[misc]
         else:
             yield stream
 
 
 def _read_header(path: Path, stream: IO[bytes]) -> Any:
-    """The header, its fields checked; the stream stands behind it."""
+    """Read and validate the header; the stream is then at its end."""
     start = stream.read(4)
     size = next((n for n in (348, 540) if n in (int.from_bytes(start, "little"), int.from_bytes(start, "big"))), 0)
     if not size:
-        raise _damaged(path, f"begins with the bytes {start!r}, which is no NIfTI header")
+        raise _corrupt(path, f"begins with the bytes {start!r}, which is not a NIfTI header")
     block = start + stream.read(size - 4)
     if len(block) < size:
-        raise _damaged(path, f"ends after {len(block)} bytes; the header alone has {size}")
+        raise _corrupt(path, f"ends after {len(block)} bytes; the header alone has {size}")
     try:
         header = (nib.Nifti1Header if size == 348 else nib.Nifti2Header)(block)
         header.get_data_dtype()
         header.get_slope_inter()
     except (WrapStructError, HeaderDataError, ValueError, TypeError, KeyError) as fault:
-        raise _damaged(path, f"its header cannot be understood ({fault})") from fault
+        raise _corrupt(path, f"has an invalid header ({fault})") from fault
     magic = bytes(header["magic"].item())
     if not magic.startswith(b"n+"):
-        raise _damaged(path, f"has the magic {magic!r}, 'n+1' or 'n+2' is wanted")
+        raise _corrupt(path, f"has the magic {magic!r}; 'n+1' or 'n+2' is expected")
     return header
 
 
 def _read_payload(path: Path, stream: IO[bytes], header: Any) -> NDArray[np.uint8]:
-    """The voxel bytes: exactly as many as the header states, up to the end of the stream."""
-    shape = header.get_data_shape()
-    kind = header.get_data_dtype()
-    if any(size < 1 for size in shape) or not shape:
-        raise _damaged(path, f"its header states the shape {tuple(shape)}")
-    wanted = kind.itemsize
-    for size in shape:
-        wanted *= int(size)
+    """Read the voxel bytes: exactly as many as the header states, up to the end of the stream."""
+    size, gap = _payload_size(path, header)
     head = int(header["sizeof_hdr"])
-    offset = float(header["vox_offset"])
-    if not np.isfinite(offset):
-        raise _damaged(path, f"its header states that voxels begin at byte {offset}")
-    gap = int(offset) - head
-    if gap < 0:
-        raise _damaged(
-            path, f"its header states that voxels begin at byte {int(header['vox_offset'])}, inside the header"
-        )
-    on_disk = path.stat().st_size
-    packed = path.name.lower().endswith(".gz")
-    most = (on_disk + _GZIP_OVERHEAD) * _GZIP_LARGEST_RATIO if packed else on_disk
-    if head + gap + wanted > most:
-        raise _damaged(
-            path,
-            f"its header states {head + gap + wanted} bytes, "
-            f"but the file has {on_disk}{', which cannot unpack to so many' if packed else ''}",
-        )
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if wanted > memory:
-        why = f"its header states {wanted:,} bytes of voxels, and this machine has {memory:,} bytes of memory"
-        raise Finding(str(path), "error", why, "cut it into parts, or use a larger machine").as_error()
+    total = head + gap + size
     skipped = 0
-    while skipped < gap and (piece := stream.read(min(PIECE, gap - skipped))):
+    while skipped < gap and (piece := stream.read(min(READ_BYTES, gap - skipped))):
         skipped += len(piece)
-    payload = np.zeros(wanted, np.uint8)  # takes no memory before it is filled: the header may lie
+    payload = np.zeros(size, np.uint8)  # pages are allocated when they are written, so a false size costs no memory
     view, filled = payload.data, 0
     try:
-        while filled < wanted:
-            # a piece at a time: a stream that breaks off still hands out the pieces before
-            count = stream.readinto(view[filled : filled + PIECE])  # type: ignore[attr-defined]
+        while filled < size:
+            # in small pieces: a truncated stream still returns the pieces before its end
+            count = stream.readinto(view[filled : filled + READ_BYTES])  # type: ignore[attr-defined]
             if not count:
                 break
             filled += count
-        rest = len(stream.read(1)) if filled == wanted else 0
+        rest = len(stream.read(1)) if filled == size else 0
     except EOFError as fault:
-        found = head + skipped + filled
-        raise _damaged(
-            path, f"is cut off: {found} bytes found, {head + gap + wanted} expected from its header"
-        ) from fault
-    if filled < wanted:
-        found = head + skipped + filled
-        raise _damaged(path, f"is cut off: {found} bytes found, {head + gap + wanted} expected from its header")
+        message = f"is truncated: {head + skipped + filled} bytes found, {total} expected from its header"
+        raise _corrupt(path, message) from fault
+    if filled < size:
+        raise _corrupt(path, f"is truncated: {head + skipped + filled} bytes found, {total} expected from its header")
     if rest:
-        raise _damaged(path, f"goes on after the {head + gap + wanted} bytes its header states")
+        raise _corrupt(path, f"continues after the {total} bytes stated by its header")
     return payload
 
 
+def _payload_size(path: Path, header: Any) -> tuple[int, int]:
+    """Return the bytes of the voxels and the bytes between header and voxels, if the file can hold them."""
+    shape = header.get_data_shape()
+    if any(size < 1 for size in shape) or not shape:
+        raise _corrupt(path, f"has the shape {tuple(shape)} in its header")
+    payload = header.get_data_dtype().itemsize
+    for size in shape:
+        payload *= int(size)
+    head = int(header["sizeof_hdr"])
+    offset = float(header["vox_offset"])
+    if not np.isfinite(offset):
+        raise _corrupt(path, f"has the voxel offset {offset} in its header")
+    gap = int(offset) - head
+    if gap < 0:
+        raise _corrupt(path, f"has the voxel offset {int(offset)} in its header, which is inside the header")
+    on_disk = path.stat().st_size
+    compressed = path.name.lower().endswith(".gz")
+    possible = (on_disk + _GZIP_OVERHEAD) * _GZIP_MAX_RATIO if compressed else on_disk
+    if head + gap + payload > possible:
+        raise _corrupt(
+            path,
+            f"states {head + gap + payload} bytes in its header, "
+            f"but the file has {on_disk}{', which cannot decompress to so many' if compressed else ''}",
+        )
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if payload > memory:
+        message = f"states {payload:,} bytes of voxels in its header; this machine has {memory:,} bytes of memory"
+        raise Issue(str(path), "error", message, "split it, or use a larger machine").as_error()
+    return payload, gap
+
+
 def _scaling(header: Any) -> tuple[Any, Any]:
-    """Slope and intercept, None where there are none; of a precision that is enough for the voxels and no more."""
+    """Return slope and intercept (None if absent), in single precision where that is exact enough for the voxels."""
     slope, intercept = header.get_slope_inter()
     if header.get_data_dtype().itemsize > 2:
         return slope, intercept
@@ -240,17 +243,15 @@ def _scaling(header: Any) -> tuple[Any, Any]:
 
 def _as_volume(path: Path, array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind not in "iufb":
-        remedy = "convert it to one number per voxel"
-        raise Finding(
-            str(path), "error", f"has voxels of type {array.dtype}, one real number each is wanted", remedy
-        ).as_error()
+        message = f"has voxels of type {array.dtype}; one real number per voxel is expected"
+        raise Issue(str(path), "error", message, "convert it to one number per voxel").as_error()
     while array.ndim > 4 and 1 in array.shape[3:]:
         array = array.squeeze(axis=3 + array.shape[3:].index(1))
     if array.ndim > 4:
-        found = f"has the shape {array.shape}; three axes, or four with the channels last, are wanted"
-        raise Finding(str(path), "error", found, "save one volume per file").as_error()
+        message = f"has the shape {array.shape}; three axes, or four with the channels last, are expected"
+        raise Issue(str(path), "error", message, "save one volume per file").as_error()
     return array.reshape(array.shape + (1,) * max(0, 3 - array.ndim))
 
 
-def _damaged(path: Path, finding: str) -> DataError:
-    return Finding(str(path), "error", finding, _AGAIN).as_error(DamagedFile)
+def _corrupt(path: Path, message: str) -> DataError:
+    return Issue(str(path), "error", message, _FIX).as_error(CorruptFileError)

@@ -1,8 +1,8 @@
-"""Where a NIfTI file says it lies: it says so up to three times, and readers differ in whom they believe.
+"""Affine of a NIfTI file, which states its orientation up to three times (sform, qform, pixdim).
 
-nibabel takes the sform, then the qform; ITK takes spacing from pixdim and the rest from either. A file whose statements
-differ is one volume to one program and another to the next. Here the sform counts, then the qform, as in nibabel;
-a contradiction in size or in left and right is refused, any other is remarked upon.
+nibabel uses the sform, then the qform; ITK takes the spacing from pixdim and the rest from either. A file whose
+statements differ is a different volume to each of them. Here the sform is used, then the qform, as in nibabel; a
+contradiction in size or in the order of axes is an error, any other is a warning.
 """
 
 from pathlib import Path
@@ -13,73 +13,72 @@ from nibabel.orientations import aff2axcodes
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from dimlift.data.issue import Finding
-from dimlift.data.volume import CORNER_TOLERANCE, corner_distance, require_upright, voxel_sizes
-from dimlift.errors import DamagedFile
+from dimlift.data.issue import Issue
+from dimlift.data.volume import CORNER_TOLERANCE, corner_distance, require_orthogonal, voxel_sizes
+from dimlift.errors import CorruptFileError
 
 _UNITS = {1: "metres", 3: "micrometres"}
-_EXPORT_AGAIN = "export it again from its source, or drop the wrong one (set its code to 0)"
+_FIX = "export it again from its source, or disable the wrong one (set its code to 0)"
 
 
-def read_frame(path: Path, header: Any) -> tuple[NDArray[np.float64], tuple[Finding, ...]]:
-    """The affine of a NIfTI header, and what is odd about it.
+def read_nifti_affine(path: Path, header: Any) -> tuple[NDArray[np.float64], tuple[Issue, ...]]:
+    """Return the affine of a NIfTI header, and warnings about it.
 
     Returns:
         (4, 4) voxel index to millimetres (right, anterior, superior), and warnings.
 
     Raises:
-        DataError: no frame in space, a sheared one, one in other units than millimetres, one whose voxel sizes differ
-            from pixdim by more than 0.1 voxel over the volume, or an sform and a qform along other axes.
-        DamagedFile: if the quaternion is none.
+        DataError: if the affine is singular or sheared, if lengths are not in millimetres, if the voxel sizes differ
+            from pixdim by more than 0.1 voxel over the volume, or if sform and qform have different axes.
+        CorruptFileError: if the quaternion is invalid.
     """
     try:
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
         qform = header.get_qform(coded=True)[0]
     except (HeaderDataError, ValueError) as fault:
-        raise Finding(
-            str(path), "error", f"its orientation cannot be understood ({fault})", "export it again from its source"
-        ).as_error(DamagedFile) from fault
+        message, fix = f"has an invalid orientation ({fault})", "export it again from its source"
+        raise Issue(str(path), "error", message, fix).as_error(CorruptFileError) from fault
     i, j, k = (*(int(size) for size in header.get_data_shape()[:3]), 1, 1)[:3]
     shape = (i, j, k)
-    require_upright(path, shape, affine)
+    require_orthogonal(path, shape, affine)
     unit = int(header["xyzt_units"]) % 8
     if unit in _UNITS:
-        remedy = "save it in millimetres (xyzt_units 2)"
-        raise Finding(str(path), "error", f"states its lengths in {_UNITS[unit]}", remedy).as_error()
+        fix = "save it in millimetres (xyzt_units 2)"
+        raise Issue(str(path), "error", f"states its lengths in {_UNITS[unit]}", fix).as_error()
     _require_pixdim(path, shape, affine, header)
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-        found = "states no orientation (sform and qform codes are 0): its left and right, and its place, are a guess"
-        remedy = "export it again with its orientation; until then readers disagree about where it lies"
-        return affine, (Finding(str(path), "warning", found, remedy),)
+        message = "states no orientation (sform and qform codes are 0): left and right, and its position, are a guess"
+        fix = "export it again with its orientation; until then readers disagree about its position"
+        return affine, (Issue(str(path), "warning", message, fix),)
     if int(header["sform_code"]) == 0 or qform is None:
         return affine, ()
     return affine, _compare_forms(path, shape, affine, np.asarray(qform, dtype=np.float64))
 
 
 def _require_pixdim(path: Path, shape: tuple[int, int, int], affine: NDArray[np.float64], header: Any) -> None:
-    """Voxel sizes of affine and pixdim must cover the same extent; files of fewer than three axes state fewer sizes."""
+    """Raise unless affine and pixdim cover the same extent; files of fewer than three axes state fewer sizes."""
     stated = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))[: int(header["dim"][0])]
     sizes = voxel_sizes(affine)[: len(stated)]
-    off = np.abs(stated - sizes) / sizes * np.array(shape[: len(stated)])
-    if not (off <= CORNER_TOLERANCE).all():
-        found = f"has voxels of {_sizes(sizes)} mm by its sform but {_sizes(stated)} mm by its pixdim"
-        raise Finding(str(path), "error", found, _EXPORT_AGAIN).as_error()
+    difference = np.abs(stated - sizes) / sizes * np.array(shape[: len(stated)])
+    if not (difference <= CORNER_TOLERANCE).all():
+        message = f"has voxels of {_format_sizes(sizes)} mm by its sform but {_format_sizes(stated)} mm by its pixdim"
+        raise Issue(str(path), "error", message, _FIX).as_error()
 
 
 def _compare_forms(
     path: Path, shape: tuple[int, int, int], sform: NDArray[np.float64], qform: NDArray[np.float64]
-) -> tuple[Finding, ...]:
-    apart, millimetres = corner_distance(shape, sform, qform)
-    if not apart > CORNER_TOLERANCE:
+) -> tuple[Issue, ...]:
+    voxels, millimetres = corner_distance(shape, sform, qform)
+    if not voxels > CORNER_TOLERANCE:
         return ()
     names = "".join(aff2axcodes(sform)), "".join(aff2axcodes(qform))
     if names[0] != names[1]:
-        found = f"lies along {names[0]} by its sform and along {names[1]} by its qform"
-        raise Finding(str(path), "error", found, _EXPORT_AGAIN).as_error()
-    found = f"its sform and its qform lie {apart:.2f} voxels ({millimetres:.2f} mm) apart"
-    remedy = "dimlift goes by the sform; other programs may go by the qform: drop the wrong one (set its code to 0)"
-    return (Finding(str(path), "warning", found, remedy),)
+        message = f"has the axes {names[0]} by its sform and {names[1]} by its qform"
+        raise Issue(str(path), "error", message, _FIX).as_error()
+    message = f"has an sform and a qform that differ by {voxels:.2f} voxels ({millimetres:.2f} mm)"
+    fix = "dimlift uses the sform; other programs may use the qform: disable the wrong one (set its code to 0)"
+    return (Issue(str(path), "warning", message, fix),)
 
 
-def _sizes(sizes: NDArray[np.float64]) -> str:
+def _format_sizes(sizes: NDArray[np.float64]) -> str:
     return " x ".join(f"{size:.4g}" for size in sizes)

@@ -1,6 +1,6 @@
-"""File formats by suffix. A new format is one module with `read_volume` and `read_grid`, and one line here.
+"""Volume formats by suffix. A new format is one module with two functions, and one line in `VOLUME_READERS`.
 
-A folder that holds the files of one DICOM series is a volume like a file.
+A folder that holds the files of one DICOM series is a volume, like a file.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,59 +10,89 @@ from typing import NamedTuple
 from dimlift.data.io import itk, nifti, video
 from dimlift.data.io.dicom import volume as dicom
 from dimlift.data.io.dicom.series import is_series
-from dimlift.data.issue import Finding
+from dimlift.data.issue import Issue
 from dimlift.data.volume import Grid, Volume
 from dimlift.errors import DataError
 
 
-class Format(NamedTuple):
-    """How files of one suffix are read."""
+class Reader(NamedTuple):
+    """Functions that read one format.
 
-    read_volume: Callable[[str | Path], Volume]
+    Attributes:
+        read: returns the volume.
+        read_grid: returns the grid, from the header alone.
+    """
+
+    read: Callable[[str | Path], Volume]
     read_grid: Callable[[str | Path], Grid]
 
 
-_NIFTI = Format(nifti.read_volume, nifti.read_grid)
+_NIFTI = Reader(nifti.read_nifti_volume, nifti.read_nifti_grid)
+_ITK = Reader(itk.read_itk_volume, itk.read_itk_grid)
+_VIDEO = Reader(video.read_video_volume, video.read_video_grid)
+_DICOM = Reader(dicom.read_dicom_volume, dicom.read_dicom_grid)
 
-_ITK = Format(itk.read_volume, itk.read_grid)
-_DICOM = Format(dicom.read_volume, dicom.read_grid)
-_VIDEO = Format(video.read_volume, video.read_grid)
-
-READERS: dict[str, Format] = {
+VOLUME_READERS: dict[str, Reader] = {
     ".nii.gz": _NIFTI, ".nii": _NIFTI, ".nrrd": _ITK, ".mha": _ITK, **dict.fromkeys(video.SUFFIXES, _VIDEO)
 }  # fmt: skip
-"""Files. A folder that holds DICOM files is a volume too: one series."""
+"""Readers of files by suffix."""
 
 
-def suffix_of(path: str | Path) -> str | None:
-    """The suffix of a file that can be read (".nii.gz"), None for any other."""
-    return next((suffix for suffix in READERS if Path(path).name.lower().endswith(suffix)), None)
-
-
-def stem_of(path: str | Path) -> str:
-    """The name of a file without its folder and without ".nii.gz" and the like."""
-    name = Path(path).name
-    return name[: -len(suffix_of(path) or "") or None]
-
-
-def read_file(path: str | Path) -> Volume:
-    """Read a volume in whatever format its name says.
+def read_volume(path: str | Path) -> Volume:
+    """Read a volume; the suffix determines the format.
 
     Raises:
-        DataError: if the suffix is unknown; or what the format's reader raises.
+        DataError: if the suffix is unknown, or if the file cannot be used.
     """
-    return _format_of(path).read_volume(path)
+    return _reader_of(path).read(path)
 
 
 def read_grid(path: str | Path) -> Grid:
-    """Shape and affine of a file, from its header alone."""
-    return _format_of(path).read_grid(path)
+    """Read shape and affine of a volume from its header alone."""
+    return _reader_of(path).read_grid(path)
 
 
-def channel_names(paths: Iterable[Path]) -> tuple[str, ...]:
-    """Names for the channels of a dataset that gives none: "image", or "image1", "image2", ... on a fourth axis.
+def volume_suffix(path: str | Path) -> str | None:
+    """Return the suffix of a readable volume (".nii.gz"), or None for any other file."""
+    return next((suffix for suffix in VOLUME_READERS if Path(path).name.lower().endswith(suffix)), None)
 
-    The first file whose header can be read decides; the others `check` names. Where none can, there is one channel.
+
+def volume_stem(path: str | Path) -> str:
+    """Return a file name without folder and without its volume suffix."""
+    name = Path(path).name
+    return name[: -len(volume_suffix(path) or "") or None]
+
+
+def list_volumes(folder: Path) -> list[Path]:
+    """Return the volumes and DICOM series of a folder, sorted, without hidden ones (such as macOS's `._` files)."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and (is_series(path) if path.is_dir() else volume_suffix(path))
+    )
+
+
+def files_by_stem(files: Iterable[Path]) -> dict[str, Path]:
+    """Return files by their names without suffix.
+
+    Raises:
+        DataError: if two files have the same stem (a.nii and a.nii.gz).
+    """
+    by_stem: dict[str, Path] = {}
+    for file in files:
+        other = by_stem.setdefault(volume_stem(file), file)
+        if other is not file:
+            message = f"has the same name as {other.name} in the same folder"
+            raise Issue(str(file), "error", message, "remove one of them").as_error()
+    return by_stem
+
+
+def infer_channel_names(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Return channel names for a dataset that states none: "image", or "image1", "image2", ... on a fourth axis.
+
+    The first file with a readable header decides; if there is none, the dataset has one channel.
     """
     for path in paths:
         try:
@@ -74,38 +104,11 @@ def channel_names(paths: Iterable[Path]) -> tuple[str, ...]:
     return ("image",)
 
 
-def _format_of(path: str | Path) -> Format:
+def _reader_of(path: str | Path) -> Reader:
     if Path(path).is_dir() or Path(path).suffix.lower() == ".dcm":
         return _DICOM
-    suffix = suffix_of(path)
+    suffix = volume_suffix(path)
     if suffix is None:
-        found = f"is no file dimlift can read ({', '.join(READERS)}, folder of a DICOM series)"
-        raise Finding(str(path), "error", found, "convert it to .nii.gz").as_error()
-    return READERS[suffix]
-
-
-def by_name(files: Iterable[Path]) -> dict[str, Path]:
-    """Files by their names without suffix.
-
-    Raises:
-        DataError: if two have one name (a.nii and a.nii.gz): nobody can say which of them is meant.
-    """
-    named: dict[str, Path] = {}
-    for file in files:
-        other = named.setdefault(stem_of(file), file)
-        if other is not file:
-            raise Finding(
-                str(file), "error", f"has the name of {other.name} beside it", "remove one of them"
-            ).as_error()
-    return named
-
-
-def volumes_in(folder: Path) -> list[Path]:
-    """The readable files and DICOM series of a folder, sorted; hidden ones (macOS's `._` twins too) left out."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and (is_series(path) if path.is_dir() else suffix_of(path))
-    )
+        message = f"has an unknown format; {', '.join(VOLUME_READERS)} and folders of a DICOM series can be read"
+        raise Issue(str(path), "error", message, "convert it to .nii.gz").as_error()
+    return VOLUME_READERS[suffix]

@@ -1,7 +1,7 @@
-"""The members of a tar file, read from front to back in small pieces.
+"""Members of a tar file, read sequentially in small pieces.
 
-`tarfile` believes a header that states a name of a gigabyte and reads it into memory at once; here no single read may
-ask for more than a header can need.
+`tarfile` reads a name of a gigabyte into memory if a header states one; here no single read is larger than a header can
+need.
 """
 
 import bz2
@@ -12,52 +12,52 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
-PIECE = 1 << 20
-"""Bytes of the largest single read: many times the longest path."""
+MAX_READ_BYTES = 1 << 20
+"""Largest single read, many times the longest path."""
 
 
-class _Forward:
-    """A stream `tarfile` may read and skip in, never backwards, never much at once."""
+class _ForwardStream:
+    """A stream that `tarfile` can read and skip in, but not rewind, with an upper bound on every read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._place = stream, 0
+        self._stream, self._position = stream, 0
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes, fewer only at the end."""
-        if not 0 <= size <= PIECE:
+        """Read exactly `size` bytes, fewer only at the end."""
+        if not 0 <= size <= MAX_READ_BYTES:
             raise tarfile.ReadError(f"a header states {size:,} bytes")
-        parts = self._stream.read(size)
-        self._place += len(parts)
-        return parts
+        data = self._stream.read(size)
+        self._position += len(data)
+        return data
 
     def tell(self) -> int:
-        """Bytes read so far."""
-        return self._place
+        """Return the number of bytes read so far."""
+        return self._position
 
-    def seek(self, place: int) -> None:
-        """Skip forwards."""
-        if place < self._place:
+    def seek(self, position: int) -> None:
+        """Skip forward."""
+        if position < self._position:
             raise tarfile.ReadError("its entries overlap")
-        while self._place < place:
-            if not self.read(min(PIECE, place - self._place)):
+        while self._position < position:
+            if not self.read(min(MAX_READ_BYTES, position - self._position)):
                 raise tarfile.ReadError("unexpected end of data")
 
 
-def members_of_tar(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
-    """Every member with its bytes, to be read before the next one is asked for; None for what is no plain file.
+def iterate_tar(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    """Yield every member with its stream, which must be read before the next member; None unless it is a plain file.
 
     Raises:
-        tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError: if the file is cut off or broken.
+        tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError: if the file is truncated or corrupt.
     """
-    with _unpacking(path) as stream, tarfile.open(fileobj=cast(IO[bytes], _Forward(stream)), mode="r:") as archive:
-        for member in archive:
+    with _decompress(path) as stream, tarfile.open(fileobj=cast(IO[bytes], _ForwardStream(stream)), mode="r:") as tar:
+        for member in tar:
             plain = member.isreg() and not member.issparse()
-            yield member, archive.extractfile(member) if plain else None
-            archive.members = []  # type: ignore[attr-defined]  # what has been handed out need not be kept
+            yield member, tar.extractfile(member) if plain else None
+            tar.members = []  # type: ignore[attr-defined]  # frees the members that were yielded
 
 
-def _unpacking(path: Path) -> IO[bytes]:
-    """The tar stream itself, by how the file begins."""
+def _decompress(path: Path) -> IO[bytes]:
+    """Open the tar stream; the first bytes determine the compression."""
     with path.open("rb") as stream:
         start = stream.read(6)
     if start.startswith(b"\x1f\x8b"):

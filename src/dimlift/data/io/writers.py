@@ -1,4 +1,4 @@
-"""Label maps out of the house: on the grid and the axes of the input, in its own format or another one."""
+"""Write label maps on the grid and the axes of the input, in its format or another one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from dimlift.data.io import itk, nifti
 from dimlift.data.io.dicom.series import Series, is_series
-from dimlift.data.io.readers import suffix_of
-from dimlift.data.issue import Finding
-from dimlift.errors import DataError, UnknownName
+from dimlift.data.io.readers import volume_suffix
+from dimlift.data.issue import Issue
+from dimlift.errors import DataError, UnknownNameError
 
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """What is written.
+    """A label map and its grid.
 
     Attributes:
-        array: label values, (i, j, k) on the axes of the input file; a memory map will do.
-        affine: of the input, (4, 4).
+        array: label values, (i, j, k) on the axes of the input file; may be a memory map.
+        affine: affine of the input, (4, 4).
         source: the input file or folder.
-        header: of the input (`Volume.header`).
+        header: header of the input (`Volume.header`).
         names: label name to value.
     """
 
@@ -34,78 +34,84 @@ class LabelMap:
     names: Mapping[str, int] | None = None
 
 
-class Output(NamedTuple):
-    """One format: the suffixes it may be called by, the usual one first, and how it is written."""
+class LabelFormat(NamedTuple):
+    """An output format.
+
+    Attributes:
+        suffixes: accepted suffixes, the default one first.
+        write: writes a label map and returns its path.
+    """
 
     suffixes: tuple[str, ...]
     write: Callable[[Path, LabelMap], Path]
 
 
-def write_labels(path: str | Path, labels: LabelMap, kind: str | None = None) -> Path:
-    """Write a label map in one piece: a reader sees the whole file or none.
+def write_labels(path: str | Path, labels: LabelMap, output_format: str | None = None) -> Path:
+    """Write a label map atomically.
 
     Args:
-        kind: one of `OUTPUTS`; None takes the one that the path's suffix names.
+        path: where to write.
+        labels: what to write.
+        output_format: key of `LABEL_FORMATS`; None uses the suffix of the path.
 
     Raises:
-        DataError: for a DICOM output of an input that is no DICOM series, or an unknown suffix.
+        DataError: if a DICOM output is requested for an input that is not a DICOM series, or if the suffix is unknown.
     """
     path = Path(path)
-    chosen = pick_output(kind) if kind is not None else OUTPUTS[kind_of(path)]
-    return chosen.write(path, labels)
+    return get_label_format(output_format or label_format_of(path)).write(path, labels)
 
 
-def pick_output(kind: str) -> Output:
-    """Raises: UnknownName if there is no such format."""
-    if kind not in OUTPUTS:
-        raise UnknownName("format", kind, OUTPUTS)
-    return OUTPUTS[kind]
+def get_label_format(name: str) -> LabelFormat:
+    """Return an output format. Raises UnknownNameError if it does not exist."""
+    if name not in LABEL_FORMATS:
+        raise UnknownNameError("format", name, LABEL_FORMATS)
+    return LABEL_FORMATS[name]
 
 
-def own_kind(source: Path) -> str:
-    """The format an answer takes unless told otherwise: the input's own, for a DICOM series a segmentation."""
+def default_label_format(source: Path) -> str:
+    """Return the default output format for an input: the same format, for a DICOM series a DICOM segmentation."""
     if is_series(source):
         return "dicom-seg"
-    return {".nrrd": "nrrd", ".mha": "mha"}.get(suffix_of(source) or "", "nifti")
+    return {".nrrd": "nrrd", ".mha": "mha"}.get(volume_suffix(source) or "", "nifti")
 
 
-def kind_of(path: Path) -> str:
-    """The format a file name stands for.
-
-    Raises:
-        DataError: if its suffix is none of those that can be written.
-    """
-    for kind, output in OUTPUTS.items():
-        if path.name.lower().endswith(output.suffixes):
-            return kind
-    known = ", ".join(suffix for output in OUTPUTS.values() for suffix in output.suffixes)
-    raise DataError(f"{path}: can only write {known}; choose such a name")
-
-
-def require_kind(kind: str, source: Path) -> None:
-    """Stop before anything is computed if an output cannot be written for an input.
+def label_format_of(path: Path) -> str:
+    """Return the output format of a file name.
 
     Raises:
-        UnknownName: if there is no such format.
-        DataError: for a DICOM output of an input that is no DICOM series.
+        DataError: if no format has this suffix.
     """
-    pick_output(kind)
-    if kind in ("dicom-seg", "rtstruct") and not is_series(source):
-        raise _no_dicom(kind, source)
+    for name, label_format in LABEL_FORMATS.items():
+        if path.name.lower().endswith(label_format.suffixes):
+            return name
+    known = ", ".join(suffix for label_format in LABEL_FORMATS.values() for suffix in label_format.suffixes)
+    raise DataError(f"{path}: the suffix must be one of {known}; choose such a name")
 
 
-def _no_dicom(kind: str, source: Path) -> DataError:
-    found = f"is no DICOM series, so a {kind} of it could refer to no patient, study or image"
-    return Finding(str(source), "error", found, "give the DICOM series itself, or write --format nifti").as_error()
+def require_label_format(name: str, source: Path) -> None:
+    """Raise if labels of an input cannot be written in a format; called before anything is computed.
+
+    Raises:
+        UnknownNameError: if there is no such format.
+        DataError: if a DICOM output is requested for an input that is not a DICOM series.
+    """
+    get_label_format(name)
+    if name in ("dicom-seg", "rtstruct") and not is_series(source):
+        raise _not_dicom(name, source)
+
+
+def _not_dicom(name: str, source: Path) -> DataError:
+    message = f"is not a DICOM series, so {name} has no patient, study and images to refer to"
+    return Issue(str(source), "error", message, "pass the DICOM series, or write --format nifti").as_error()
 
 
 def _write_nifti(path: Path, labels: LabelMap) -> Path:
     like = labels.header if hasattr(labels.header, "get_best_affine") else None
-    return nifti.write_labels(path, labels.array, labels.affine, like)
+    return nifti.write_nifti_labels(path, labels.array, labels.affine, like)
 
 
 def _write_itk(path: Path, labels: LabelMap) -> Path:
-    return itk.write_volume(path, nifti.smallest_integers(path, labels.array), labels.affine, labels.header)
+    return itk.write_itk_volume(path, nifti.to_smallest_int(path, labels.array), labels.affine, labels.header)
 
 
 def _write_segmentation(path: Path, labels: LabelMap) -> Path:
@@ -120,17 +126,17 @@ def _write_rtstruct(path: Path, labels: LabelMap) -> Path:
     return write_rtstruct(path, labels.array, labels.names or {}, _series(labels, "rtstruct"))
 
 
-def _series(labels: LabelMap, kind: str) -> Series:
+def _series(labels: LabelMap, name: str) -> Series:
     if not isinstance(labels.header, Series):
-        raise _no_dicom(kind, labels.source)
+        raise _not_dicom(name, labels.source)
     return labels.header
 
 
-OUTPUTS: dict[str, Output] = {
-    "nifti": Output((".nii.gz", ".nii"), _write_nifti),
-    "nrrd": Output((".nrrd",), _write_itk),
-    "mha": Output((".mha",), _write_itk),
-    "rtstruct": Output((".rtstruct.dcm",), _write_rtstruct),
-    "dicom-seg": Output((".seg.dcm", ".dcm"), _write_segmentation),
+LABEL_FORMATS: dict[str, LabelFormat] = {
+    "nifti": LabelFormat((".nii.gz", ".nii"), _write_nifti),
+    "nrrd": LabelFormat((".nrrd",), _write_itk),
+    "mha": LabelFormat((".mha",), _write_itk),
+    "rtstruct": LabelFormat((".rtstruct.dcm",), _write_rtstruct),
+    "dicom-seg": LabelFormat((".seg.dcm", ".dcm"), _write_segmentation),
 }
-"""In the order that suffixes are tried."""
+"""Output formats, in the order in which suffixes are matched."""

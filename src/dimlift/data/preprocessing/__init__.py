@@ -1,1 +1,1 @@
-"""From a file to the network's input: orientation, spacing, intensities."""
+"""Preprocessing: from the files of a case to the input of a network, and from its output back to the files' grid."""

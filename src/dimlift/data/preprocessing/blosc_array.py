@@ -1,8 +1,8 @@
-"""Arrays on disk in compressed blocks, of which only those that a box touches are read.
+"""Arrays on disk in compressed blocks, of which only those that intersect a requested box are read.
 
-A packed array is one file of blosc2 blocks, one behind the other, and what is known of it as plain JSON: shape, type,
-where each block begins, and its checksum. The file is mapped into memory, so the page cache of the system decides what
-stays; workers and runs on one machine share it. Blocks hold numbers and nothing that could be executed.
+The file holds blosc2 blocks one after the other. Shape, type, block offsets and checksums are stored as JSON elsewhere.
+The file is memory-mapped, so the page cache of the operating system is shared by all workers and runs on a machine.
+Blocks hold numbers only, nothing that is executed.
 """
 
 import mmap
@@ -20,24 +20,25 @@ from jaxtyping import Num
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dimlift.errors import DamagedFile, DataError
-from dimlift.records.atomic_write import written_whole
+from dimlift.errors import CorruptFileError, DataError
+from dimlift.records.atomic_write import atomic_write
 
-SIDE = 32
-"""Voxels along each edge of a block: a patch of 128 touches few more than it needs, a block is read in one piece."""
-LEVEL = 3
+BLOCK_SIZE = 32
+"""Voxels along each edge of a block: few voxels outside a patch of 128 are read, and each block in one read."""
+COMPRESSION_LEVEL = 3
 DTYPES = ("float32", "int16")
 
 
 @dataclass(frozen=True)
-class PackedArray:
-    """A (channels, D, H, W) array that is read box by box: `array[:, 3:9, :, 10:20]` is a tensor.
+class BloscArray:
+    """A (channels, D, H, W) array on disk; `array[:, 3:9, :, 10:20]` reads a box as a tensor.
 
     Attributes:
         path: file of the blocks.
+        shape: (channels, D, H, W).
         dtype: "float32" or "int16".
-        offsets: where each block begins in the file, and where the last one ends.
-        checksums: CRC-32 of each block as it lies in the file.
+        offsets: offset of each block in the file, and the end of the last one.
+        checksums: CRC-32 of each compressed block.
     """
 
     path: Path
@@ -47,56 +48,58 @@ class PackedArray:
     checksums: tuple[int, ...]
 
     def __getitem__(self, box: tuple[slice, slice, slice, slice]) -> Num[Tensor, "channels d h w"]:
-        """The voxels of a box of all its channels, in memory of their own.
+        """Return a copy of the voxels of a box.
 
         Raises:
-            DamagedFile: if a block is not what was written.
+            CorruptFileError: if a block has changed since it was written.
         """
         parts = [range(count)[part] for part, count in zip(box[1:], self.shape[1:], strict=True)]
-        found = np.empty((self.shape[0], *map(len, parts)), self.dtype)
-        touched = [range(part.start // SIDE, -(-part.stop // SIDE)) if len(part) else range(0) for part in parts]
-        for place in product(*touched):
-            into, out_of = [], []
-            for index, part, count in zip(place, parts, self.shape[1:], strict=True):
-                low, high = max(part.start, index * SIDE), min(part.stop, (index + 1) * SIDE, count)
-                into.append(slice(low - part.start, high - part.start))
-                out_of.append(slice(low - index * SIDE, high - index * SIDE))
-            found[:, into[0], into[1], into[2]] = self._block(place)[:, out_of[0], out_of[1], out_of[2]]
-        return torch.from_numpy(found[box[0]])
+        result = np.empty((self.shape[0], *map(len, parts)), self.dtype)
+        blocks = [
+            range(part.start // BLOCK_SIZE, -(-part.stop // BLOCK_SIZE)) if len(part) else range(0) for part in parts
+        ]
+        for block in product(*blocks):
+            target, source = [], []
+            for index, part, count in zip(block, parts, self.shape[1:], strict=True):
+                low, high = max(part.start, index * BLOCK_SIZE), min(part.stop, (index + 1) * BLOCK_SIZE, count)
+                target.append(slice(low - part.start, high - part.start))
+                source.append(slice(low - index * BLOCK_SIZE, high - index * BLOCK_SIZE))
+            result[:, target[0], target[1], target[2]] = self._block(block)[:, source[0], source[1], source[2]]
+        return torch.from_numpy(result[box[0]])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole = self[:, 0 : self.shape[1], 0 : self.shape[2], 0 : self.shape[3]].numpy()
-        return whole if dtype is None else whole.astype(dtype)
+        array = self[:, 0 : self.shape[1], 0 : self.shape[2], 0 : self.shape[3]].numpy()
+        return array if dtype is None else array.astype(dtype)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON, without the path."""
+        """Return the fields as JSON values, without the path."""
         return {name: value for name, value in asdict(self).items() if name != "path"}
 
     @classmethod
-    def from_json(cls, path: Path, content: dict[str, Any]) -> "PackedArray":
-        """Read back what `to_json` gave, and compare it with the file.
+    def from_json(cls, path: Path, content: dict[str, Any]) -> "BloscArray":
+        """Return the object that `to_json` was called on.
 
         Raises:
-            DamagedFile: if the file is not as long as it was.
+            CorruptFileError: if the file has another length.
         """
         shape, dtype = tuple(content["shape"]), content["dtype"]
-        found = cls(path, shape, dtype, tuple(content["offsets"]), tuple(content["checksums"]))
-        blocks = len(list(_places(found.shape)))
-        sound = dtype in DTYPES and len(found.offsets) == blocks + 1 and len(found.checksums) == blocks
-        if not sound or not path.is_file() or path.stat().st_size != found.offsets[-1]:
-            raise DamagedFile(f"{path} is not what was packed there; delete its folder, it is made anew")
-        return found
+        array = cls(path, shape, dtype, tuple(content["offsets"]), tuple(content["checksums"]))
+        blocks = len(list(_block_slices(array.shape)))
+        valid = dtype in DTYPES and len(array.offsets) == blocks + 1 and len(array.checksums) == blocks
+        if not valid or not path.is_file() or path.stat().st_size != array.offsets[-1]:
+            raise CorruptFileError(f"{path} has changed since it was written; delete its folder, it will be recreated")
+        return array
 
-    def _block(self, place: tuple[int, ...]) -> NDArray[Any]:
-        counts = [-(-size // SIDE) for size in self.shape[1:]]
-        number = (place[0] * counts[1] + place[1]) * counts[2] + place[2]
+    def _block(self, block: tuple[int, ...]) -> NDArray[Any]:
+        counts = [-(-size // BLOCK_SIZE) for size in self.shape[1:]]
+        number = (block[0] * counts[1] + block[1]) * counts[2] + block[2]
         stored = self._mapped[self.offsets[number] : self.offsets[number + 1]]
         if zlib.crc32(stored) != self.checksums[number]:
-            raise DamagedFile(f"block {number} of {self.path} is damaged; delete its folder, it is made anew")
-        sizes = [min(SIDE, size - index * SIDE) for index, size in zip(place, self.shape[1:], strict=True)]
-        block = np.empty((self.shape[0], *sizes), self.dtype)
-        _codec().decompress2(stored, dst=block)
-        return block
+            raise CorruptFileError(f"block {number} of {self.path} is corrupt; delete its folder, it will be recreated")
+        sizes = [min(BLOCK_SIZE, size - index * BLOCK_SIZE) for index, size in zip(block, self.shape[1:], strict=True)]
+        array = np.empty((self.shape[0], *sizes), self.dtype)
+        _import_blosc2().decompress2(stored, dst=array)
+        return array
 
     @cached_property
     def _mapped(self) -> memoryview:
@@ -107,43 +110,43 @@ class PackedArray:
         return {name: value for name, value in self.__dict__.items() if name != "_mapped"}
 
 
-def pack(array: NDArray[Any], path: Path) -> PackedArray:
-    """Write an array in compressed blocks, whole or not at all.
+def write_blosc_array(array: NDArray[Any], path: Path) -> BloscArray:
+    """Write an array in compressed blocks, atomically.
 
     Args:
         array: (channels, D, H, W), float32 or int16.
+        path: where to write.
     """
     if array.ndim != 4 or str(array.dtype) not in DTYPES:
         raise DataError(
-            f"an array of {array.shape} {array.dtype}; (channels, D, H, W) of {' or '.join(DTYPES)} is packed"
+            f"cannot write an array of {array.shape} {array.dtype}; (channels, D, H, W) of {' or '.join(DTYPES)} is "
+            "expected"
         )
-    codec, offsets, checksums = _codec(), [0], []
-    with written_whole(path) as scratch, scratch.open("wb") as stream:
-        for box in _places(array.shape):
+    blosc2, offsets, checksums = _import_blosc2(), [0], []
+    with atomic_write(path) as scratch, scratch.open("wb") as stream:
+        for box in _block_slices(array.shape):
             block = np.ascontiguousarray(array[(slice(None), *box)])
-            stored = codec.compress2(
-                block, codec=codec.Codec.ZSTD, clevel=LEVEL, typesize=block.itemsize, nthreads=1,
-                filters=[codec.Filter.SHUFFLE],
+            stored = blosc2.compress2(
+                block, codec=blosc2.Codec.ZSTD, clevel=COMPRESSION_LEVEL, typesize=block.itemsize, nthreads=1,
+                filters=[blosc2.Filter.SHUFFLE],
             )  # fmt: skip
             stream.write(stored)
             offsets.append(offsets[-1] + len(stored))
             checksums.append(zlib.crc32(stored))
     shape: tuple[int, int, int, int] = tuple(array.shape)
-    return PackedArray(path, shape, str(array.dtype), tuple(offsets), tuple(checksums))
+    return BloscArray(path, shape, str(array.dtype), tuple(offsets), tuple(checksums))
 
 
-def _places(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
-    """The blocks of an array, the last axis fastest."""
-    starts = [range(0, size, SIDE) for size in shape[1:]]
-    for place in product(*starts):
-        yield tuple(slice(first, first + SIDE) for first in place)
+def _block_slices(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Yield the slices of each block, the last axis fastest."""
+    starts = [range(0, size, BLOCK_SIZE) for size in shape[1:]]
+    for start in product(*starts):
+        yield tuple(slice(first, first + BLOCK_SIZE) for first in start)
 
 
-def _codec() -> Any:
+def _import_blosc2() -> Any:
     try:
         import blosc2
     except ModuleNotFoundError as fault:
-        raise DataError(
-            "packed volumes need blosc2: pip install 'dimlift[packed]', or leave training.packed out"
-        ) from fault
+        raise DataError("training.cache_dir needs blosc2: pip install 'dimlift[packed]', or unset it") from fault
     return blosc2

@@ -1,4 +1,4 @@
-"""Preprocessed cases packed on disk once, and opened again without reading their files."""
+"""Cache of preprocessed samples on disk, so that the files of a case are read and preprocessed once."""
 
 import hashlib
 import json
@@ -12,23 +12,23 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from dimlift.data.case import Case
-from dimlift.data.preprocessing.blosc_array import PackedArray, pack
+from dimlift.data.preprocessing.blosc_array import BloscArray, write_blosc_array
 from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.data.preprocessing.sample import Geometry
-from dimlift.errors import DamagedFile
-from dimlift.records.atomic_write import written_whole
+from dimlift.errors import CorruptFileError
+from dimlift.records.atomic_write import atomic_write
 from dimlift.records.record import write_json
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True, eq=False)
-class PackedSample:
-    """A preprocessed case whose arrays stay on disk; everything else is as in `Sample`."""
+class BloscSample:
+    """A preprocessed case whose arrays are on disk; otherwise as `Sample`."""
 
     name: str
-    image: PackedArray
-    label: PackedArray | int | float | None
+    image: BloscArray
+    label: BloscArray | int | float | None
     geometry: Geometry
     minimum: NDArray[np.float32]
     present: NDArray[np.bool_]
@@ -37,73 +37,74 @@ class PackedSample:
 
     @property
     def has_mask(self) -> bool:
-        """Whether every voxel has a label of its own."""
-        return isinstance(self.label, PackedArray)
+        """Whether the label is a mask."""
+        return isinstance(self.label, BloscArray)
 
 
-def packed(preprocessing: Preprocessing, case: Case, folder: Path) -> PackedSample:
-    """A case from its packed form, which is made first where it is missing.
+def load_blosc_sample(preprocessing: Preprocessing, case: Case, cache_dir: Path) -> BloscSample:
+    """Return a case from the cache; it is preprocessed and written first if it is not there.
 
-    A changed file or preprocessing is another packed case; the old one stays until its folder is deleted.
+    If a file or the preprocessing changes, the case gets a new entry; the old one stays until it is deleted.
 
     Raises:
-        DamagedFile, DataError: naming the file, what was found, and the way out.
+        CorruptFileError, DataError: if a file of the case or of the cache cannot be used.
     """
-    place = folder / f"{case.name}-{_key(preprocessing, case)}"
-    if not (place / "sample.json").is_file():
-        _make(preprocessing, case, place)
+    folder = cache_dir / f"{case.name}-{_cache_key(preprocessing, case)}"
+    if not (folder / "sample.json").is_file():
+        _write_sample(preprocessing, case, folder)
     try:
-        known = json.loads((place / "sample.json").read_text(encoding="utf-8"))
-        affine = np.array(known["affine"], np.float64)
-        label = known["label"]
+        content = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
+        affine = np.array(content["affine"], np.float64)
+        label = content["label"]
         if isinstance(label, dict):
-            label = PackedArray.from_json(place / "label.blocks", label)
-        return PackedSample(
+            label = BloscArray.from_json(folder / "label.blocks", label)
+        return BloscSample(
             case.name,
-            PackedArray.from_json(place / "image.blocks", known["image"]),
+            BloscArray.from_json(folder / "image.blocks", content["image"]),
             label,
-            preprocessing.geometry(tuple(known["file_shape"]), affine, None, case.images[0]),
-            np.array(known["minimum"], np.float32),
-            np.array(known["present"], np.bool_),
-            tuple(known["values"]),
-            {int(value): voxels for value, voxels in load_file(place / "foreground.safetensors").items()},
+            preprocessing.geometry(tuple(content["file_shape"]), affine, None, case.images[0]),
+            np.array(content["minimum"], np.float32),
+            np.array(content["present"], np.bool_),
+            tuple(content["values"]),
+            {int(value): voxels for value, voxels in load_file(folder / "foreground.safetensors").items()},
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as fault:
-        if isinstance(fault, DamagedFile):
+        if isinstance(fault, CorruptFileError):
             raise
-        raise DamagedFile(f"{place} is damaged ({fault}); delete it, it is made anew") from fault
+        raise CorruptFileError(f"{folder} is corrupt ({fault}); delete it, it will be recreated") from fault
 
 
-def _make(preprocessing: Preprocessing, case: Case, place: Path) -> None:
+def _write_sample(preprocessing: Preprocessing, case: Case, folder: Path) -> None:
     sample = preprocessing.read(case)
-    place.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     label: Any = sample.label
     if isinstance(sample.label, np.ndarray):
-        label = pack(sample.label[None], place / "label.blocks").to_json()
-    with written_whole(place / "foreground.safetensors") as scratch:
+        label = write_blosc_array(sample.label[None], folder / "label.blocks").to_json()
+    with atomic_write(folder / "foreground.safetensors") as scratch:
         save_file({str(value): voxels for value, voxels in sample.foreground.items()}, scratch)
-    turned = sample.geometry.turn.backward(np.broadcast_to(np.False_, sample.geometry.turned_shape)).shape
-    known = {
+    geometry = sample.geometry
+    file_shape = geometry.reorientation.inverse(np.broadcast_to(np.False_, geometry.reoriented_shape)).shape
+    content = {
         "schema": SCHEMA,
-        "image": pack(sample.image, place / "image.blocks").to_json(),
+        "image": write_blosc_array(sample.image, folder / "image.blocks").to_json(),
         "label": label,
-        "affine": sample.geometry.affine.tolist(),
-        "file_shape": list(turned),
+        "affine": geometry.affine.tolist(),
+        "file_shape": list(file_shape),
         "minimum": sample.minimum.tolist(),
         "present": sample.present.tolist(),
         "values": list(sample.values),
     }
-    write_json(place / "sample.json", known)  # last: a packed case exists once this does
+    write_json(folder / "sample.json", content)  # last: its existence marks the entry as complete
 
 
-def _key(preprocessing: Preprocessing, case: Case) -> str:
-    """Other files, or another way to read them, give another key; dates and sizes stand for the files' content."""
+def _cache_key(preprocessing: Preprocessing, case: Case) -> str:
+    """Return a key that depends on the preprocessing and on path, size and time of the files."""
     rules = {name: value for name, value in preprocessing.to_json().items() if name != "typical_spacing"}
     files = [*case.images, *([case.label] if isinstance(case.label, Path) else [])]
-    seen = []
+    stats = []
     for file in files:
         inside = sorted(file.iterdir()) if file.is_dir() else [file]
-        seen += [(str(f), f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else (str(f), -1, -1) for f in inside]
-    answer = None if isinstance(case.label, Path) else case.label
-    content = [SCHEMA, rules, seen, answer]
+        stats += [(str(f), f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else (str(f), -1, -1) for f in inside]
+    label = None if isinstance(case.label, Path) else case.label
+    content = [SCHEMA, rules, stats, label]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=asdict).encode()).hexdigest()[:16]

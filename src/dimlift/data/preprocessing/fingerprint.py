@@ -1,4 +1,4 @@
-"""What preprocessing learns from the training cases: their grids, and samples of foreground intensities for CT."""
+"""Fingerprint of the training cases: their grids, and samples of foreground intensities for CT."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,84 +9,91 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.data.case import Case
-from dimlift.data.io.readers import read_file, read_grid
+from dimlift.data.io.readers import read_grid, read_volume
 from dimlift.data.preprocessing.masks import read_mask
-from dimlift.data.voxel_checks import read_integers
+from dimlift.data.voxel_checks import integer_labels
 from dimlift.errors import DataError
 
-_VOXELS_PER_CASE = 10_000
+_MAX_VOXELS_PER_CASE = 10_000
 _SEED = 0
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What was seen.
+class DatasetFingerprint:
+    """Properties of the training cases.
 
     Attributes:
         affines: one per case.
-        foreground: channel index to intensities inside the masks, one array per case.
+        foreground: channel index to sampled intensities inside the masks, one array per case.
     """
 
     affines: list[NDArray[np.float64]]
     foreground: dict[int, list[NDArray[Any]]]
 
 
-def survey(cases: Sequence[Case], intensities: Sequence[int] = (), resample_labels: bool = False) -> Survey:
-    """Look at the cases once; without intensities only at their headers.
+def fingerprint_dataset(
+    cases: Sequence[Case], intensity_channels: Sequence[int] = (), resample_labels: bool = False
+) -> DatasetFingerprint:
+    """Read the cases once; only their headers if no intensities are requested.
 
     Args:
-        intensities: channels whose foreground intensities are wanted.
-        resample_labels: take masks on another grid than their image.
+        cases: the training cases.
+        intensity_channels: channels whose foreground intensities are sampled.
+        resample_labels: accept masks on another grid than their image.
     """
     affines = []
-    foreground: dict[int, list[NDArray[Any]]] = {index: [] for index in intensities}
+    foreground: dict[int, list[NDArray[Any]]] = {index: [] for index in intensity_channels}
     for case in cases:
-        there = next((path for path in case.images if path.exists()), case.images[0])
-        if not intensities:
-            affines.append(read_grid(there).affine)
+        reference = next((path for path in case.images if path.exists()), case.images[0])
+        if not intensity_channels:
+            affines.append(read_grid(reference).affine)
             continue
-        first = read_file(there)
+        first = read_volume(reference)
         affines.append(first.affine)
-        inside = None
+        mask = None
         if isinstance(case.label, Path):
-            inside = read_integers(read_mask(case.label, first, resample_labels)) > 0
-        for index in intensities:
+            mask = integer_labels(read_mask(case.label, first, resample_labels)) > 0
+        for index in intensity_channels:
             if first.array.ndim == 4 and len(case.images) == 1:
                 voxels = first.array[..., index]
             elif not case.images[index].exists() and len(case.images) > 1:
-                continue  # a missing channel; where none may be, reading the case says so
+                continue  # a missing channel; reading the case raises if that is not allowed
             else:
-                voxels = first.array if case.images[index] == there else read_file(case.images[index]).array
-            foreground[index].append(_some(voxels if inside is None else voxels[inside]))
-    return Survey(affines, foreground)
+                voxels = first.array if case.images[index] == reference else read_volume(case.images[index]).array
+            foreground[index].append(_subsample(voxels if mask is None else voxels[mask]))
+    return DatasetFingerprint(affines, foreground)
 
 
 def target_spacing(
-    wanted: Literal["native", "median"] | Sequence[float], own: Sequence[tuple[float, float, float]]
+    setting: Literal["native", "median"] | Sequence[float], spacings: Sequence[tuple[float, float, float]]
 ) -> tuple[float, float, float] | None:
-    """The spacing to resample to, (depth, height, width) in millimetres, or None for no resampling.
+    """Return the spacing to resample to, (depth, height, width) in millimetres, or None for no resampling.
+
+    Args:
+        setting: "native", "median" or a spacing.
+        spacings: spacing of each training case.
 
     Raises:
-        DataError: if it is neither "native" nor "median" nor three positive numbers.
+        DataError: if the setting is neither "native" nor "median" nor three positive numbers.
     """
-    if wanted == "native":
+    if setting == "native":
         return None
-    if wanted == "median":
-        depth, height, width = (float(value) for value in np.median(np.asarray(own), axis=0))
+    if setting == "median":
+        depth, height, width = (float(value) for value in np.median(np.asarray(spacings), axis=0))
         return depth, height, width
-    if isinstance(wanted, str) or len(wanted) != 3 or not all(float(value) > 0 for value in wanted):
+    if isinstance(setting, str) or len(setting) != 3 or not all(float(value) > 0 for value in setting):
         raise DataError(
-            f"spacing is {wanted!r}; "
-            "'native', 'median' or three positive numbers (depth, height, width) in mm are wanted"
+            f"spacing is {setting!r}; "
+            "'native', 'median' or three positive numbers (depth, height, width) in mm are expected"
         )
-    return float(wanted[0]), float(wanted[1]), float(wanted[2])
+    return float(setting[0]), float(setting[1]), float(setting[2])
 
 
-def _some(voxels: NDArray[Any]) -> NDArray[Any]:
-    """At most a fixed number of finite voxels, always the same ones."""
+def _subsample(voxels: NDArray[Any]) -> NDArray[Any]:
+    """Return at most a fixed number of finite voxels; the same input gives the same voxels."""
     flat = voxels.ravel()
     if flat.dtype.kind == "f":
         flat = flat[np.isfinite(flat)]
-    if flat.size <= _VOXELS_PER_CASE:
+    if flat.size <= _MAX_VOXELS_PER_CASE:
         return flat
-    return np.random.default_rng(_SEED).choice(flat, _VOXELS_PER_CASE, replace=False)
+    return np.random.default_rng(_SEED).choice(flat, _MAX_VOXELS_PER_CASE, replace=False)

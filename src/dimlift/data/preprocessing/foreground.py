@@ -1,43 +1,48 @@
-"""Where each class lies, so that patches can be centred on rare ones."""
+"""Voxel positions of each class, for patches centred on foreground."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-_VOXELS_PER_CLASS = 10_000
+_MAX_VOXELS_PER_CLASS = 10_000
 _SEED = 0
 
 
 def voxels_by_class(label: NDArray[np.int16]) -> dict[int, NDArray[np.int32]]:
-    """(z, y, x) of the voxels of every foreground class, a fixed sample of at most 10 000 of each."""
-    found = {}
+    """Return (z, y, x) of voxels of every foreground class, a fixed random sample of at most 10,000 of each."""
+    voxels = {}
     for value in np.unique(label[label > 0]):
-        places = np.flatnonzero(label == value)
-        if len(places) > _VOXELS_PER_CLASS:
-            places = np.random.default_rng(_SEED).choice(places, _VOXELS_PER_CLASS, replace=False)
-        found[int(value)] = np.stack(np.unravel_index(places, label.shape), axis=1).astype(np.int32)
-    return found
+        indices = np.flatnonzero(label == value)
+        if len(indices) > _MAX_VOXELS_PER_CLASS:
+            indices = np.random.default_rng(_SEED).choice(indices, _MAX_VOXELS_PER_CLASS, replace=False)
+        voxels[int(value)] = np.stack(np.unravel_index(indices, label.shape), axis=1).astype(np.int32)
+    return voxels
 
 
 class ForegroundIndex:
-    """Voxels of every foreground class, by class and case."""
+    """Voxels of every foreground class in every sample.
 
-    def __init__(self, cases: Sequence[Mapping[int, NDArray[np.int32]]]) -> None:
+    Args:
+        samples: voxels by class (`voxels_by_class`) of each sample.
+    """
+
+    def __init__(self, samples: Sequence[Mapping[int, NDArray[np.int32]]]) -> None:
         self._voxels: dict[int, dict[int, NDArray[np.int32]]] = {}
-        for number, classes in enumerate(cases):
+        for number, classes in enumerate(samples):
             for value, voxels in classes.items():
                 self._voxels.setdefault(value, {})[number] = voxels
 
     def __bool__(self) -> bool:
         return bool(self._voxels)
 
-    def draw(self, rng: np.random.Generator) -> tuple[int, tuple[int, int, int]]:
-        """A case and one of its foreground voxels: every class equally often, then every case that shows it.
+    def sample(self, rng: np.random.Generator) -> tuple[int, tuple[int, int, int]]:
+        """Return the index of a sample and one of its foreground voxels.
 
-        A class that fills ten voxels of one case is thus seen as often as the largest.
+        The class is uniform over all classes, then the sample over all samples with this class, so that a class of ten
+        voxels in one sample is as frequent as the largest.
         """
-        by_case = self._voxels[int(rng.choice(sorted(self._voxels)))]
-        number = int(rng.choice(sorted(by_case)))
-        z, y, x = (int(value) for value in rng.choice(by_case[number]))
+        by_sample = self._voxels[int(rng.choice(sorted(self._voxels)))]
+        number = int(rng.choice(sorted(by_sample)))
+        z, y, x = (int(value) for value in rng.choice(by_sample[number]))
         return number, (z, y, x)

@@ -1,8 +1,8 @@
-"""Intensities to numbers a network likes, one rule per channel, fixed at fit time and stored with the weights.
+"""Intensity normalisation: one rule per channel, fitted on the training cases and stored with the weights.
 
-Rules as in nnU-Net (Isensee et al., 2021, https://doi.org/10.1038/s41592-020-01008-z): CT has physical units, so every
-volume gets the same clipping and scaling, taken from the training set; other images have none, so each is scaled by
-itself.
+Schemes as in nnU-Net (Isensee et al., 2021, https://doi.org/10.1038/s41592-020-01008-z): CT intensities have physical
+units, so all volumes share the clipping and scaling of the training set; other intensities have none, so each volume is
+scaled by its own statistics.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,30 +12,30 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.chunks import slabs
-from dimlift.errors import DataError, UnknownName
+from dimlift.data.chunks import depth_chunks
+from dimlift.errors import DataError, UnknownNameError
 
-Kind = Literal["zscore", "zscore_nonzero", "ct", "none"]
-Modality = Literal["auto", "ct", "mr", "mr_nonzero", "none"]
+Scheme = Literal["zscore", "zscore_foreground", "ct", "none"]
+ImageModality = Literal["auto", "ct", "mr", "mr_foreground", "none"]
 
-_BY_MODALITY: dict[str, Kind] = {"ct": "ct", "mr": "zscore", "mr_nonzero": "zscore_nonzero", "none": "none"}
-_BY_CHANNEL: dict[str, Kind] = {"ct": "ct", "nonorm": "none"}
-_SMALLEST_STD = 1e-8
+_BY_MODALITY: dict[str, Scheme] = {"ct": "ct", "mr": "zscore", "mr_foreground": "zscore_foreground", "none": "none"}
+_BY_CHANNEL: dict[str, Scheme] = {"ct": "ct", "nonorm": "none"}
+_MIN_STD = 1e-8
 
 
 @dataclass(frozen=True)
-class Normalisation:
-    """What is done to one channel.
+class IntensityNormalisation:
+    """Normalisation of one channel.
 
     Attributes:
-        kind: "zscore" subtracts each image's mean and divides by its standard deviation, "zscore_nonzero" takes
-            both from voxels that are not 0 and leaves the others 0, "ct" clips to [low, high] and uses the
-            training set's mean and std, "none" changes nothing.
-        low, high: 0.5th and 99.5th percentile of foreground voxels over the training set (CT).
+        scheme: "zscore" subtracts the mean of each image and divides by its standard deviation; "zscore_foreground"
+            computes both over nonzero voxels and leaves the others 0; "ct" clips to [low, high] and uses mean and std
+            of the training set; "none" changes nothing.
+        low, high: 0.5th and 99.5th percentile of foreground voxels in the training set (CT).
         mean, std: of the same voxels (CT).
     """
 
-    kind: Kind = "zscore"
+    scheme: Scheme = "zscore"
     low: float = 0.0
     high: float = 0.0
     mean: float = 0.0
@@ -44,44 +44,45 @@ class Normalisation:
     def apply(
         self,
         image: NDArray[np.float32],
-        use: NDArray[np.bool_] | None = None,
+        mask: NDArray[np.bool_] | None = None,
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Normalise one channel, any shape.
+        """Normalise one channel of any shape.
 
         Args:
-            use: where mean and standard deviation may be taken from; None means everywhere.
-            out: takes the result, may be the image itself; a new array if None.
+            image: the channel.
+            mask: voxels that mean and standard deviation are computed over; None for all.
+            out: array for the result, which may be the image itself; None for a new array.
         """
-        if self.kind == "none" and out is None:
+        if self.scheme == "none" and out is None:
             return image
         result = np.empty_like(image) if out is None else out
         mean, std, low, high = self.mean, self.std, self.low, self.high
-        if self.kind in ("zscore", "zscore_nonzero"):
-            mean, std = self._moments(image, use)
+        if self.scheme in ("zscore", "zscore_foreground"):
+            mean, std = self._moments(image, mask)
             low, high = -np.inf, np.inf
-        for part in slabs(image.shape):
-            if self.kind == "none":
+        for part in depth_chunks(image.shape):
+            if self.scheme == "none":
                 result[part] = image[part]
                 continue
             scaled = np.clip(image[part], low, high, dtype=np.float64) - mean
-            scaled /= max(std, _SMALLEST_STD)
-            result[part] = scaled if self.kind != "zscore_nonzero" else np.where(image[part] != 0, scaled, 0)
+            scaled /= max(std, _MIN_STD)
+            result[part] = scaled if self.scheme != "zscore_foreground" else np.where(image[part] != 0, scaled, 0)
         return result
 
-    def _moments(self, image: NDArray[np.float32], use: NDArray[np.bool_] | None) -> tuple[float, float]:
-        """Mean and standard deviation of the voxels that count, in double precision; infinite if there are none."""
+    def _moments(self, image: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> tuple[float, float]:
+        """Return mean and standard deviation of the selected voxels in float64; (0, inf) if there are none."""
 
         def voxels(part: slice) -> NDArray[np.float64]:
             inside = image[part]
-            if self.kind == "zscore_nonzero":
-                inside = inside[(inside != 0) if use is None else (inside != 0) & use[part]]
-            elif use is not None:
-                inside = inside[use[part]]
+            if self.scheme == "zscore_foreground":
+                inside = inside[(inside != 0) if mask is None else (inside != 0) & mask[part]]
+            elif mask is not None:
+                inside = inside[mask[part]]
             return inside.astype(np.float64)
 
-        parts = list(slabs(image.shape))
-        counts, sums = zip(*((found.size, found.sum()) for found in map(voxels, parts)), strict=True)
+        parts = list(depth_chunks(image.shape))
+        counts, sums = zip(*((chunk.size, chunk.sum()) for chunk in map(voxels, parts)), strict=True)
         count = sum(counts)
         if not count:
             return 0.0, np.inf
@@ -90,20 +91,22 @@ class Normalisation:
         return mean, float(np.sqrt(squares / count))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
-        numbers = {"low": self.low, "high": self.high, "mean": self.mean, "std": self.std} if self.kind == "ct" else {}
-        return {"kind": self.kind, **numbers}
+        """Return the fields as JSON values."""
+        statistics = (
+            {"low": self.low, "high": self.high, "mean": self.mean, "std": self.std} if self.scheme == "ct" else {}
+        )
+        return {"scheme": self.scheme, **statistics}
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Normalisation":
-        """Read back what `to_json` gave."""
-        if content.get("kind") not in get_args(Kind):
-            raise UnknownName("normalisation", str(content.get("kind")), get_args(Kind))
+    def from_json(cls, content: dict[str, Any]) -> "IntensityNormalisation":
+        """Return the object that `to_json` was called on."""
+        if content.get("scheme") not in get_args(Scheme):
+            raise UnknownNameError("normalisation scheme", str(content.get("scheme")), get_args(Scheme))
         return cls(**content)
 
 
-def windows_of(windows: Sequence[tuple[float, float]]) -> tuple[Normalisation, ...]:
-    """CT windows as radiologists set them, each scaled to [-1, 1].
+def ct_window_rules(windows: Sequence[tuple[float, float]]) -> tuple[IntensityNormalisation, ...]:
+    """Return one rule per CT window, each scaled to [-1, 1].
 
     Args:
         windows: (centre, width) in Hounsfield units.
@@ -112,33 +115,34 @@ def windows_of(windows: Sequence[tuple[float, float]]) -> tuple[Normalisation, .
         DataError: if a width is not positive.
     """
     if any(width <= 0 for _, width in windows):
-        raise DataError(f"CT windows {list(windows)} need positive widths: [centre, width], for example [40, 400]")
+        raise DataError(f"CT windows {list(windows)} must have positive widths: [centre, width], for example [40, 400]")
     return tuple(
-        Normalisation("ct", centre - width / 2, centre + width / 2, centre, width / 2) for centre, width in windows
+        IntensityNormalisation("ct", centre - width / 2, centre + width / 2, centre, width / 2)
+        for centre, width in windows
     )
 
 
-def kind_for(channel: str, modality: str = "auto") -> Kind:
-    """The rule for a channel: by modality, or for "auto" by its name ("CT" is CT, anything else a z-score)."""
+def choose_scheme(channel: str, modality: str = "auto") -> Scheme:
+    """Return the scheme of a channel: by modality, or for "auto" by channel name ("CT", else z-score)."""
     if modality == "auto":
         return _BY_CHANNEL.get(channel.strip().lower(), "zscore")
     if modality not in _BY_MODALITY:
-        raise UnknownName("modality", modality, get_args(Modality))
+        raise UnknownNameError("modality", modality, get_args(ImageModality))
     return _BY_MODALITY[modality]
 
 
-def fit_ct(voxels: Iterable[NDArray[Any]]) -> Normalisation:
-    """CT clipping and scaling from foreground voxels of the training set.
+def fit_ct_normalisation(voxels: Iterable[NDArray[Any]]) -> IntensityNormalisation:
+    """Compute CT clipping and scaling from foreground voxels of the training set.
 
     Args:
-        voxels: Hounsfield units, a sample per case.
+        voxels: Hounsfield units of sampled voxels of each case.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there is no voxel.
     """
     parts = [part for part in voxels if part.size]
     if not parts:
-        raise DataError("no foreground voxel in the training cases to fit CT normalisation on; check the masks")
+        raise DataError("the training cases have no foreground voxel to fit CT normalisation on; check the masks")
     everything = np.concatenate(parts).astype(np.float64)
     low, high = np.percentile(everything, [0.5, 99.5])
-    return Normalisation("ct", float(low), float(high), float(everything.mean()), float(everything.std()))
+    return IntensityNormalisation("ct", float(low), float(high), float(everything.mean()), float(everything.std()))

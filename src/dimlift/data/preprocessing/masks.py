@@ -1,7 +1,7 @@
 """Masks on the grid of their image.
 
-A mask may lie on other axes of the same grid (a DICOM series and the NIfTI file made from it run through their rows in
-opposite senses): it is turned, and no voxel changes. On any other grid it is refused, unless resampling was asked for.
+A mask with other axes on the same grid (a DICOM series and the NIfTI file made from it have opposite row orders) is
+reoriented, which changes no voxel. A mask on another grid is refused, unless resampling is enabled.
 """
 
 import logging
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from dimlift.data.io.readers import read_file
-from dimlift.data.issue import Finding
-from dimlift.data.orientation import lay_along
+from dimlift.data.io.readers import read_volume
+from dimlift.data.issue import Issue
+from dimlift.data.orientation import reorient_like
 from dimlift.data.volume import Grid, Volume, require_same_grid
-from dimlift.data.voxel_checks import count_labels, read_integers
-from dimlift.errors import GeometryMismatch
+from dimlift.data.voxel_checks import count_labels, integer_labels
+from dimlift.errors import GeometryMismatchError
 
 _log = logging.getLogger(__name__)
 
@@ -24,46 +24,50 @@ def read_mask(path: Path, image: Volume | Grid, resample: bool = False) -> Volum
     """Read a mask on the grid and the axes of its image.
 
     Args:
-        resample: take a mask on another grid too: each voxel of the image gets the mask's value nearest to it,
-            background outside of it.
+        path: the mask.
+        image: the image or its grid.
+        resample: accept a mask on another grid: each voxel of the image gets the nearest value of the mask, background
+            outside of it.
 
     Raises:
-        GeometryMismatch: on another grid without `resample`, or with it where all labels lie outside of the image.
-        DataError: what its reader raises.
+        GeometryMismatchError: if the grids differ without `resample`, or if no label is inside the image.
+        DataError: as the reader of the format.
     """
-    return fit_mask(read_file(path), image, resample)
+    return align_mask(read_volume(path), image, resample)
 
 
-def fit_mask(mask: Volume, image: Volume | Grid, resample: bool = False) -> Volume:
-    """Lay a mask that was read already on the grid of its image; as `read_mask`."""
-    array, affine = lay_along(mask.array, mask.affine, image.affine)
-    turned = Volume(array, affine, mask.path, mask.header, mask.remarks)
+def align_mask(mask: Volume, image: Volume | Grid, resample: bool = False) -> Volume:
+    """Return a mask on the grid and the axes of its image; see `read_mask`."""
+    array, affine = reorient_like(mask.array, mask.affine, image.affine)
+    reoriented = Volume(array, affine, mask.path, mask.header, mask.issues)
     if not resample:
-        require_same_grid(image, turned)
-        return turned
+        require_same_grid(image, reoriented)
+        return reoriented
     try:
-        require_same_grid(image, turned)
-    except GeometryMismatch:
-        return _resampled(mask, image)
-    return turned
+        require_same_grid(image, reoriented)
+    except GeometryMismatchError:
+        return _resample(mask, image)
+    return reoriented
 
 
-def _resampled(mask: Volume, image: Volume | Grid) -> Volume:
-    values = read_integers(mask)
-    step = np.linalg.inv(mask.affine) @ image.affine
+def _resample(mask: Volume, image: Volume | Grid) -> Volume:
+    values = integer_labels(mask)
+    transform = np.linalg.inv(mask.affine) @ image.affine
     shape = tuple(image.shape[:3])
-    placed = ndimage.affine_transform(
-        values, step[:3, :3], step[:3, 3], output_shape=shape, order=0, mode="constant", cval=0
+    resampled = ndimage.affine_transform(
+        values, transform[:3, :3], transform[:3, 3], output_shape=shape, order=0, mode="constant", cval=0
     )
-    lost = sorted(count_labels(values).keys() - count_labels(placed).keys() - {0})
-    if lost and not placed.any():
-        found = f"lies wholly outside of {image.path}: resampled onto it, none of its labels is left"
-        raise Finding(str(mask.path), "error", found, "find the image it was drawn on").as_error(GeometryMismatch)
+    lost = sorted(count_labels(values).keys() - count_labels(resampled).keys() - {0})
+    if lost and not resampled.any():
+        message = f"is outside of {image.path}: after resampling, none of its labels is left"
+        fix = "use the image that it was drawn on"
+        raise Issue(str(mask.path), "error", message, fix).as_error(GeometryMismatchError)
     if lost:
-        _log.warning("%s: resampled onto %s, the labels %s are lost", mask.path, image.path, lost)
-    found = f"lies on another grid than {image.path}"
-    remarks = [*mask.remarks, Finding(str(mask.path), "warning", found, "nothing to do: it is resampled, as asked for")]
+        _log.warning("%s: resampling onto %s loses the labels %s", mask.path, image.path, lost)
+    message = f"is on another grid than {image.path}"
+    fix = "nothing to do: resample_labels is set"
+    issues = [*mask.issues, Issue(str(mask.path), "warning", message, fix)]
     if lost:
-        words = f"loses the labels {lost} when resampled onto {image.path}"
-        remarks.append(Finding(str(mask.path), "warning", words, "draw them on the image's own grid"))
-    return Volume(placed, image.affine, mask.path, None, tuple(remarks))
+        message = f"loses the labels {lost} when it is resampled onto {image.path}"
+        issues.append(Issue(str(mask.path), "warning", message, "draw them on the grid of the image"))
+    return Volume(resampled, image.affine, mask.path, None, tuple(issues))

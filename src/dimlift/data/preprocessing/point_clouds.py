@@ -1,4 +1,4 @@
-"""What happens to a cloud before a network sees it; stored with the weights, repeated by `predict`."""
+"""Preprocessing of point clouds; stored with the weights and repeated by `predict`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,27 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.data.case import Case, Dataset
-from dimlift.data.datasets.point_cloud_index import read_place
-from dimlift.data.io.point_cloud import Cloud
+from dimlift.data.datasets.point_cloud_index import load_entry
+from dimlift.data.io.point_cloud import PointCloud
 from dimlift.data.preprocessing.sample import IGNORED
-from dimlift.data.preprocessing.unit_sphere import in_unit_ball
-from dimlift.errors import DataError, UnknownName
+from dimlift.errors import DataError, UnknownNameError
 
-Frame = Literal["ball", "file"]
+PointNormalisation = Literal["unit_sphere", "centre"]
+Points = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class CloudSample:
-    """A cloud as a network sees it.
+class PointCloudSample:
+    """A preprocessed point cloud.
 
     Attributes:
-        points: (N, 3), all points of the file in its order.
-        features: (N, channels), what else is shown of each; None where nothing is.
-        label: class index of every point (`IGNORED` where nobody says), or of the cloud; None where nobody knows.
+        name: name of the case or file.
+        points: (N, 3), all points of the file in their order.
+        features: (N, channels) further inputs of each point, or None.
+        label: class index of every point (`IGNORED` where unlabelled), or of the point cloud; None if unlabelled.
     """
 
     name: str
-    points: NDArray[np.float32]
+    points: Points
     features: NDArray[np.float32] | None = None
     label: NDArray[np.int64] | int | None = None
 
@@ -43,135 +44,149 @@ class CloudSample:
 
 
 @dataclass(frozen=True)
-class CloudPreprocessing:
-    """The way from a file of points to the network's input.
+class PointCloudPreprocessing:
+    """From a point cloud file to the input of a network.
 
     Attributes:
-        labels: value of each class in the files, by name; a network's answers are in this order.
-        ignore: value of points nobody labelled, beside all negative ones.
-        frame: "ball": the unit ball around the mean; "file": the unit of the file, the mean at the origin.
-        features: columns that are shown beside the coordinates.
-        means, deviations: of each number of those columns but colours, over the points of the training clouds.
-        points: that a network is shown at once.
-        radius: of the balls a cloud is cut into; None for whole clouds.
+        labels: name to value in the files; class indices are in this order.
+        ignore: value of unlabelled points, in addition to all negative ones.
+        normalise: "unit_sphere" centres and scales to the unit sphere; "centre" keeps the unit of the file.
+        features: columns used in addition to the coordinates.
+        means, stds: of each channel of these columns over the training point clouds, except colours.
+        num_points: points per forward pass.
+        crop_radius: radius of spherical crops; None for whole point clouds.
     """
 
     labels: dict[str, int]
     ignore: int | None = None
-    frame: Frame = "ball"
+    normalise: PointNormalisation = "unit_sphere"
     features: tuple[str, ...] = ()
     means: tuple[float, ...] = ()
-    deviations: tuple[float, ...] = ()
-    points: int = 1024
-    radius: float | None = None
+    stds: tuple[float, ...] = ()
+    num_points: int = 1024
+    crop_radius: float | None = None
 
     @classmethod
-    def fit(cls, dataset: Dataset, train: Sequence[Case], **options: Any) -> "CloudPreprocessing":
-        """Decide it on the training clouds.
+    def fit(cls, dataset: Dataset, train: Sequence[Case], **options: Any) -> "PointCloudPreprocessing":
+        """Compute the statistics of the features on the training point clouds.
 
         Args:
-            options: `frame`, `features`, `points` and `radius`.
+            dataset: the dataset.
+            train: the training cases.
+            options: `normalise`, `features`, `num_points` and `crop_radius`.
 
         Raises:
-            DataError: if a cloud lacks a column.
+            DataError: if a point cloud lacks a column.
         """
-        plain = cls(dataset.labels, dataset.ignore, **options)
-        if not plain.features:
-            return plain
+        unfitted = cls(dataset.labels, dataset.ignore, **options)
+        if not unfitted.features:
+            return unfitted
         count, total, squares = 0, np.zeros(1), np.zeros(1)
-        for case in train:  # one cloud in memory at a time
-            columns, is_colour = plain._columns(read_place(case.images[0]))
+        for case in train:  # one point cloud in memory at a time
+            columns, is_colour = unfitted._columns(load_entry(case.images[0]))
             count, total = count + len(columns), total + columns.sum(0)
             squares = squares + np.square(columns).sum(0)
         means = total / count
-        deviations = np.sqrt(np.maximum(squares / count - np.square(means), 0))
-        # colours from 0 to 1 become -1 to 1, as pretraining shows them, whatever those of this set are
+        stds = np.sqrt(np.maximum(squares / count - np.square(means), 0))
+        # colours are scaled from [0, 1] to [-1, 1] for every dataset, as in pretraining
         means = np.where(is_colour, 0.5, means)
-        deviations = np.where(is_colour, 0.5, np.where(deviations > 1e-6, deviations, 1.0))
-        return replace(plain, means=tuple(means.tolist()), deviations=tuple(deviations.tolist()))
+        stds = np.where(is_colour, 0.5, np.where(stds > 1e-6, stds, 1.0))
+        return replace(unfitted, means=tuple(means.tolist()), stds=tuple(stds.tolist()))
 
     @property
     def channels(self) -> int:
-        """Numbers of a point beside its coordinates."""
+        """Number of input channels in addition to the coordinates."""
         return len(self.means)
 
-    def read(self, case: Case) -> CloudSample:
-        """A cloud with what it, or each of its points, shows.
+    def read(self, case: Case) -> PointCloudSample:
+        """Read and preprocess a case with its label.
 
         Raises:
-            DataError: if it lacks a column, or its labels.
+            DataError: if a column or the labels are missing.
         """
-        cloud = read_place(case.images[0])
+        cloud = load_entry(case.images[0])
         if not isinstance(case.label, Path):
             return self._sample(cloud, case.name, None if case.label is None else int(case.label))
         if cloud.labels is None:
-            raise DataError(f"{case.images[0]} has no labels of its points; add them, or take the cloud out")
-        return self._sample(cloud, case.name, self.indices(cloud.labels))
+            raise DataError(f"{case.images[0]} has no labels of its points; add them, or remove the point cloud")
+        return self._sample(cloud, case.name, self.to_class_indices(cloud.labels))
 
-    def unlabelled(self, cloud: Cloud) -> CloudSample:
-        """A cloud nobody labelled, or whose labels do not matter."""
+    def prepare(self, cloud: PointCloud) -> PointCloudSample:
+        """Preprocess a point cloud without its labels."""
         return self._sample(cloud, cloud.path.name, None)
 
-    def indices(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Class indices of the labels of a file."""
-        found = np.full(labels.shape, IGNORED, np.int64)
+    def to_class_indices(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the class indices of labels as in the files."""
+        indices = np.full(labels.shape, IGNORED, np.int64)
         for index, value in enumerate(self.labels.values()):
-            found[labels == value] = index
-        return found
+            indices[labels == value] = index
+        return indices
 
-    def file_labels(self, indices: NDArray[Any]) -> NDArray[np.int32]:
-        """Labels as files have them, of class indices."""
+    def to_file_labels(self, indices: NDArray[Any]) -> NDArray[np.int32]:
+        """Return labels as in the files for class indices."""
         return np.array(list(self.labels.values()), np.int32)[indices]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "CloudPreprocessing":
-        """What `to_json` gave, read back."""
-        if content["frame"] not in get_args(Frame):
-            raise UnknownName("frame", content["frame"], get_args(Frame))
-        lists = {name: tuple(content[name]) for name in ("features", "means", "deviations")}
-        return cls(**{**content, **lists})
+    def from_json(cls, content: dict[str, Any]) -> "PointCloudPreprocessing":
+        """Return the object that `to_json` was called on."""
+        if content["normalise"] not in get_args(PointNormalisation):
+            raise UnknownNameError("point_clouds.normalise", content["normalise"], get_args(PointNormalisation))
+        sequences = {name: tuple(content[name]) for name in ("features", "means", "stds")}
+        return cls(**{**content, **sequences})
 
-    def _sample(self, cloud: Cloud, name: str, label: Any) -> CloudSample:
-        place: Callable[[Any], NDArray[np.float32]] = {"ball": in_unit_ball, "file": about_mean}[self.frame]
+    def _sample(self, cloud: PointCloud, name: str, label: Any) -> PointCloudSample:
+        normalise: Callable[[Any], Points] = _NORMALISATIONS[self.normalise]
         features = None
         if self.features:
             columns, _ = self._columns(cloud)
             if columns.shape[1] != self.channels:
                 raise DataError(
-                    f"{cloud.path} has {columns.shape[1]} numbers in {', '.join(self.features)}, the network was "
-                    f"trained with {self.channels}; make them in the same way"
+                    f"{cloud.path} has {columns.shape[1]} channels in {', '.join(self.features)}; the network was "
+                    f"trained with {self.channels}; compute them in the same way"
                 )
-            features = ((columns - self.means) / self.deviations).astype(np.float32)
-        return CloudSample(name, place(cloud.points), features, label)
+            features = ((columns - self.means) / self.stds).astype(np.float32)
+        return PointCloudSample(name, normalise(cloud.points), features, label)
 
-    def _columns(self, cloud: Cloud) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """(N, channels) numbers beside the coordinates, and which of the channels are colours.
+    def _columns(self, cloud: PointCloud) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the further columns as (N, channels), and which of the channels are colours.
 
         Raises:
-            DataError: naming a column the cloud does not have.
+            DataError: if a column is missing or not finite.
         """
         known = {**cloud.extra, **({} if cloud.colours is None else {"colours": cloud.colours})}
         for name in self.features:
             if name not in known:
-                shown = ", ".join(known) or "no other"
+                found = ", ".join(known) or "no other"
                 raise DataError(
-                    f"{cloud.path} has no column {name!r} (it has {shown}); take it out of clouds.features, or the "
-                    "cloud out of the set"
+                    f"{cloud.path} has no column {name!r} (it has {found}); remove it from point_clouds.features, or "
+                    "remove the point cloud from the dataset"
                 )
         blocks = [np.asarray(known[name], np.float64).reshape(len(cloud.points), -1) for name in self.features]
         is_colour = [
             np.full(block.shape[1], name == "colours") for name, block in zip(self.features, blocks, strict=True)
         ]
-        found = np.concatenate(blocks, axis=1)
-        if not np.isfinite(found).all():
-            raise DataError(f"{cloud.path} has NaN or infinite numbers in {', '.join(self.features)}; export it again")
-        return found, np.concatenate(is_colour)
+        columns = np.concatenate(blocks, axis=1)
+        if not np.isfinite(columns).all():
+            raise DataError(f"{cloud.path} has NaN or infinite values in {', '.join(self.features)}; export it again")
+        return columns, np.concatenate(is_colour)
 
 
-def about_mean(points: NDArray[Any]) -> NDArray[np.float32]:
-    """Points in their own unit, their mean at the origin: single precision is enough there, wherever a scan lies."""
+def normalise_unit_sphere(points: NDArray[Any]) -> Points:
+    """Centre points on their mean and scale them so that the farthest one has norm one (`pc_normalize` of PointNet)."""
+    centred = points - points.mean(0, dtype=np.float64)
+    return (centred / max(float(np.linalg.norm(centred, axis=1).max()), 1e-12)).astype(np.float32)
+
+
+def centre_points(points: NDArray[Any]) -> Points:
+    """Centre points on their mean; single precision is then sufficient for any coordinate system."""
     return (points - points.mean(0, dtype=np.float64)).astype(np.float32)
+
+
+_NORMALISATIONS: dict[str, Callable[[NDArray[Any]], Points]] = {
+    "unit_sphere": normalise_unit_sphere,
+    "centre": centre_points,
+}

@@ -1,7 +1,7 @@
-"""From a case's files to arrays a network reads, and from its answer back to the files' grid.
+"""Preprocessing of volumes: from the files of a case to the input of a network, and from its output back to the files.
 
-Everything that was decided by looking at the training cases is a field of `Preprocessing`, stored with the weights, so
-that prediction repeats it.
+Everything that is fitted on the training cases is a field of `Preprocessing`, which is stored with the weights, so that
+prediction repeats it.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,41 +13,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.data.case import Case, Dataset
-from dimlift.data.chunks import slabs
-from dimlift.data.io.readers import read_file, stem_of
+from dimlift.data.chunks import depth_chunks
+from dimlift.data.io.readers import read_volume, volume_stem
 from dimlift.data.io.writers import LabelMap, write_labels
-from dimlift.data.issue import Finding
-from dimlift.data.orientation import Axis, Turn, canonical_spacing, choose_through_plane
-from dimlift.data.preprocessing.fingerprint import survey, target_spacing
-from dimlift.data.preprocessing.intensity import Normalisation, fit_ct, kind_for, windows_of
+from dimlift.data.issue import Issue
+from dimlift.data.orientation import Axis, Reorientation, canonical_spacing, choose_slice_axis
+from dimlift.data.preprocessing.fingerprint import fingerprint_dataset, target_spacing
+from dimlift.data.preprocessing.intensity import (
+    IntensityNormalisation,
+    choose_scheme,
+    ct_window_rules,
+    fit_ct_normalisation,
+)
 from dimlift.data.preprocessing.masks import read_mask
 from dimlift.data.preprocessing.resampling import Shape, resample_image, resample_labels, resampled_shape
 from dimlift.data.preprocessing.sample import IGNORED, Geometry, Sample
 from dimlift.data.volume import Volume, require_same_grid
-from dimlift.data.voxel_checks import NanPolicy, read_integers, require_listed, require_nan_policy, settle_non_finite
+from dimlift.data.voxel_checks import (
+    NanPolicy,
+    apply_nan_policy,
+    integer_labels,
+    require_known_labels,
+    require_nan_policy,
+)
 from dimlift.errors import DataError
 
 Spacing = tuple[float, float, float]
-Missing = Literal["error", "allow"]
-"""What to do where the file of one channel of a case is absent."""
+MissingChannels = Literal["error", "allow"]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is done to every volume before a network sees it.
+    """Fitted preprocessing of volumes.
 
     Attributes:
-        channels: what each input channel shows.
-        labels: name to value in the files, background (0) left out.
+        channels: name of each channel of the files.
+        labels: name to value in the files, without background (0).
         ignore: value of voxels without annotation.
-        spacing: (depth, height, width) in millimetres all volumes are resampled to; None keeps each as it is.
+        spacing: (depth, height, width) in millimetres that volumes are resampled to; None for no resampling.
         typical_spacing: median spacing of the training volumes after preprocessing, (depth, height, width).
-        through_plane: the anatomical axis that becomes depth.
-        normalisation: one rule for each channel of the network's input, in the order of `channels`.
-        windows: how many of these a CT channel gives, one for each window; 1 without windows.
-        nan_policy: what to do with NaN and infinite voxels.
+        slice_axis: the anatomical axis that becomes depth.
+        normalisation: one rule per input channel of the network, in the order of `channels`.
+        nan_policy: treatment of NaN and infinite voxels.
         resample_labels: whether masks on another grid than their image are resampled; else they are refused.
-        missing: under "allow" a file of a channel may be absent; the channel is then 0 throughout.
+        windows: number of input channels per channel: one per window for CT channels with windows, else 1.
+        missing: under "allow" the file of a channel may be missing; the channel is then 0 everywhere.
     """
 
     channels: tuple[str, ...]
@@ -55,12 +65,12 @@ class Preprocessing:
     ignore: int | None
     spacing: Spacing | None
     typical_spacing: Spacing
-    through_plane: Axis
-    normalisation: tuple[Normalisation, ...]
+    slice_axis: Axis
+    normalisation: tuple[IntensityNormalisation, ...]
     nan_policy: NanPolicy = "error"
     resample_labels: bool = False
     windows: tuple[int, ...] = ()
-    missing: Missing = "error"
+    missing: MissingChannels = "error"
 
     @classmethod
     def fit(
@@ -72,52 +82,57 @@ class Preprocessing:
         nan_policy: NanPolicy = "error",
         resample_labels: bool = False,
         windows: Sequence[tuple[float, float]] = (),
-        missing: Missing = "error",
+        missing: MissingChannels = "error",
     ) -> "Preprocessing":
-        """Decide everything from the training cases.
+        """Fit preprocessing on the training cases.
 
         Args:
-            cases: the training cases only: nothing may be learnt from test cases.
+            dataset: the dataset.
+            cases: the training cases, without any test case.
             spacing: "native" (no resampling), "median" (of the training cases) or (depth, height, width) in mm.
-            modality: "auto" (by channel name), "ct", "mr", "mr_nonzero" or "none".
-            windows: (centre, width) in Hounsfield units; every CT channel becomes one input channel for each.
-            missing: whether files of some channels of a case may be absent.
+            modality: "auto" (by channel name), "ct", "mr", "mr_foreground" or "none".
+            nan_policy: treatment of NaN and infinite voxels.
+            resample_labels: whether masks on another grid than their image are resampled.
+            windows: (centre, width) in Hounsfield units; every CT channel becomes one input channel per window.
+            missing: whether files of some channels of a case may be missing.
 
         Raises:
             DataError: if there is no case, or one cannot be read.
-            UnknownName: for a modality or policy that does not exist.
+            UnknownNameError: for an unknown modality or policy.
         """
         require_nan_policy(nan_policy)
-        kinds = [kind_for(channel, modality) for channel in dataset.channels]
+        schemes = [choose_scheme(channel, modality) for channel in dataset.channels]
         if not cases:
-            raise DataError("no training case to fit preprocessing on; check the split")
-        if windows and "ct" not in kinds:
+            raise DataError("there is no training case to fit preprocessing on; check the split")
+        if windows and "ct" not in schemes:
             raise DataError(
-                f"windows are for CT, but the channels are {', '.join(dataset.channels)}; take them out, or call the "
-                "channel CT, or set modality to 'ct'"
+                f"windows need a CT channel; the channels are {', '.join(dataset.channels)}; remove the windows, "
+                "rename the channel to CT, or set modality to 'ct'"
             )
-        ct = [index for index, kind in enumerate(kinds) if kind == "ct" and not windows]
-        seen = survey(cases, ct, resample_labels)
-        through_plane = choose_through_plane([canonical_spacing(affine) for affine in seen.affines])
-        own = [canonical_spacing(affine, through_plane) for affine in seen.affines]
-        target = target_spacing(spacing, own)
-        depth, height, width = (float(value) for value in np.median(np.asarray(own), axis=0))
-        rules = [
-            windows_of(windows)
-            if kind == "ct" and windows
-            else (fit_ct(seen.foreground[index]) if kind == "ct" else Normalisation(kind),)
-            for index, kind in enumerate(kinds)
-        ]
+        ct_channels = [index for index, scheme in enumerate(schemes) if scheme == "ct" and not windows]
+        fingerprint = fingerprint_dataset(cases, ct_channels, resample_labels)
+        slice_axis = choose_slice_axis([canonical_spacing(affine) for affine in fingerprint.affines])
+        spacings = [canonical_spacing(affine, slice_axis) for affine in fingerprint.affines]
+        target = target_spacing(spacing, spacings)
+        depth, height, width = (float(value) for value in np.median(np.asarray(spacings), axis=0))
+        rules: list[tuple[IntensityNormalisation, ...]] = []
+        for index, scheme in enumerate(schemes):
+            if scheme == "ct" and windows:
+                rules.append(ct_window_rules(windows))
+            elif scheme == "ct":
+                rules.append((fit_ct_normalisation(fingerprint.foreground[index]),))
+            else:
+                rules.append((IntensityNormalisation(scheme),))
         typical = target or (depth, height, width)
         return cls(
-            dataset.channels, dict(dataset.labels), dataset.ignore, target, typical, through_plane,
+            dataset.channels, dict(dataset.labels), dataset.ignore, target, typical, slice_axis,
             tuple(rule for group in rules for rule in group), nan_policy, resample_labels, tuple(map(len, rules)),
             missing,
         )  # fmt: skip
 
     @property
-    def rules(self) -> list[tuple[Normalisation, ...]]:
-        """For each channel of the files, the rules of the input channels it becomes."""
+    def rules(self) -> list[tuple[IntensityNormalisation, ...]]:
+        """For each channel of the files, the rules of its input channels."""
         counts = self.windows or (1,) * len(self.channels)
         ends = np.cumsum(counts)
         return [self.normalisation[end - count : end] for count, end in zip(counts, ends, strict=True)]
@@ -128,66 +143,71 @@ class Preprocessing:
         return {name: index for index, name in enumerate(sorted(self.labels, key=self.labels.__getitem__), start=1)}
 
     def read(self, case: Case) -> Sample:
-        """Read a case with its label.
+        """Read and preprocess a case with its label.
 
         Raises:
-            DamagedFile, GeometryMismatch, DataError: naming the file, what was found, and the way out.
+            CorruptFileError, GeometryMismatchError, DataError: if a file cannot be used.
         """
-        volumes = self._open(case.images)
+        volumes = self._read_channels(case.images)
         mask = None
         if isinstance(case.label, Path):
             mask = read_mask(case.label, _first(volumes), self.resample_labels)
         return self._prepare(case.name, volumes, mask if mask is not None else case.label)  # type: ignore[arg-type]
 
-    def read_image(self, paths: Sequence[Path], read: Callable[[Path], Volume] = read_file) -> Sample:
-        """Read the images of one case, one file per channel or one file with all channels on its last axis."""
-        return self._prepare(stem_of(paths[0]), self._open(paths, read), None)
+    def read_image(self, paths: Sequence[Path], read: Callable[[Path], Volume] = read_volume) -> Sample:
+        """Read and preprocess the images of one case: one file per channel, or one with channels on the last axis."""
+        return self._prepare(volume_stem(paths[0]), self._read_channels(paths, read), None)
 
     def geometry(self, shape: Shape, affine: NDArray[np.float64], header: Any = None, path: Path = Path()) -> Geometry:
-        """How a file of this grid is turned and resampled."""
-        turn = Turn.of(affine, self.through_plane)
-        spacing = canonical_spacing(affine, self.through_plane)
-        turned: Shape = turn.forward(np.broadcast_to(np.False_, shape)).shape
-        wanted = resampled_shape(turned, spacing, self.spacing or spacing)
-        depth, height, width = (old * size / new for old, size, new in zip(spacing, turned, wanted, strict=True))
-        return Geometry(turn, turned, wanted, (depth, height, width), affine, header, path)
+        """Return the transform between a file with this grid and its sample."""
+        reorientation = Reorientation.from_affine(affine, self.slice_axis)
+        spacing = canonical_spacing(affine, self.slice_axis)
+        reoriented: Shape = reorientation.forward(np.broadcast_to(np.False_, shape)).shape
+        target = resampled_shape(reoriented, spacing, self.spacing or spacing)
+        depth, height, width = (old * size / new for old, size, new in zip(spacing, reoriented, target, strict=True))
+        return Geometry(reorientation, reoriented, target, (depth, height, width), affine, header, path)
 
     def restore(self, labels: NDArray[Any], geometry: Geometry) -> NDArray[np.integer[Any]]:
-        """Put a label map back onto the grid of the file it was predicted from.
+        """Map a label map back to the grid of the file it was predicted from.
 
         Args:
             labels: class indices, (D, H, W) of the sample.
+            geometry: of the sample.
 
         Returns:
-            label values as in the training files, with exactly the shape and axes of the input file.
+            Label values as in the training files, with the shape and axes of the input file.
 
         Raises:
-            DataError: if the shape is not the sample's.
+            DataError: if the shape is not that of the sample.
         """
         if labels.shape != geometry.shape:
             raise DataError(f"{geometry.path}: label map of shape {labels.shape}, but the sample has {geometry.shape}")
         values = [0, *sorted(self.labels.values())]
         table = np.array(values, dtype=np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values))))
-        classes = resample_labels(labels, geometry.turned_shape)
-        restored = np.empty(geometry.turn.backward(classes).shape, table.dtype)
-        turned = geometry.turn.forward(restored)  # the same memory
-        for part in slabs(classes.shape):
-            turned[part] = table[classes[part]]
+        classes = resample_labels(labels, geometry.reoriented_shape)
+        restored = np.empty(geometry.reorientation.inverse(classes).shape, table.dtype)
+        reoriented = geometry.reorientation.forward(restored)  # a view
+        for part in depth_chunks(classes.shape):
+            reoriented[part] = table[classes[part]]
         return restored
 
-    def write(self, path: str | Path, labels: NDArray[Any], geometry: Geometry, kind: str | None = None) -> Path:
-        """Restore a label map and write it, whole or not at all.
+    def write(
+        self, path: str | Path, labels: NDArray[Any], geometry: Geometry, output_format: str | None = None
+    ) -> Path:
+        """Map a label map back to the grid of its file and write it atomically.
 
         Args:
+            path: where to write.
             labels: class indices, (D, H, W) of the sample.
-            kind: of `dimlift.data.io.writers.OUTPUTS`; None goes by the suffix of the path.
+            geometry: of the sample.
+            output_format: key of `LABEL_FORMATS`; None uses the suffix of the path.
         """
         restored = self.restore(labels, geometry)
-        whole = LabelMap(restored, geometry.affine, geometry.path, geometry.header, self.labels)
-        return write_labels(path, whole, kind)
+        label_map = LabelMap(restored, geometry.affine, geometry.path, geometry.header, self.labels)
+        return write_labels(path, label_map, output_format)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """Return the fields as JSON values."""
         content = asdict(self)
         content["normalisation"] = [rule.to_json() for rule in self.normalisation]
         for key in ("channels", "spacing", "typical_spacing"):
@@ -196,23 +216,25 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Preprocessing":
-        """Read back what `to_json` gave.
+        """Return the object that `to_json` was called on.
 
         Raises:
-            DataError: if a field is missing or one too many.
+            DataError: if a field is missing or unknown.
         """
         try:
             fields = {key: value for key, value in content.items() if key != "orientation"}
-            fields["normalisation"] = tuple(Normalisation.from_json(rule) for rule in fields["normalisation"])
+            fields["normalisation"] = tuple(IntensityNormalisation.from_json(rule) for rule in fields["normalisation"])
             fields["windows"] = tuple(fields.get("windows", ()))
             for key in ("channels", "spacing", "typical_spacing"):
                 fields[key] = tuple(fields[key]) if fields[key] is not None else None
             return cls(**fields)
         except (KeyError, TypeError) as fault:
-            raise DataError(f"no stored preprocessing of this version: {fault}; train again") from fault
+            raise DataError(f"the stored preprocessing is not of this version: {fault}; train again") from fault
 
-    def _open(self, paths: Sequence[Path], read: Callable[[Path], Volume] = read_file) -> list[Volume | None]:
-        """One volume per channel, on one grid; None for a channel that is missing and may be."""
+    def _read_channels(
+        self, paths: Sequence[Path], read: Callable[[Path], Volume] = read_volume
+    ) -> list[Volume | None]:
+        """Return one volume per channel, all on one grid; None for a missing channel."""
         volumes: list[Volume | None] = []
         for path in paths:
             if self.missing == "allow" and len(paths) > 1 and not path.exists():
@@ -221,56 +243,54 @@ class Preprocessing:
             volume = read(path)
             parts = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
             volumes += [Volume(part, volume.affine, volume.path, volume.header) for part in parts]
+        names = ", ".join(str(path) for path in paths)
         if len(volumes) != len(self.channels):
-            found = f"gives {len(volumes)} channels, {len(self.channels)} are wanted ({', '.join(self.channels)})"
-            remedy = "give one file per channel, in this order, or one file with the channels on its last axis"
-            raise Finding(", ".join(str(path) for path in paths), "error", found, remedy).as_error()
+            channels = ", ".join(self.channels)
+            message = f"has {len(volumes)} channels; {len(self.channels)} are expected ({channels})"
+            fix = "use one file per channel, in this order, or one file with the channels on its last axis"
+            raise Issue(names, "error", message, fix).as_error()
         if not any(volumes):
-            found = "has none of its channels"
-            raise Finding(", ".join(str(path) for path in paths), "error", found, "restore one of them").as_error()
+            raise Issue(names, "error", "has none of its channels", "restore one of them").as_error()
         for other in filter(None, volumes):
             require_same_grid(_first(volumes), other)
         return volumes
 
-    def _prepare(self, name: str, volumes: list[Volume | None], answer: Volume | int | float | None) -> Sample:
+    def _prepare(self, name: str, volumes: list[Volume | None], label: Volume | int | float | None) -> Sample:
         first = _first(volumes)
         geometry = self.geometry(first.shape, first.affine, first.header, first.path)
-        turn, shape, spacing = geometry.turn, geometry.shape, canonical_spacing(first.affine, self.through_plane)
+        shape, spacing = geometry.shape, canonical_spacing(first.affine, self.slice_axis)
         del first
-        image = np.empty((len(self.normalisation), *geometry.turned_shape), np.float32)
-        bad: NDArray[np.bool_] | None = None
-        place = 0
+        image = np.empty((len(self.normalisation), *geometry.reoriented_shape), np.float32)
+        non_finite: NDArray[np.bool_] | None = None
+        start = 0
         for rules in self.rules:
-            volume = volumes.pop(0)  # with its last channel goes what was read of a file
-            channels = image[place : place + len(rules)]
-            place += len(rules)
+            volume = volumes.pop(0)  # frees the array of a file with its last channel
+            channels = image[start : start + len(rules)]
+            start += len(rules)
             if volume is None:
                 channels[...] = 0
                 continue
-            channels[-1] = turn.forward(volume.array)
-            finite, where = settle_non_finite(channels[-1], volume.path, self.nan_policy)
-            for channel, rule in zip(channels, rules, strict=True):  # the last one may write where it reads
+            channels[-1] = geometry.reorientation.forward(volume.array)
+            finite, where = apply_nan_policy(channels[-1], volume.path, self.nan_policy)
+            for channel, rule in zip(channels, rules, strict=True):  # the last one may be written in place
                 rule.apply(finite, None if where is None else ~where, out=channel)
             if where is not None:
-                bad = where if bad is None else bad | where
+                non_finite = where if non_finite is None else non_finite | where
             del volume
-        label: NDArray[np.int16] | int | float | None
-        if isinstance(answer, Volume):
-            label = self._classes(answer)
-            upright = turn.forward(label)
-            if self.nan_policy == "mask" and bad is not None:
-                upright[bad] = IGNORED
-            label = np.ascontiguousarray(resample_labels(upright, shape))
-        else:
-            label = answer
-        image = np.ascontiguousarray(resample_image(image, shape, spacing))
-        return Sample(name, image, label, geometry)
+        if isinstance(label, Volume):
+            classes = self._class_map(label)
+            reoriented = geometry.reorientation.forward(classes)
+            if self.nan_policy == "mask" and non_finite is not None:
+                reoriented[non_finite] = IGNORED
+            mask = np.ascontiguousarray(resample_labels(reoriented, shape))
+            return Sample(name, np.ascontiguousarray(resample_image(image, shape, spacing)), mask, geometry)
+        return Sample(name, np.ascontiguousarray(resample_image(image, shape, spacing)), label, geometry)
 
-    def _classes(self, mask: Volume) -> NDArray[np.int16]:
-        """Class indices on the axes of the file."""
-        values = read_integers(mask)
+    def _class_map(self, mask: Volume) -> NDArray[np.int16]:
+        """Return class indices on the axes of the file."""
+        values = integer_labels(mask)
         allowed = [0, *sorted(self.labels.values())]
-        require_listed(mask.path, values, [*allowed, *([] if self.ignore is None else [self.ignore])])
+        require_known_labels(mask.path, values, [*allowed, *([] if self.ignore is None else [self.ignore])])
         classes = np.searchsorted(allowed, values).astype(np.int16)
         if self.ignore is not None:
             classes[values == self.ignore] = IGNORED
@@ -278,5 +298,5 @@ class Preprocessing:
 
 
 def _first(volumes: Sequence[Volume | None]) -> Volume:
-    """The first channel that is there."""
+    """Return the first channel that is not missing."""
     return next(volume for volume in volumes if volume is not None)

@@ -1,4 +1,4 @@
-"""A case as arrays, and the way back to its file's grid."""
+"""A preprocessed volume, and what is needed to map predictions back to the grid of its file."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,30 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.orientation import Axis, Turn, axes_of
+from dimlift.data.orientation import Axis, Reorientation, axis_order
 from dimlift.data.preprocessing.foreground import voxels_by_class
 from dimlift.data.preprocessing.resampling import Shape
 
 IGNORED = -1
-"""Label of voxels without annotation; the same number as `dimlift.batch.IGNORE`, which needs torch to import."""
+"""Label of voxels without annotation; equal to `dimlift.batch.IGNORE`, whose module imports torch."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a sample came from: all that is needed to put an answer back onto its file's grid.
+    """The transform between a file and its sample.
 
     Attributes:
-        turn: from the file's axes to (depth, height, width).
-        turned_shape: (D, H, W) before resampling.
+        reorientation: from the axes of the file to (depth, height, width).
+        reoriented_shape: (D, H, W) before resampling.
         shape: (D, H, W) of the sample.
-        spacing: of the sample along depth, height and width, in millimetres.
-        affine: of the file, (4, 4).
-        header: of the file, so that outputs keep its codes and units.
+        spacing: spacing of the sample along depth, height and width in millimetres.
+        affine: affine of the file, (4, 4).
+        header: header of the file, whose codes and units outputs keep.
         path: the file (of the first channel).
     """
 
-    turn: Turn
-    turned_shape: Shape
+    reorientation: Reorientation
+    reoriented_shape: Shape
     shape: Shape
     spacing: tuple[float, float, float]
     affine: NDArray[np.float64] = field(repr=False, compare=False)
@@ -40,8 +40,8 @@ class Geometry:
 
     @property
     def axes(self) -> tuple[Axis, Axis, Axis]:
-        """The anatomical axes that depth, height and width run along."""
-        return axes_of(self.turn.through_plane)
+        """The anatomical axes of depth, height and width."""
+        return axis_order(self.reorientation.slice_axis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +49,11 @@ class Sample:
     """A preprocessed case.
 
     Attributes:
+        name: name of the case.
         image: float32, (channels, D, H, W), normalised.
-        label: class index per voxel, int16 (D, H, W), `IGNORED` where nobody annotated; or one class or number for
-            the volume; or None.
+        label: class index per voxel, int16 (D, H, W), `IGNORED` where not annotated; or one class or number for the
+            volume; or None.
+        geometry: transform to the file.
     """
 
     name: str
@@ -61,17 +63,17 @@ class Sample:
 
     @property
     def has_mask(self) -> bool:
-        """Whether every voxel has a label of its own."""
+        """Whether the label is a mask."""
         return isinstance(self.label, np.ndarray)
 
     @cached_property
     def minimum(self) -> NDArray[np.float32]:
-        """The lowest value of each channel."""
+        """Minimum of each channel."""
         return self.image.min(axis=(1, 2, 3))
 
     @cached_property
     def present(self) -> NDArray[np.bool_]:
-        """Whether each channel is there at all; a missing one is 0 throughout."""
+        """Whether each channel is present; a missing one is 0 everywhere."""
         return (self.image != 0).any(axis=(1, 2, 3))
 
     @cached_property
@@ -83,5 +85,5 @@ class Sample:
 
     @cached_property
     def foreground(self) -> dict[int, NDArray[np.int32]]:
-        """Voxels of each class, see `voxels_by_class`."""
+        """Sampled voxels of each class (`voxels_by_class`)."""
         return voxels_by_class(self.label) if isinstance(self.label, np.ndarray) else {}

@@ -5,36 +5,36 @@ from pathlib import Path
 import numpy as np
 
 from dimlift.data.case import Case, Dataset
-from dimlift.data.datasets.dataset_json import FILE
-from dimlift.data.datasets.point_cloud_index import read_place
-from dimlift.data.datasets.point_cloud_set import points_digest
-from dimlift.data.datasets.point_clouds import OTHERS
-from dimlift.data.issue import Finding, finding_of
-from dimlift.data.quality.check_case import Look
+from dimlift.data.datasets.dataset_json import DATASET_JSON
+from dimlift.data.datasets.point_cloud_index import load_entry
+from dimlift.data.datasets.point_cloud_set import points_hash
+from dimlift.data.datasets.point_clouds import IGNORE_OTHERS
+from dimlift.data.issue import Issue, issue_from_error
+from dimlift.data.quality.check_case import CaseReport
 from dimlift.errors import DataError
 
 
-def look_at_cloud(case: Case, dataset: Dataset) -> Look:
-    """Read one cloud. Damaged files are findings, never exceptions."""
-    seen = Look(case)
+def check_point_cloud_case(case: Case, dataset: Dataset) -> CaseReport:
+    """Read one point cloud and return its issues; corrupt files are issues, not exceptions."""
+    report, file = CaseReport(case), str(case.images[0])
     try:
-        cloud = read_place(case.images[0])
+        cloud = load_entry(case.images[0])
     except DataError as fault:
-        seen.findings.append(finding_of(fault, case.images[0]))
-        return seen
-    seen.fingerprints.append((case.images[0], points_digest(cloud.points)))
+        report.issues.append(issue_from_error(fault, file))
+        return report
+    report.hashes.append((case.images[0], points_hash(cloud.points)))
     if not isinstance(case.label, Path):
-        seen.values.update([] if case.label is None else [int(case.label)])
-        return seen
+        report.label_values.update([] if case.label is None else [int(case.label)])
+        return report
     if cloud.labels is None:
-        remedy = "add a column 'label' (.ply, .pcd) or an array 'labels' (.npz), or take the cloud out"
-        seen.findings.append(Finding(str(case.images[0]), "error", "has no labels of its points", remedy))
-        return seen
-    found = set(np.unique(cloud.labels).tolist())
-    unlisted = {value for value in found - set(dataset.labels.values()) if value >= 0 and value != dataset.ignore}
-    if unlisted and dataset.ignore != OTHERS:
-        told = ", ".join(map(str, sorted(unlisted)[:5]))
-        remedy = f'name them among the "labels" of {FILE}, or let "ignore": "others" leave them out'
-        seen.findings.append(Finding(str(case.images[0]), "error", f"has points of the classes {told}", remedy))
-    seen.values.update(found & set(dataset.labels.values()))
-    return seen
+        fix = "add a column 'label' (.ply, .pcd) or an array 'labels' (.npz), or remove the point cloud"
+        report.issues.append(Issue(file, "error", "has no labels of its points", fix))
+        return report
+    present, named = set(np.unique(cloud.labels).tolist()), set(dataset.labels.values())
+    unnamed = {value for value in present - named if value >= 0 and value != dataset.ignore}
+    if unnamed and dataset.ignore != IGNORE_OTHERS:
+        values = ", ".join(map(str, sorted(unnamed)[:5]))
+        fix = f'name them in the "labels" of {DATASET_JSON}, or ignore them with "ignore": "others"'
+        report.issues.append(Issue(file, "error", f"has points with the labels {values}, which have no name", fix))
+    report.label_values.update(present & named)
+    return report

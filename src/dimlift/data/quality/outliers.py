@@ -1,9 +1,9 @@
-"""Volumes unlike the others: a spacing or a range of intensities that the rest of the dataset does not have.
+"""Volumes with an unusual spacing or intensity range for their dataset.
 
-Robust: distances are counted in median absolute deviations, so that the odd ones cannot hide themselves, and below a
-floor nothing is odd, so that a uniform dataset is not searched for dust. Iglewicz and Hoaglin, 1993, How to Detect and
-Handle Outliers, propose 3.5 deviations; 5 are asked for here, since every finding costs a person a look. Where more
-than a tenth of the cases lie far out, the dataset is of several kinds (MR of two scanners), and none of them is odd.
+Distances are measured in median absolute deviations, which outliers do not inflate, with a lower bound, so that uniform
+datasets yield no spurious outliers. Iglewicz and Hoaglin, 1993, How to Detect and Handle Outliers, propose a threshold
+of 3.5 deviations; 5 is used here because a person checks every warning. If more than a tenth of the cases are outliers,
+the dataset has several kinds of volumes (MR of two scanners), and none is reported.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,75 +11,74 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.issue import Finding
-from dimlift.data.quality.check_case import Look
+from dimlift.data.issue import Issue
+from dimlift.data.quality.check_case import CaseReport
 
-FEWEST = 5
-"""Cases below which no case is odd."""
+MIN_CASES = 5
+"""Number of cases below which there are no outliers."""
 
-DEVIATIONS = 5.0
+MAX_DEVIATIONS = 5.0
 
-LARGEST_SHARE = 0.1
-"""Of the cases, at least one: where more lie far out, none is odd."""
+MAX_OUTLIER_FRACTION = 0.1
+"""Largest fraction of cases (at least one case) that are reported as outliers."""
 
-_SCALE = 1.4826
-"""Median absolute deviations to standard deviations of a normal distribution."""
+_MAD_TO_STD = 1.4826
+"""Ratio of standard deviation to median absolute deviation for a normal distribution."""
 
-_SPACING_FLOOR = float(np.log(2))
-_RANGE_FLOOR = float(np.log(4))
-_LEVEL_FLOOR = 0.25
-"""Of the usual range: how far a median must lie off to be odd. A CT stored without its offset of 1024 lies farther."""
+_MIN_LOG_SPACING = float(np.log(2))
+_MIN_LOG_RANGE = float(np.log(4))
+_MIN_MEDIAN_SHIFT = 0.25
+"""Lower bound for the shift of a median, in usual ranges; a CT stored without its offset of 1024 exceeds it."""
 
 
-def find_outliers(looks: Sequence[Look], channels: Sequence[str]) -> Iterator[Finding]:
-    """Warnings about spacing and intensities; none for fewer than five cases."""
-    spaced = [look for look in looks if look.spacing is not None]
-    if len(spaced) >= FEWEST:
-        yield from _spacings(spaced)
+def find_outliers(reports: Sequence[CaseReport], channels: Sequence[str]) -> Iterator[Issue]:
+    """Yield warnings about spacing and intensities; none for fewer than five cases."""
+    with_spacing = [report for report in reports if report.spacing is not None]
+    if len(with_spacing) >= MIN_CASES:
+        yield from _spacing_outliers(with_spacing)
     for channel, name in enumerate(channels):
-        measured = [look for look in looks if len(look.levels) > channel]
-        if len(measured) >= FEWEST:
-            yield from _intensities(measured, channel, name)
+        measured = [report for report in reports if len(report.percentiles) > channel]
+        if len(measured) >= MIN_CASES:
+            yield from _intensity_outliers(measured, channel, name)
 
 
-def _spacings(looks: Sequence[Look]) -> Iterator[Finding]:
-    spacings = np.array([look.spacing for look in looks])
-    odd = _few(np.any(_far(np.log(spacings), _SPACING_FLOOR), axis=1))
-    usual = _sizes(np.median(spacings, axis=0))
-    for index in odd:
-        found = f"has a spacing of {_sizes(spacings[index])} mm (z, y, x); usual in this dataset is {usual}"
-        remedy = "check that its header tells the true size of its voxels"
-        yield Finding(str(looks[index].case.images[0]), "warning", found, remedy)
+def _spacing_outliers(reports: Sequence[CaseReport]) -> Iterator[Issue]:
+    spacings = np.array([report.spacing for report in reports])
+    usual = _format_spacing(np.median(spacings, axis=0))
+    for index in _indices_if_few(np.any(_is_far(np.log(spacings), _MIN_LOG_SPACING), axis=1)):
+        message = f"has a spacing of {_format_spacing(spacings[index])} mm (z, y, x); the dataset median is {usual}"
+        fix = "check that its header states the true voxel size"
+        yield Issue(str(reports[index].case.images[0]), "warning", message, fix)
 
 
-def _intensities(looks: Sequence[Look], channel: int, name: str) -> Iterator[Finding]:
-    levels = np.array([look.levels[channel] for look in looks])
-    ranges = levels[:, 2] - levels[:, 0]
-    wide = np.log(np.maximum(ranges, 1e-12))
+def _intensity_outliers(reports: Sequence[CaseReport], channel: int, name: str) -> Iterator[Issue]:
+    percentiles = np.array([report.percentiles[channel] for report in reports])
+    ranges = percentiles[:, 2] - percentiles[:, 0]
+    log_ranges = np.log(np.maximum(ranges, 1e-12))
     usual = float(np.median(ranges))
-    far = _far(wide, _RANGE_FLOOR) | _far(levels[:, 1], _LEVEL_FLOOR * usual)
-    low, middle, high = np.median(levels, axis=0)
-    for index in _few(far & (ranges > 0)):
-        mine, images = levels[index], looks[index].case.images
-        found = (
-            f"has {name} intensities of {mine[0]:.4g} to {mine[2]:.4g} (median {mine[1]:.4g}); "
+    far = _is_far(log_ranges, _MIN_LOG_RANGE) | _is_far(percentiles[:, 1], _MIN_MEDIAN_SHIFT * usual)
+    low, middle, high = np.median(percentiles, axis=0)
+    for index in _indices_if_few(far & (ranges > 0)):
+        own, images = percentiles[index], reports[index].case.images
+        message = (
+            f"has {name} intensities of {own[0]:.4g} to {own[2]:.4g} (median {own[1]:.4g}); "
             f"usual in this dataset is {low:.4g} to {high:.4g} (median {middle:.4g})"
         )
-        remedy = "check that it is the right sequence, and that its intensities were not rescaled on export"
-        yield Finding(str(images[min(channel, len(images) - 1)]), "warning", found, remedy)
+        fix = "check that it is the right sequence, and that its intensities were not rescaled on export"
+        yield Issue(str(images[min(channel, len(images) - 1)]), "warning", message, fix)
 
 
-def _far(values: NDArray[np.float64], floor: float) -> NDArray[np.bool_]:
-    """Which values lie far from the median of their column."""
-    off = np.abs(values - np.median(values, axis=0))
-    return off > np.maximum(floor, DEVIATIONS * _SCALE * np.median(off, axis=0))
+def _is_far(values: NDArray[np.float64], minimum: float) -> NDArray[np.bool_]:
+    """Return which values are far from the median of their column."""
+    distance = np.abs(values - np.median(values, axis=0))
+    return distance > np.maximum(minimum, MAX_DEVIATIONS * _MAD_TO_STD * np.median(distance, axis=0))
 
 
-def _few(far: NDArray[np.bool_]) -> list[int]:
-    """The cases that lie far out, or none if they are many."""
-    odd: list[int] = np.flatnonzero(far).tolist()
-    return odd if len(odd) <= max(1, LARGEST_SHARE * len(far)) else []
+def _indices_if_few(far: NDArray[np.bool_]) -> list[int]:
+    """Return the indices of outliers, or none if there are many."""
+    indices: list[int] = np.flatnonzero(far).tolist()
+    return indices if len(indices) <= max(1, MAX_OUTLIER_FRACTION * len(far)) else []
 
 
-def _sizes(spacing: NDArray[np.float64]) -> str:
+def _format_spacing(spacing: NDArray[np.float64]) -> str:
     return " x ".join(f"{size:.3g}" for size in spacing)

@@ -1,1 +1,1 @@
-"""Posed RGB-D recordings."""
+"""RGB-D recordings and posed images."""

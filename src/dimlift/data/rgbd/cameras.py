@@ -1,4 +1,4 @@
-"""The two cameras of an RGB-D sensor: how each sees, and where the colour camera sits beside the depth camera."""
+"""Camera rig of an RGB-D sensor: intrinsics of both cameras and the pose of the colour camera."""
 
 import json
 from pathlib import Path
@@ -7,21 +7,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.errors import DamagedFile, DataError
+from dimlift.errors import CorruptFileError, DataError
 
-RIG_NAME = "cameras.json"
+RIG_FILE = "cameras.json"
 
 
-class Rig(NamedTuple):
-    """What every frame of a recording was taken with. Intrinsics in pixels, pixel centres at +0.5.
+class CameraRig(NamedTuple):
+    """The cameras of a recording. Intrinsics in pixels, pixel centres at +0.5.
 
     Attributes:
         depth: (3, 3) intrinsics of the depth camera.
-        colour: (3, 3) of the colour camera; None where every depth image is registered to its colour image already,
-            pixel by pixel.
+        colour: (3, 3) intrinsics of the colour camera; None if every depth image is registered to its colour image.
         colour_to_depth: (4, 4) pose of the colour camera in the frame of the depth camera, in metres.
-        values_per_metre: of the depth images.
-        source: where it was read, for messages and records.
+        values_per_metre: scale of the depth images.
+        source: where it was read from, for messages and records.
     """
 
     depth: NDArray[np.float64]
@@ -32,111 +31,125 @@ class Rig(NamedTuple):
 
     @property
     def registration(self) -> str:
-        """One sentence for the record."""
+        """Registration of colour and depth in one phrase, for the run record."""
         if self.colour is None:
-            return f"colour and depth are taken as registered ({self.source})"
-        beside = ", ".join(f"{1000 * step:g}" for step in self.colour_to_depth[:3, 3])
-        return f"colour camera of f={self.colour[0, 0]:g} pixels, {beside} mm beside the depth camera ({self.source})"
+            return f"colour and depth images are registered ({self.source})"
+        offset = ", ".join(f"{1000 * step:g}" for step in self.colour_to_depth[:3, 3])
+        return f"colour camera of f={self.colour[0, 0]:g} pixels, {offset} mm from the depth camera ({self.source})"
 
 
-def rig_of(
+def read_camera_rig(
     folder: Path,
     depth_files: tuple[str, ...] = (),
     colour_files: tuple[str, ...] = (),
     values_per_metre: float = 1000,
-) -> Rig:
-    """The cameras of a recording: `cameras.json` where there is one, else the files the layout has for them.
+) -> CameraRig:
+    """Read the cameras of a recording from `cameras.json`, or else from the files of its layout.
 
     `cameras.json` holds {"depth": {fx, fy, cx, cy}, "colour": the same or null, "colour_to_depth": 4 x 4 or null,
-    "values_per_metre": number}, pixel centres at +0.5. Open3D's `camera*.json` (and `intrinsic.json`) count pixel
-    centres from 0, so that half a pixel is added.
+    "values_per_metre": number}, pixel centres at +0.5. In Open3D's `camera*.json` and `intrinsic.json` pixel centres
+    are at 0, so half a pixel is added.
+
+    Args:
+        folder: the recording.
+        depth_files: files of the layout with the intrinsics of the depth camera.
+        colour_files: files of the layout with the intrinsics of the colour camera.
+        values_per_metre: scale of the depth images in this layout.
 
     Raises:
-        DataError: if nothing says what the cameras are.
-        DamagedFile: if a file that should cannot be read.
+        DataError: if there is no file with the cameras.
+        CorruptFileError: if it cannot be read.
     """
-    if (folder / RIG_NAME).is_file():
-        return _own(folder / RIG_NAME, values_per_metre)
-    found = [path for name in depth_files if (path := folder / name).is_file()]
-    if found:
-        depth = load_matrix(found[0])[:3, :3]
-        colours = [path for name in colour_files if (path := folder / name).is_file()]
-        colour = load_matrix(colours[0])[:3, :3] if colours else None
-        if colour is None and _is_sevenscenes(depth, found[0]):
-            return Rig(depth, *SEVENSCENES_COLOUR, values_per_metre, "the known registration of 7-Scenes")
-        return Rig(depth, colour, np.eye(4), values_per_metre, found[0].name)
-    for home in (folder, folder.parent):
-        for path in sorted([*home.glob("camera_primesense.json"), *home.glob("intrinsic.json")]):
-            return Rig(_open3d(path), None, np.eye(4), values_per_metre, path.name)
+    if (folder / RIG_FILE).is_file():
+        return _read_rig_file(folder / RIG_FILE, values_per_metre)
+    depth_paths = [path for name in depth_files if (path := folder / name).is_file()]
+    if depth_paths:
+        depth = load_matrix(depth_paths[0])[:3, :3]
+        colour_paths = [path for name in colour_files if (path := folder / name).is_file()]
+        colour = load_matrix(colour_paths[0])[:3, :3] if colour_paths else None
+        if colour is None and _is_sevenscenes(depth, depth_paths[0]):
+            return CameraRig(depth, *SEVENSCENES_COLOUR, values_per_metre, "the known registration of 7-Scenes")
+        return CameraRig(depth, colour, np.eye(4), values_per_metre, depth_paths[0].name)
+    for parent in (folder, folder.parent):
+        for path in sorted([*parent.glob("camera_primesense.json"), *parent.glob("intrinsic.json")]):
+            return CameraRig(_read_open3d(path), None, np.eye(4), values_per_metre, path.name)
     raise DataError(
-        f"{folder} does not say what its cameras are; write {folder / RIG_NAME} with "
+        f"{folder} has no file with the cameras; write {folder / RIG_FILE} with "
         '{"depth": {"fx": 525, "fy": 525, "cx": 320, "cy": 240}, "colour": null, "values_per_metre": '
         f"{values_per_metre:g}}} and the numbers of your sensor (colour null: registered to the depth image)"
     )
 
 
-def intrinsics(fx: float, fy: float, cx: float, cy: float) -> NDArray[np.float64]:
-    """(3, 3)."""
+def intrinsic_matrix(fx: float, fy: float, cx: float, cy: float) -> NDArray[np.float64]:
+    """Return intrinsics as a (3, 3) matrix."""
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
-def beside(x: float) -> NDArray[np.float64]:
-    """Pose of a camera that looks the same way, x metres to the right."""
+def translated_pose(x: float) -> NDArray[np.float64]:
+    """Return the pose of a camera with the same orientation, x metres to the right."""
     pose = np.eye(4)
     pose[0, 3] = x
     return pose
 
 
-SEVENSCENES_COLOUR = (intrinsics(530, 530, 320, 240), beside(0.02))
-"""The Kinect's colour camera as it fits 7-Scenes: the depth images are not registered to the colour images."""
+SEVENSCENES_COLOUR = (intrinsic_matrix(530, 530, 320, 240), translated_pose(0.02))
+"""Estimated colour camera of 7-Scenes, whose depth images are not registered to the colour images."""
 
 
 def load_matrix(path: Path, columns: int | None = None) -> NDArray[np.float64]:
-    """Rows of numbers from a text file.
+    """Read rows of numbers from a text file.
+
+    Args:
+        path: the file.
+        columns: expected number of columns; None for 3 or 4.
 
     Raises:
-        DataError: if there is no such file.
-        DamagedFile: if it holds something else than finite numbers.
+        DataError: if the file does not exist.
+        CorruptFileError: if it does not hold rows of numbers.
     """
     if not path.is_file():
-        raise DataError(f"there is no file {path}; copy it beside the images, or leave the frame out")
+        raise DataError(f"the file {path} does not exist; copy it next to the images, or remove the frame")
     try:
         rows = np.loadtxt(path, dtype=np.float64, ndmin=2)
     except (OSError, ValueError) as fault:
-        raise DamagedFile(f"{path} cannot be read as rows of numbers ({fault}); copy it again") from fault
-    wanted = (3, 4) if columns is None else (columns,)
-    if not rows.size or rows.shape[1] not in wanted:
-        raise DamagedFile(f"{path} holds {rows.shape} numbers; rows of {' or '.join(map(str, wanted))} are wanted")
+        raise CorruptFileError(f"{path} cannot be read as rows of numbers ({fault}); copy it again") from fault
+    expected = (3, 4) if columns is None else (columns,)
+    if not rows.size or rows.shape[1] not in expected:
+        raise CorruptFileError(
+            f"{path} holds {rows.shape} numbers; rows of {' or '.join(map(str, expected))} are expected"
+        )
     return rows
 
 
 def _is_sevenscenes(depth: NDArray[np.float64], path: Path) -> bool:
-    return path.name == "camera-intrinsics.txt" and bool(np.allclose(depth, intrinsics(585, 585, 320, 240)))
+    return path.name == "camera-intrinsics.txt" and bool(np.allclose(depth, intrinsic_matrix(585, 585, 320, 240)))
 
 
-def _own(path: Path, values_per_metre: float) -> Rig:
-    told = _json(path)
+def _read_rig_file(path: Path, values_per_metre: float) -> CameraRig:
+    content = _read_json(path)
     try:
-        depth = intrinsics(**{name: float(told["depth"][name]) for name in ("fx", "fy", "cx", "cy")})
-        colour = told.get("colour")
-        colour = colour and intrinsics(**{name: float(colour[name]) for name in ("fx", "fy", "cx", "cy")})
-        beside = np.asarray(told.get("colour_to_depth") or np.eye(4), dtype=np.float64).reshape(4, 4)
-        return Rig(depth, colour, beside, float(told.get("values_per_metre", values_per_metre)), path.name)
+        depth = intrinsic_matrix(**{name: float(content["depth"][name]) for name in ("fx", "fy", "cx", "cy")})
+        colour = content.get("colour")
+        colour = colour and intrinsic_matrix(**{name: float(colour[name]) for name in ("fx", "fy", "cx", "cy")})
+        pose = np.asarray(content.get("colour_to_depth") or np.eye(4), dtype=np.float64).reshape(4, 4)
+        return CameraRig(depth, colour, pose, float(content.get("values_per_metre", values_per_metre)), path.name)
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        raise DamagedFile(f"{path}: {fault!r}; wanted are depth, colour (each fx, fy, cx, cy) and numbers") from fault
+        raise CorruptFileError(
+            f"{path}: {fault!r}; depth and colour (fx, fy, cx, cy each) and numbers are expected"
+        ) from fault
 
 
-def _open3d(path: Path) -> NDArray[np.float64]:
-    told = _json(path)
+def _read_open3d(path: Path) -> NDArray[np.float64]:
+    content = _read_json(path)
     try:
-        flat = told["intrinsic_matrix"]  # column by column
-        return intrinsics(flat[0], flat[4], flat[6] + 0.5, flat[7] + 0.5)
+        flat = content["intrinsic_matrix"]  # column-major
+        return intrinsic_matrix(flat[0], flat[4], flat[6] + 0.5, flat[7] + 0.5)
     except (KeyError, IndexError, TypeError) as fault:
-        raise DamagedFile(f"{path} holds no intrinsic_matrix of 9 numbers; export it again from Open3D") from fault
+        raise CorruptFileError(f"{path} holds no intrinsic_matrix of 9 numbers; export it again from Open3D") from fault
 
 
-def _json(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
-        raise DamagedFile(f"{path} is not JSON ({fault}); write it again") from fault
+        raise CorruptFileError(f"{path} is not JSON ({fault}); write it again") from fault

@@ -1,4 +1,4 @@
-"""Where the frames of an RGB-D recording lie: 7-Scenes, ScanNet, Redwood (Open3D) and TUM folders."""
+"""Layouts of RGB-D recordings: 7-Scenes, ScanNet, Redwood (Open3D) and TUM folders."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,23 +7,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.rgbd.cameras import Rig, load_matrix, rig_of
-from dimlift.errors import DamagedFile, DataError
+from dimlift.data.rgbd.cameras import CameraRig, load_matrix, read_camera_rig
+from dimlift.errors import CorruptFileError, DataError
 
-PICTURES = (".jpg", ".jpeg", ".png", ".ppm")
-DEPTHS = (".png", ".pgm")
-LATEST = 0.02
-"""Seconds by which the times of a TUM colour image, its depth and its pose may differ."""
+COLOUR_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm")
+DEPTH_SUFFIXES = (".png", ".pgm")
+MAX_TIME_OFFSET = 0.02
+"""Largest difference in seconds between a TUM colour image, its depth image and its pose."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrameFiles:
-    """The files of one frame; whether they can be used is found out by reading them (`data.rgbd.read_frame`).
+    """The files of one frame; they are validated by `rgbd.frames.read_frame`.
 
     Attributes:
-        name: of the frame, for messages.
+        name: for messages.
         colour, depth: images; they may be missing.
-        pose: camera-to-world of the depth camera, or the file that holds it; None where there is none.
+        pose: camera-to-world of the depth camera, or its file; None if missing.
         rig: the cameras.
     """
 
@@ -31,64 +31,73 @@ class FrameFiles:
     colour: Path
     depth: Path
     pose: Path | NDArray[np.float64] | None
-    rig: Rig
+    rig: CameraRig
 
 
 def find_recordings(folder: Path | str) -> list[FrameFiles]:
-    """All frames of a recording, or of every recording in a folder of them, each with cameras of its own.
+    """List all frames of a recording, or of every recording in a folder, each with its own cameras.
 
     Raises:
-        DataError: as `find_frames` does; or if no folder in it is a recording either.
+        DataError: as `find_frames`; or if no subfolder is a recording either.
     """
     folder = Path(folder)
-    if not folder.is_dir() or any(fits(folder) for fits, _ in LAYOUTS):
+    if not folder.is_dir() or _is_recording(folder):
         return find_frames(folder)
-    homes = [home for home in sorted(folder.iterdir()) if home.is_dir() and any(fits(home) for fits, _ in LAYOUTS)]
-    if not homes:
+    recordings = [
+        subfolder for subfolder in sorted(folder.iterdir()) if subfolder.is_dir() and _is_recording(subfolder)
+    ]
+    if not recordings:
         return find_frames(folder)
-    return [replace(frame, name=f"{home.name}/{frame.name}") for home in homes for frame in find_frames(home)]
+    return [replace(frame, name=f"{part.name}/{frame.name}") for part in recordings for frame in find_frames(part)]
 
 
 def find_frames(folder: Path | str) -> list[FrameFiles]:
-    """All frames of one recording, in their order.
+    """List all frames of one recording in their order.
 
     Raises:
-        DataError: if it is laid out in no known way, holds no frame or does not say what its cameras are.
+        DataError: if the layout is unknown, or the folder holds no frame or no cameras.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"there is no folder of frames {folder}; check the path")
-    for fits, find in LAYOUTS:
-        if fits(folder):
+        raise DataError(f"the folder of frames {folder} does not exist; check the path")
+    for matches, find in RECORDING_LAYOUTS:
+        if matches(folder):
             frames = find(folder)
             if frames:
                 return frames
     raise DataError(
-        f"{folder} holds no RGB-D frame; wanted are frame-*.color.*, .depth.png and .pose.txt (7-Scenes); color/, "
+        f"{folder} holds no RGB-D frame; expected: frame-*.color.*, .depth.png and .pose.txt (7-Scenes); color/, "
         "depth/ and pose/ (ScanNet); color/, depth/ and trajectory.log (Redwood); or rgb/, depth/ and groundtruth.txt "
         "(TUM)"
     )
 
 
-def _sevenscenes(folder: Path) -> list[FrameFiles]:
+def _is_recording(folder: Path) -> bool:
+    return any(matches(folder) for matches, _ in RECORDING_LAYOUTS)
+
+
+def _find_sevenscenes(folder: Path) -> list[FrameFiles]:
     names = sorted({path.name.split(".")[0] for path in folder.glob("frame-*.*") if path.name.count(".") == 2})
-    rig = rig_of(folder, depth_files=("camera-intrinsics.txt",), values_per_metre=1000)
+    rig = read_camera_rig(folder, depth_files=("camera-intrinsics.txt",), values_per_metre=1000)
     frames = []
     for name in names:
-        colours = [path for path in folder.glob(f"{name}.color.*") if path.suffix in PICTURES]
+        colours = [path for path in folder.glob(f"{name}.color.*") if path.suffix in COLOUR_SUFFIXES]
         colour = colours[0] if colours else folder / f"{name}.color.jpg"
         frames.append(FrameFiles(name, colour, folder / f"{name}.depth.png", folder / f"{name}.pose.txt", rig))
     return frames
 
 
-def _scannet(folder: Path) -> list[FrameFiles]:
-    rig = rig_of(
+def _find_scannet(folder: Path) -> list[FrameFiles]:
+    rig = read_camera_rig(
         folder,
         depth_files=("intrinsic/intrinsic_depth.txt", "intrinsics.txt"),
         colour_files=("intrinsic/intrinsic_color.txt",),
         values_per_metre=1000,
     )
-    colours, depths = _images(folder / "color", PICTURES), _images(folder / "depth", DEPTHS)
+    colours, depths = (
+        _files_by_stem(folder / "color", COLOUR_SUFFIXES),
+        _files_by_stem(folder / "depth", DEPTH_SUFFIXES),
+    )
     names = sorted(colours.keys() | depths.keys(), key=lambda name: (len(name), name))
     return [
         FrameFiles(
@@ -102,10 +111,13 @@ def _scannet(folder: Path) -> list[FrameFiles]:
     ]
 
 
-def _redwood(folder: Path) -> list[FrameFiles]:
-    rig = rig_of(folder, values_per_metre=1000)
+def _find_redwood(folder: Path) -> list[FrameFiles]:
+    rig = read_camera_rig(folder, values_per_metre=1000)
     poses = read_trajectory(folder / "trajectory.log")
-    colours, depths = _images(folder / "color", PICTURES), _images(folder / "depth", DEPTHS)
+    colours, depths = (
+        _files_by_stem(folder / "color", COLOUR_SUFFIXES),
+        _files_by_stem(folder / "depth", DEPTH_SUFFIXES),
+    )
     names = sorted(colours.keys() | depths.keys())
     return [
         FrameFiles(
@@ -119,46 +131,48 @@ def _redwood(folder: Path) -> list[FrameFiles]:
     ]
 
 
-def _tum(folder: Path) -> list[FrameFiles]:
-    """Images named by their time in seconds; poses are the nearest in time."""
-    rig = rig_of(folder, values_per_metre=5000)
+def _find_tum(folder: Path) -> list[FrameFiles]:
+    """List frames of images that are named by their time in seconds, with the depth and pose nearest in time."""
+    rig = read_camera_rig(folder, values_per_metre=5000)
     poses = load_matrix(folder / "groundtruth.txt", columns=8)
-    colours, depths = _images(folder / "rgb", PICTURES), _images(folder / "depth", DEPTHS)
+    colours, depths = _files_by_stem(folder / "rgb", COLOUR_SUFFIXES), _files_by_stem(folder / "depth", DEPTH_SUFFIXES)
     try:
-        times = np.array([float(name) for name in depths])
-        shown = sorted((float(name), path) for name, path in colours.items())
+        depth_times = np.array([float(name) for name in depths])
+        timed_colours = sorted((float(name), path) for name, path in colours.items())
     except ValueError as fault:
-        raise DataError(f"{folder}: images of a TUM recording are named by their time in seconds ({fault})") from fault
+        raise DataError(
+            f"{folder}: images of a TUM recording must be named by their time in seconds ({fault})"
+        ) from fault
     frames = []
-    for time, colour in shown:
-        near = int(np.abs(times - time).argmin()) if len(times) else -1
-        has_depth = near >= 0 and abs(times[near] - time) <= LATEST
-        depth = list(depths.values())[near] if has_depth else folder / "depth" / f"{colour.stem}.png"
-        row = int(np.abs(poses[:, 0] - time).argmin())
-        pose = pose_of(poses[row, 1:4], poses[row, 4:]) if abs(poses[row, 0] - time) <= LATEST else None
+    for time, colour in timed_colours:
+        nearest = int(np.abs(depth_times - time).argmin()) if len(depth_times) else -1
+        has_depth = nearest >= 0 and abs(depth_times[nearest] - time) <= MAX_TIME_OFFSET
+        depth = list(depths.values())[nearest] if has_depth else folder / "depth" / f"{colour.stem}.png"
+        row = poses[int(np.abs(poses[:, 0] - time).argmin())]
+        pose = pose_from_quaternion(row[1:4], row[4:]) if abs(row[0] - time) <= MAX_TIME_OFFSET else None
         frames.append(FrameFiles(colour.stem, colour, depth, pose, rig))
     return frames
 
 
 def read_trajectory(path: Path) -> dict[int, NDArray[np.float64]]:
-    """Camera-to-world of each frame from a Redwood `.log`: a line of three numbers, then four rows of four.
+    """Read camera-to-world poses by frame number from a Redwood `.log`: three numbers, then four rows of four each.
 
     Raises:
-        DamagedFile: if it is cut short or holds something else.
+        CorruptFileError: if the file is truncated or of another format.
     """
     try:
         rows = [[float(word) for word in line.split()] for line in path.read_text(encoding="ascii").splitlines()]
         rows = [row for row in rows if row]
-        found = {int(rows[at][0]): np.array(rows[at + 1 : at + 5]) for at in range(0, len(rows), 5)}
+        poses = {int(rows[i][0]): np.array(rows[i + 1 : i + 5]) for i in range(0, len(rows), 5)}
     except (OSError, ValueError, IndexError) as fault:
-        raise DamagedFile(f"{path} cannot be read as a trajectory ({fault}); copy it again") from fault
-    if any(pose.shape != (4, 4) for pose in found.values()):
-        raise DamagedFile(f"{path} ends within a pose, or a row of one has not four numbers; copy it again")
-    return found
+        raise CorruptFileError(f"{path} cannot be read as a trajectory ({fault}); copy it again") from fault
+    if any(pose.shape != (4, 4) for pose in poses.values()):
+        raise CorruptFileError(f"{path} has a pose that is not four rows of four numbers; copy it again")
+    return poses
 
 
-def pose_of(place: NDArray[np.float64], quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(4, 4) of a place and a quaternion (x, y, z, w), which is made one of length one."""
+def pose_from_quaternion(position: NDArray[np.float64], quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (4, 4) pose of a position and a quaternion (x, y, z, w), which is normalised first."""
     x, y, z, w = quaternion / max(float(np.linalg.norm(quaternion)), 1e-12)
     pose = np.eye(4)
     pose[:3, :3] = [
@@ -166,11 +180,11 @@ def pose_of(place: NDArray[np.float64], quaternion: NDArray[np.float64]) -> NDAr
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
-    pose[:3, 3] = place
+    pose[:3, 3] = position
     return pose
 
 
-def _images(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes}
@@ -180,9 +194,10 @@ def _has(*names: str) -> Callable[[Path], bool]:
     return lambda folder: all((folder / name).exists() for name in names)
 
 
-LAYOUTS: tuple[tuple[Callable[[Path], bool], Callable[[Path], list[FrameFiles]]], ...] = (
-    (lambda folder: any(folder.glob("frame-*.*.*")), _sevenscenes),
-    (_has("color", "depth", "pose"), _scannet),
-    (_has("color", "depth", "trajectory.log"), _redwood),
-    (_has("rgb", "depth", "groundtruth.txt"), _tum),
+RECORDING_LAYOUTS: tuple[tuple[Callable[[Path], bool], Callable[[Path], list[FrameFiles]]], ...] = (
+    (lambda folder: any(folder.glob("frame-*.*.*")), _find_sevenscenes),
+    (_has("color", "depth", "pose"), _find_scannet),
+    (_has("color", "depth", "trajectory.log"), _find_redwood),
+    (_has("rgb", "depth", "groundtruth.txt"), _find_tum),
 )
+"""Test and reader of each layout, in the order in which they are tried."""

@@ -1,1 +1,1 @@
-"""Batches: patches, point samples, augmentation."""
+"""Batches: patches of volumes, random points of point clouds, RGB-D pairs, augmentation."""

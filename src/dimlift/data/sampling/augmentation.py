@@ -1,4 +1,4 @@
-"""Random intensities, the same kinds and probabilities as nnU-Net, from MONAI's transforms.
+"""Augmentation settings, and intensity augmentation with the transforms and probabilities of nnU-Net, by MONAI.
 
 Isensee et al., 2021, https://doi.org/10.1038/s41592-020-01008-z
 """
@@ -20,34 +20,38 @@ from monai.transforms import (
 from torch import Tensor
 
 from dimlift.data.orientation import Axis
-from dimlift.data.sampling.spatial_augmentation import WarpSettings
-from dimlift.errors import UnknownName
+from dimlift.data.sampling.spatial_augmentation import SpatialAugmentation
+from dimlift.errors import UnknownNameError
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What chance may do to a training patch; the defaults are nnU-Net's, mirroring apart.
+    """Augmentation of training patches; the defaults are those of nnU-Net, except mirroring.
 
     Attributes:
-        warp: rotation, scaling, deformation.
-        mirror_axes: anatomical axes a patch may be mirrored along, each with probability one half. None by default:
-            mirroring along x swaps left and right, which is wrong wherever a label has a side. ("z", "y", "x") is
-            what nnU-Net does.
-        intensity: how often intensities change, relative to nnU-Net; 0 switches it off.
+        spatial: rotation, scaling, deformation.
+        mirror_axes: anatomical axes that a patch is mirrored along, each with probability one half. Empty by default,
+            because mirroring along x swaps left and right, which is wrong for labels with a side. nnU-Net uses
+            ("z", "y", "x").
+        intensity: factor on the probabilities of intensity augmentation; 0 disables it.
     """
 
-    warp: WarpSettings = field(default_factory=WarpSettings)
+    spatial: SpatialAugmentation = field(default_factory=SpatialAugmentation)
     mirror_axes: tuple[Axis, ...] = ()
     intensity: float = 1.0
 
     def __post_init__(self) -> None:
         for axis in self.mirror_axes:
             if axis not in ("z", "y", "x"):
-                raise UnknownName("mirror axis", str(axis), ("z", "y", "x"))
+                raise UnknownNameError("mirror axis", str(axis), ("z", "y", "x"))
 
 
 class IntensityAugmentation:
-    """Noise, blur, brightness, contrast, shift, low resolution and gamma, in this order."""
+    """Noise, blur, brightness, contrast, shift, low resolution and gamma, in this order.
+
+    Args:
+        strength: factor on the probabilities.
+    """
 
     def __init__(self, strength: float = 1.0) -> None:
         self._transforms: list[RandomizableTransform] = [
@@ -64,7 +68,7 @@ class IntensityAugmentation:
     def __call__(
         self, image: Float[Tensor, "channels D H W"], rng: np.random.Generator
     ) -> Float[Tensor, "channels D H W"]:
-        """Change a patch; what happens depends on the generator alone."""
+        """Return an augmented patch; the result depends only on the state of the generator."""
         state = np.random.RandomState(rng.integers(2**32, dtype=np.uint32))
         for transform in self._transforms:
             transform.set_random_state(state=state)

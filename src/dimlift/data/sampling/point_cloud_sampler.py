@@ -1,4 +1,4 @@
-"""Batches of clouds, each a function of (seed, step): points drawn, put into the unit ball, scaled and moved."""
+"""Sample batches of point clouds as a function of (seed, step): random points, normalisation, augmentation."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -8,119 +8,122 @@ import torch
 from numpy.typing import NDArray
 
 from dimlift.batch import PointBatch
-from dimlift.data.datasets.point_cloud_set import CloudSet, Points
-from dimlift.data.preprocessing.unit_sphere import in_unit_ball
+from dimlift.data.datasets.point_cloud_set import PointCloudSet, Points
+from dimlift.data.preprocessing.point_clouds import normalise_unit_sphere
 
-Turn = Literal["none", "upright", "any"]
+Rotation = Literal["none", "upright", "any"]
 Rows = NDArray[np.intp]
 
 
-class CloudSampler:
-    """Draws batches of clouds with the same number of points each.
+class PointCloudSampler:
+    """Samples batches of point clouds with equal numbers of points.
 
     Args:
-        clouds: what is drawn from.
-        points: of each cloud; where a cloud has fewer, some come twice.
-        seed: with the step the only source of chance.
-        augment: scale each axis by 2/3 to 3/2 and move by up to 0.2, as Point-MAE does.
-        turn: also turn the clouds, about `upright` or by any rotation.
-        upright: axis that points up, 0, 1 or 2.
-        placed: what puts a cloud where the network expects it.
-        radius: of a ball around a point drawn at random, which becomes the origin, from which all points are drawn;
-            None for the whole cloud.
+        point_clouds: the point clouds to sample from.
+        num_points: points per point cloud; smaller point clouds repeat some.
+        seed: random seed.
+        augment: scale each axis by 2/3 to 3/2 and translate by up to 0.2, as Point-MAE does.
+        rotation: random rotation, none, about `up_axis` ("upright"), or any.
+        up_axis: axis that points up, 0, 1 or 2.
+        normalise: applied to each point cloud first; `normalise_unit_sphere` if None.
+        crop_radius: radius of a sphere around a random point, which becomes the origin; all points are sampled from it.
+            None samples from the whole point cloud.
     """
 
     def __init__(
         self,
-        clouds: CloudSet,
-        points: int,
+        point_clouds: PointCloudSet,
+        num_points: int,
         *,
         seed: int = 0,
         augment: bool = True,
-        turn: Turn = "none",
-        upright: int = 1,
-        placed: Callable[[Points], Points] | None = None,
-        radius: float | None = None,
+        rotation: Rotation = "none",
+        up_axis: int = 1,
+        normalise: Callable[[Points], Points] | None = None,
+        crop_radius: float | None = None,
     ) -> None:
-        self.clouds, self.points, self.seed = clouds, points, seed
-        self.placed, self.radius = placed or in_unit_ball, radius
-        self.augment, self.turn, self.upright = augment, turn, upright
+        self.point_clouds, self.num_points, self.seed = point_clouds, num_points, seed
+        self.normalise, self.crop_radius = normalise or normalise_unit_sphere, crop_radius
+        self.augment, self.rotation, self.up_axis = augment, rotation, up_axis
 
-    def batch(self, step: int, count: int, mine: range | None = None) -> PointBatch:
-        """`count` clouds, no two the same while there are enough.
+    def batch(self, step: int, batch_size: int, indices: range | None = None) -> PointBatch:
+        """Return the batch of a step, without repetition if there are enough point clouds.
 
         Args:
-            mine: which of them to give, for processes that share a batch; all if None.
+            step: step number.
+            batch_size: point clouds per batch.
+            indices: items of the batch to return, for processes that share a batch; None for all.
         """
         rng = np.random.default_rng([self.seed, step])
-        chosen = self._chosen(rng, count)
-        drawn = [self._drawn(i, rng, alter=True) for i in chosen]
-        kept = range(count) if mine is None else mine
-        return self._batch([drawn[i] for i in kept], [chosen[i] for i in kept])
+        chosen = self._choose(rng, batch_size)
+        samples = [self._sample(i, rng, augment=True) for i in chosen]
+        kept = range(batch_size) if indices is None else indices
+        return self._collate([samples[i] for i in kept], [chosen[i] for i in kept])
 
-    def cases(self, step: int, count: int) -> tuple[str, ...]:
-        """Names of the clouds of a batch."""
-        return tuple(self.clouds.names[i] for i in self._chosen(np.random.default_rng([self.seed, step]), count))
+    def cases(self, step: int, batch_size: int) -> tuple[str, ...]:
+        """Return the names of the point clouds of a batch."""
+        chosen = self._choose(np.random.default_rng([self.seed, step]), batch_size)
+        return tuple(self.point_clouds.names[i] for i in chosen)
 
-    def whole(self, index: Sequence[int]) -> PointBatch:
-        """Chosen clouds as they are, always with the same points."""
-        return self._batch([self._drawn(i, np.random.default_rng([0, i]), alter=False) for i in index], index)
+    def deterministic_batch(self, index: Sequence[int]) -> PointBatch:
+        """Return point clouds without augmentation, always with the same points."""
+        samples = [self._sample(i, np.random.default_rng([0, i]), augment=False) for i in index]
+        return self._collate(samples, index)
 
-    def _chosen(self, rng: np.random.Generator, count: int) -> list[int]:
-        total = len(self.clouds)
-        return rng.choice(total, count, replace=count > total).tolist()
+    def _choose(self, rng: np.random.Generator, batch_size: int) -> list[int]:
+        total = len(self.point_clouds)
+        return rng.choice(total, batch_size, replace=batch_size > total).tolist()
 
-    def _batch(self, drawn: list[tuple[Points, Rows]], index: Sequence[int]) -> PointBatch:
-        clouds, rows = [points for points, _ in drawn], [rows for _, rows in drawn]
-        label, features = None, None
-        if self.clouds.point_labels:
-            label = _stacked(self.clouds.point_labels, index, rows)
-        elif self.clouds.labels:
-            label = torch.tensor([self.clouds.labels[i] for i in index])
-        if self.clouds.features:
-            features = _stacked(self.clouds.features, index, rows)
-        return PointBatch(
-            torch.from_numpy(np.stack(clouds)), label, tuple(self.clouds.names[i] for i in index), features
-        )
+    def _collate(self, samples: list[tuple[Points, Rows]], index: Sequence[int]) -> PointBatch:
+        points, rows = [points for points, _ in samples], [rows for _, rows in samples]
+        source, label, features = self.point_clouds, None, None
+        if source.point_labels:
+            label = _stack_rows(source.point_labels, index, rows)
+        elif source.labels:
+            label = torch.tensor([source.labels[i] for i in index])
+        if source.features:
+            features = _stack_rows(source.features, index, rows)
+        return PointBatch(torch.from_numpy(np.stack(points)), label, tuple(source.names[i] for i in index), features)
 
-    def _drawn(self, index: int, rng: np.random.Generator, alter: bool) -> tuple[Points, Rows]:
-        cloud = self.placed(self.clouds.clouds[index])
-        inside = np.arange(len(cloud))
-        if self.radius is not None:
-            centre = cloud[rng.integers(len(cloud))]
-            inside = np.flatnonzero(np.square(cloud - centre).sum(1) <= self.radius**2)
-            cloud = cloud - centre
-        order = rng.permutation(len(inside))[: self.points]
-        more = rng.integers(len(inside), size=self.points - len(order))
-        rows = inside[np.concatenate([order, more])]
-        return (self._altered(cloud[rows], rng) if alter else cloud[rows]), rows
+    def _sample(self, index: int, rng: np.random.Generator, augment: bool) -> tuple[Points, Rows]:
+        """Return sampled points of a point cloud and their rows."""
+        points = self.normalise(self.point_clouds.point_clouds[index])
+        inside = np.arange(len(points))
+        if self.crop_radius is not None:
+            centre = points[rng.integers(len(points))]
+            inside = np.flatnonzero(np.square(points - centre).sum(1) <= self.crop_radius**2)
+            points = points - centre
+        order = rng.permutation(len(inside))[: self.num_points]
+        repeated = rng.integers(len(inside), size=self.num_points - len(order))
+        rows = inside[np.concatenate([order, repeated])]
+        return (self._augment(points[rows], rng) if augment else points[rows]), rows
 
-    def _altered(self, cloud: Points, rng: np.random.Generator) -> Points:
-        altered: NDArray[np.float64] = cloud.astype(np.float64)
-        if self.turn != "none":
-            altered = altered @ _rotation(self.turn, self.upright, rng).T
+    def _augment(self, points: Points, rng: np.random.Generator) -> Points:
+        augmented: NDArray[np.float64] = points.astype(np.float64)
+        if self.rotation != "none":
+            augmented = augmented @ _random_rotation(self.rotation, self.up_axis, rng).T
         if self.augment:
-            altered = altered * rng.uniform(2 / 3, 3 / 2, 3) + rng.uniform(-0.2, 0.2, 3)
-        return altered.astype(np.float32)
+            augmented = augmented * rng.uniform(2 / 3, 3 / 2, 3) + rng.uniform(-0.2, 0.2, 3)
+        return augmented.astype(np.float32)
 
 
-def _stacked(of: Sequence[NDArray[Any]], index: Sequence[int], rows: Sequence[Rows]) -> torch.Tensor:
-    return torch.from_numpy(np.stack([of[i][chosen] for i, chosen in zip(index, rows, strict=True)]))
+def identity(points: Points) -> Points:
+    """Return the points, for point clouds that are normalised already."""
+    return points
 
 
-def as_it_is(cloud: Points) -> Points:
-    """A cloud that lies where it should."""
-    return cloud
+def _stack_rows(arrays: Sequence[NDArray[Any]], index: Sequence[int], rows: Sequence[Rows]) -> torch.Tensor:
+    return torch.from_numpy(np.stack([arrays[i][chosen] for i, chosen in zip(index, rows, strict=True)]))
 
 
-def _rotation(turn: Turn, upright: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    if turn == "any":
+def _random_rotation(rotation: Rotation, up_axis: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    if rotation == "any":
         q, r = np.linalg.qr(rng.normal(size=(3, 3)))
-        q = q * np.sign(np.diag(r))  # evenly over the orthogonal matrices (Mezzadri, 2007)
+        q = q * np.sign(np.diag(r))  # uniform over the orthogonal matrices (Mezzadri, 2007)
         return q * np.sign(np.linalg.det(q))
     angle = rng.uniform(0, 2 * np.pi)
-    across, along = [axis for axis in range(3) if axis != upright]
-    found = np.eye(3)
-    found[across, across] = found[along, along] = np.cos(angle)
-    found[across, along], found[along, across] = -np.sin(angle), np.sin(angle)
-    return found
+    first, second = [axis for axis in range(3) if axis != up_axis]
+    matrix = np.eye(3)
+    matrix[first, first] = matrix[second, second] = np.cos(angle)
+    matrix[first, second], matrix[second, first] = -np.sin(angle), np.sin(angle)
+    return matrix

@@ -1,4 +1,4 @@
-"""How a network that is shown a fixed number of points sees a whole cloud: draws in which every point comes once."""
+"""Tile a point cloud for networks with a fixed number of input points, so that every point is predicted."""
 
 from collections.abc import Iterator
 
@@ -9,32 +9,37 @@ from scipy.spatial import cKDTree
 Rows = NDArray[np.intp]
 
 
-def cover(
-    points: NDArray[np.float32], count: int, radius: float | None = None
+def tile_point_cloud(
+    points: NDArray[np.float32], num_points: int, crop_radius: float | None = None
 ) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
-    """Draws of `count` points that hold every point of a cloud at least once; always the same ones.
+    """Yield tiles of `num_points` points that together hold every point at least once; always the same ones.
 
-    Points are drawn as in training, at random over the cloud or over a ball of it, so that a network meets the
-    density it learnt from. The last draw of a ball is filled up with points that had their turn.
+    Points are sampled as in training, over the whole point cloud or over a sphere, so that the density is that of the
+    training. The last tile of a sphere is filled up with points of other tiles.
+
+    Args:
+        points: (N, 3) of the point cloud.
+        num_points: points per tile.
+        crop_radius: radius of the spheres; None for the whole point cloud.
 
     Yields:
-        rows of the points, (count,), and what is taken off their coordinates: the centre of the ball.
+        Rows of the points, (num_points,), and the centre that is subtracted from their coordinates.
     """
     rng = np.random.default_rng(0)
     origin = np.zeros(3, np.float32)
-    if radius is None:
-        yield from ((rows, origin) for rows in _turns(np.arange(len(points)), count, rng))
+    if crop_radius is None:
+        yield from ((rows, origin) for rows in _split_rows(np.arange(len(points)), num_points, rng))
         return
-    tree, open_ = cKDTree(points), np.ones(len(points), bool)
+    tree, remaining = cKDTree(points), np.ones(len(points), bool)
     for centre in rng.permutation(len(points)):
-        if open_[centre]:
-            ball = np.array(tree.query_ball_point(points[centre], radius, return_sorted=True), np.intp)
-            open_[ball] = False
-            yield from ((rows, points[centre]) for rows in _turns(ball, count, rng))
+        if remaining[centre]:
+            sphere = np.array(tree.query_ball_point(points[centre], crop_radius, return_sorted=True), np.intp)
+            remaining[sphere] = False
+            yield from ((rows, points[centre]) for rows in _split_rows(sphere, num_points, rng))
 
 
-def _turns(rows: Rows, count: int, rng: np.random.Generator) -> Iterator[Rows]:
+def _split_rows(rows: Rows, num_points: int, rng: np.random.Generator) -> Iterator[Rows]:
     order = rng.permutation(rows)
-    for first in range(0, len(order), count):
-        part = order[first : first + count]
-        yield np.concatenate([part, rng.choice(rows, count - len(part))])
+    for first in range(0, len(order), num_points):
+        part = order[first : first + num_points]
+        yield np.concatenate([part, rng.choice(rows, num_points - len(part))])

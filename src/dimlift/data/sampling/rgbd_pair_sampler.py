@@ -1,4 +1,4 @@
-"""Pairs of a measured point and the pixel that shows it, drawn from RGB-D frames by (seed, step)."""
+"""Sample pairs of a measured point and the pixel that shows it from RGB-D frames, as a function of (seed, step)."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,55 +13,56 @@ from dimlift.batch import FrameBatch
 from dimlift.data.rgbd.frames import Frame, read_frame
 from dimlift.data.rgbd.recordings import FrameFiles
 from dimlift.errors import DataError
-from dimlift.geometry.cameras import back_project, project, visible
+from dimlift.geometry.cameras import back_project, compute_visibility, project
 
-FRAMES_KEPT = 128
+CACHED_FRAMES = 128
 """Frames whose points are kept in memory, about 5 MB each at 640 x 480."""
 
 
-class SeenPoints(NamedTuple):
-    """The points of one frame, and where its picture shows them.
+class VisiblePoints(NamedTuple):
+    """The points of one frame, and their positions in its image.
 
     Attributes:
-        points: in the frame of the depth camera: x right, y down, z forward; metres.
-        colours: of each point as the picture shows it, 0 to 1; grey where it does not.
-        shown: rows of the points that the colour camera sees; what another surface hides is not among them.
-        places: (x, y) in the picture of each point shown, from -1 to 1.
+        points: coordinates in the frame of the depth camera, x right, y down, z forward, in metres.
+        colours: RGB of each point from 0 to 1; grey for points that the image does not show.
+        visible: rows of the points that the colour camera sees, without occluded ones.
+        uv: (x, y) in the image of each visible point, from -1 to 1.
     """
 
     points: Float[Tensor, "points 3"]
     colours: Float[Tensor, "points 3"]
-    shown: Int[Tensor, " shown"]
-    places: Float[Tensor, "shown 2"]
+    visible: Int[Tensor, " visible"]
+    uv: Float[Tensor, "visible 2"]
 
 
-def seen_points(frame: Frame, stride: int = 1, tolerance: float = 0.05) -> SeenPoints:
-    """Points of every `stride`-th pixel, in rows and columns, of the depth image.
+def visible_points(frame: Frame, stride: int = 1, tolerance: float = 0.05) -> VisiblePoints:
+    """Return the points of every `stride`-th row and column of the depth image.
 
     Args:
-        stride: what hides what is decided with all pixels, whatever the stride.
-        tolerance: share of its depth by which a point may lie behind the nearest surface of its pixel.
+        frame: the frame.
+        stride: step between pixels; occlusion is computed with all pixels.
+        tolerance: fraction of its depth by which a point may be behind the nearest surface of its pixel.
     """
     points, pixels = back_project(frame.depth.double(), frame.depth_camera)
-    sight = visible(points, frame.colour_camera, tolerance)
-    is_seen = torch.zeros(len(points), dtype=torch.bool)
-    is_seen[sight.points] = True
+    visibility = compute_visibility(points, frame.colour_camera, tolerance)
+    is_visible = torch.zeros(len(points), dtype=torch.bool)
+    is_visible[visibility.points] = True
     width = frame.depth.shape[1]
     kept = ((pixels // width) % stride == 0) & ((pixels % width) % stride == 0)
-    points, is_seen = points[kept], is_seen[kept]
-    shown = is_seen.nonzero().squeeze(1)
-    places, _ = project(points[shown], frame.colour_camera)
+    points, is_visible = points[kept], is_visible[kept]
+    visible = is_visible.nonzero().squeeze(1)
+    positions, _ = project(points[visible], frame.colour_camera)
     height, width = frame.colour_camera.size
-    columns, rows = torch.floor(places).long().unbind(1)
+    columns, rows = torch.floor(positions).long().unbind(1)
     colours = torch.full((len(points), 3), 0.5)
-    colours[shown] = frame.picture[:, rows, columns].T
+    colours[visible] = frame.image[:, rows, columns].T
     pose = frame.depth_camera.pose
     local = (points - pose[:3, 3]) @ pose[:3, :3]
-    return SeenPoints(local.float(), colours, shown, (places / torch.tensor([width, height]) * 2 - 1).float())
+    return VisiblePoints(local.float(), colours, visible, (positions / torch.tensor([width, height]) * 2 - 1).float())
 
 
-def superpixels(picture: Float[Tensor, "3 height width"], count: int) -> Int[Tensor, "height width"]:
-    """SLIC segments of a picture, numbered from 0 (Achanta et al., 2012), at most about `count`.
+def superpixels(image: Float[Tensor, "3 height width"], count: int) -> Int[Tensor, "height width"]:
+    """Return SLIC superpixels of an image (Achanta et al., 2012), numbered from 0, at most about `count`.
 
     Raises:
         DataError: if scikit-image is not installed.
@@ -69,22 +70,22 @@ def superpixels(picture: Float[Tensor, "3 height width"], count: int) -> Int[Ten
     try:
         from skimage.segmentation import slic
     except ModuleNotFoundError as fault:
-        raise DataError("superpixels are made with scikit-image: pip install 'dimlift[points]'") from fault
-    found = slic(picture.permute(1, 2, 0).numpy(), n_segments=count, compactness=6, start_label=0)
-    return torch.from_numpy(found)
+        raise DataError("superpixels need scikit-image: pip install 'dimlift[points]'") from fault
+    segments = slic(image.permute(1, 2, 0).numpy(), n_segments=count, compactness=6, start_label=0)
+    return torch.from_numpy(segments)
 
 
-class PairSampler:
-    """Draws batches of frames and of pairs in them, a function of (seed, step) alone.
+class PixelPointPairSampler:
+    """Samples batches of frames and of pixel-point pairs in them.
 
     Args:
-        frames: what is drawn from.
-        stride, tolerance: see `seen_points`.
-        pairs: of a batch, or as many as there are.
-        segments: superpixels of a picture; 0 makes none.
-        mirror: show half of all frames as in a mirror, points and picture.
-        rotate: turn every frame's points about the vertical of its camera, and scale them by 0.8 to 1.2.
-        seed: with the step the only source of chance.
+        frames: the frames to sample from.
+        stride, tolerance: see `visible_points`.
+        num_pairs: pairs per batch, or as many as there are.
+        num_superpixels: superpixels per image; 0 computes none.
+        mirror: mirror half of all frames, points and images.
+        rotate: rotate the points of every frame about the vertical axis of its camera, and scale them by 0.8 to 1.2.
+        seed: random seed.
     """
 
     def __init__(
@@ -93,83 +94,80 @@ class PairSampler:
         *,
         stride: int = 4,
         tolerance: float = 0.05,
-        pairs: int = 4096,
-        segments: int = 0,
+        num_pairs: int = 4096,
+        num_superpixels: int = 0,
         mirror: bool = False,
         rotate: bool = True,
         seed: int = 0,
     ) -> None:
-        self.frames, self.pairs, self.segments = tuple(frames), pairs, segments
+        self.frames, self.num_pairs, self.num_superpixels = tuple(frames), num_pairs, num_superpixels
         self.mirror, self.rotate, self.seed = mirror, rotate, seed
-        self._read = lru_cache(FRAMES_KEPT)(lambda index: self._prepared(index, stride, tolerance))
+        self._load = lru_cache(CACHED_FRAMES)(lambda index: self._load_frame(index, stride, tolerance))
 
-    def batch(self, step: int, count: int) -> FrameBatch:
-        """`count` frames, no two the same while there are enough.
+    def batch(self, step: int, batch_size: int) -> FrameBatch:
+        """Return the batch of a step, without repetition if there are enough frames.
 
         Raises:
-            DataError: if they have no point that their picture shows.
+            DataError: if the images show no point.
         """
         rng = np.random.default_rng([self.seed, step])
-        chosen = rng.choice(len(self.frames), count, replace=count > len(self.frames)).tolist()
-        return self.together(chosen, rng)
+        chosen = rng.choice(len(self.frames), batch_size, replace=batch_size > len(self.frames)).tolist()
+        return self.collate(chosen, rng)
 
-    def together(self, chosen: Sequence[int], rng: np.random.Generator) -> FrameBatch:
-        """These frames, with pairs and turns drawn from `rng`."""
-        pictures, points, colours, frame, shown, places, segments = [], [], [], [], [], [], []
-        first_point, first_segment = 0, 0
+    def collate(self, chosen: Sequence[int], rng: np.random.Generator) -> FrameBatch:
+        """Return a batch of these frames, with pairs and augmentation sampled from `rng`."""
+        images, points, colours, frame, visible, uv, segments = [], [], [], [], [], [], []
+        num_points, num_segments = 0, 0
         for number, index in enumerate(chosen):
-            picture, seen, regions = self._read(index)
-            local, where = seen.points, seen.places
+            image, seen, regions = self._load(index)
+            local, positions = seen.points, seen.uv
             if regions is not None:
-                segments.append(_at(regions, where) + first_segment)
-                first_segment += int(regions.max()) + 1
+                segments.append(_regions_at(regions, positions) + num_segments)
+                num_segments += int(regions.max()) + 1
             if self.mirror and rng.random() < 0.5:
-                picture, local, where = (
-                    picture.flip(-1),
-                    local * torch.tensor([-1, 1, 1]),
-                    where * torch.tensor([-1, 1]),
-                )
+                image = image.flip(-1)
+                local, positions = local * torch.tensor([-1, 1, 1]), positions * torch.tensor([-1, 1])
             if self.rotate:
-                local = _turned(local, rng)
-            pictures.append(picture)
+                local = _rotate_and_scale(local, rng)
+            images.append(image)
             points.append(local)
             colours.append(seen.colours)
             frame.append(torch.full((len(local),), number))
-            shown.append(seen.shown + first_point)
-            places.append(where)
-            first_point += len(local)
+            visible.append(seen.visible + num_points)
+            uv.append(positions)
+            num_points += len(local)
         names = tuple(self.frames[index].name for index in chosen)
-        available = sum(map(len, shown))
+        available = sum(map(len, visible))
         if not available:
-            raise DataError(f"no point of {', '.join(names)} lies in its picture; check the cameras (cameras.json)")
-        if len({picture.shape for picture in pictures}) > 1:
-            raise DataError(f"the pictures of {', '.join(names)} are not of one size; scale them, or batch one by one")
-        drawn = torch.from_numpy(np.sort(rng.choice(available, min(self.pairs, available), replace=False)))
+            raise DataError(f"the images of {', '.join(names)} show none of their points; check cameras.json")
+        if len({image.shape for image in images}) > 1:
+            raise DataError(f"the images of {', '.join(names)} differ in size; resize them, or use a batch size of 1")
+        pairs = torch.from_numpy(np.sort(rng.choice(available, min(self.num_pairs, available), replace=False)))
         return FrameBatch(
-            image=torch.stack(pictures),
+            image=torch.stack(images),
             points=torch.cat(points),
             colours=torch.cat(colours),
             frame=torch.cat(frame),
-            pair_points=torch.cat(shown)[drawn],
-            pair_places=torch.cat(places)[drawn],
+            pair_points=torch.cat(visible)[pairs],
+            pair_uv=torch.cat(uv)[pairs],
             cases=names,
-            pair_segments=torch.cat(segments)[drawn] if segments else None,
+            pair_segments=torch.cat(segments)[pairs] if segments else None,
         )
 
-    def _prepared(self, index: int, stride: int, tolerance: float) -> tuple[Tensor, SeenPoints, Tensor | None]:
+    def _load_frame(self, index: int, stride: int, tolerance: float) -> tuple[Tensor, VisiblePoints, Tensor | None]:
         frame = read_frame(self.frames[index])
-        regions = superpixels(frame.picture, self.segments) if self.segments else None
-        return frame.picture, seen_points(frame, stride, tolerance), regions
+        regions = superpixels(frame.image, self.num_superpixels) if self.num_superpixels else None
+        return frame.image, visible_points(frame, stride, tolerance), regions
 
 
-def _at(regions: Int[Tensor, "height width"], places: Float[Tensor, "shown 2"]) -> Int[Tensor, " shown"]:
+def _regions_at(regions: Int[Tensor, "height width"], uv: Float[Tensor, "visible 2"]) -> Int[Tensor, " visible"]:
     height, width = regions.shape
-    columns = ((places[:, 0] + 1) / 2 * width).long().clamp(0, width - 1)
-    rows = ((places[:, 1] + 1) / 2 * height).long().clamp(0, height - 1)
+    columns = ((uv[:, 0] + 1) / 2 * width).long().clamp(0, width - 1)
+    rows = ((uv[:, 1] + 1) / 2 * height).long().clamp(0, height - 1)
     return regions[rows, columns]
 
 
-def _turned(points: Float[Tensor, "points 3"], rng: np.random.Generator) -> Float[Tensor, "points 3"]:
+def _rotate_and_scale(points: Float[Tensor, "points 3"], rng: np.random.Generator) -> Float[Tensor, "points 3"]:
     angle, scale = rng.uniform(-np.pi, np.pi), rng.uniform(0.8, 1.2)
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     return points @ torch.tensor([[cos, 0.0, -sin], [0.0, scale, 0.0], [sin, 0.0, cos]], dtype=points.dtype)

@@ -1,7 +1,7 @@
-"""`python -m dimlift.experiments.nnunet`: make nnUNetTrainerDimlift known to the nnU-Net that is installed.
+"""`python -m dimlift.integrations.nnunet`: install nnUNetTrainerDimlift into the installed nnU-Net.
 
-nnU-Net from 2.8 looks into the folders of `nnUNet_extTrainer` as well (`FOLDER` below). Older ones look inside their
-own package alone, so that one line has to be put there.
+nnU-Net from 2.8 also searches the folders of `nnUNet_extTrainer` (`TRAINER_FOLDER` below). Older versions search their
+own package only, so that a file has to be copied there.
 """
 
 import importlib.util
@@ -11,17 +11,12 @@ import typer
 
 from dimlift.errors import ConfigError
 
-FOLDER = Path(__file__).parent / "trainers"
-"""Holds the one line nnU-Net has to find."""
-
-LINE = "nnUNetTrainerDimlift.py"
+TRAINER_FOLDER = Path(__file__).parent / "trainers"
+TRAINER_FILE = "nnUNetTrainerDimlift.py"
 
 
-def make_known() -> Path:
-    """Put the line where the installed nnU-Net looks for trainers.
-
-    Returns:
-        the file that was written.
+def install_trainer() -> Path:
+    """Copy the trainer file to where the installed nnU-Net searches, and return its path.
 
     Raises:
         ConfigError: if nnU-Net is not installed.
@@ -29,10 +24,10 @@ def make_known() -> Path:
     found = importlib.util.find_spec("nnunetv2")
     if found is None or not found.submodule_search_locations:
         raise ConfigError("nnunetv2 is not installed; pip install 'dimlift[nnunet]'")
-    place = Path(found.submodule_search_locations[0]) / "training" / "nnUNetTrainer" / "variants" / LINE
-    place.write_text((FOLDER / LINE).read_text(encoding="utf-8"), encoding="utf-8")
-    return place
+    path = Path(found.submodule_search_locations[0]) / "training" / "nnUNetTrainer" / "variants" / TRAINER_FILE
+    path.write_text((TRAINER_FOLDER / TRAINER_FILE).read_text(encoding="utf-8"), encoding="utf-8")
+    return path
 
 
 if __name__ == "__main__":
-    typer.echo(f"wrote {make_known()}")
+    typer.echo(f"wrote {install_trainer()}")

@@ -1,4 +1,4 @@
-"""Borrowed features beside nnU-Net's preprocessed cases: computed once, read where a patch lies. Imports no nnU-Net."""
+"""Frozen features for nnU-Net's preprocessed cases: computed once, read per patch. Does not import nnU-Net."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,96 +11,97 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dimlift.data.sampling.grid_sampling import features_of_box
+from dimlift.data.sampling.grid_sampling import sample_feature_box
 from dimlift.errors import DataError, ShapeError
 from dimlift.methods.frozen_features.cache import FeatureCache
-from dimlift.methods.frozen_features.extraction import Extractor, Spacing
-from dimlift.methods.frozen_features.merge import merged
+from dimlift.methods.frozen_features.extraction import FeatureExtractor, Spacing
+from dimlift.methods.frozen_features.merge import merge_maps
 from dimlift.methods.frozen_features.projection import FeatureProjection
-from dimlift.records.atomic_write import written_whole
+from dimlift.records.atomic_write import atomic_write
 
 STRIDE = 2
-"""Features are kept on every second voxel, where that is fewer numbers than the network's own maps."""
+"""Features are stored on every second voxel, where that is smaller than the maps of the network."""
 
 
-class BorrowingNetwork(nn.Module):
-    """A network over image and features; shown the image alone, it takes the features of what it is shown.
+class FeatureInputNetwork(nn.Module):
+    """A network on image and features. Given the image alone, it computes the features of that image.
 
-    Training and validation hand it the features of whole cases. nnU-Net's own prediction shows it windows of images:
-    their features then see no further than the window.
+    Training and validation pass the features of whole cases. nnU-Net's own prediction passes windows of images: their
+    features are computed from the window only.
 
     Args:
         inner: (B, channels + components, D, H, W) -> logits, with nnU-Net's `decoder`.
-        extractor: the frozen 2D network, which is in no checkpoint.
-        in_channels: of the image.
-        components: of the features.
+        extractor: the frozen 2D network, excluded from checkpoints.
+        in_channels: channels of the image.
+        num_components: channels of the features.
         spacing: (z, y, x) millimetres between voxels.
     """
 
     def __init__(
-        self, inner: nn.Module, extractor: Extractor, in_channels: int, components: int, spacing: Spacing
+        self, inner: nn.Module, extractor: FeatureExtractor, in_channels: int, num_components: int, spacing: Spacing
     ) -> None:
         super().__init__()
         self.inner, self.extractor = inner, extractor
         self.in_channels, self.spacing = in_channels, spacing
-        self.projection = FeatureProjection(extractor.channels, components)
+        self.projection = FeatureProjection(extractor.channels, num_components)
 
     @property
     def decoder(self) -> Any:
-        """Where nnU-Net switches deep supervision."""
+        """The decoder, on which nnU-Net sets deep supervision."""
         return self.inner.decoder
 
     def forward(self, image: Float[Tensor, "batch _ depth height width"]) -> Any:
-        """Logits.
+        """Return the logits.
 
         Raises:
-            ShapeError: for a number of channels that is neither the image's nor that of both.
+            ShapeError: if the channels are neither those of the image nor of image and features.
         """
-        whole = self.in_channels + self.projection.components
+        total = self.in_channels + self.projection.num_components
         if image.shape[1] == self.in_channels:
-            image = torch.cat([image, torch.stack([self.features_on(each) for each in image]).to(image)], dim=1)
-        elif image.shape[1] != whole:
+            image = torch.cat([image, torch.stack([self.voxel_features(each) for each in image]).to(image)], dim=1)
+        elif image.shape[1] != total:
             raise ShapeError(
-                f"the volume has {image.shape[1]} channels; give the image ({self.in_channels}) or image and features "
-                f"({whole})"
+                f"the volume has {image.shape[1]} channels; pass the image ({self.in_channels}) or image and features "
+                f"({total})"
             )
         return self.inner(image)
 
     @torch.no_grad()
-    def features_on(self, image: Float[Tensor, "channels depth height width"]) -> Float[Tensor, "components _ _ _"]:
-        """Features on every voxel of an image."""
+    def voxel_features(self, image: Float[Tensor, "channels depth height width"]) -> Float[Tensor, "components _ _ _"]:
+        """Return the features at every voxel of an image."""
         size: Any = tuple(image.shape[1:])
         with torch.autocast(image.device.type, enabled=False):
             maps = self.extractor.to(image.device)(image.float(), self.spacing)
-            coarse = self.coarse(maps, size)
-        return features_of_box(coarse, size, (0, 0, 0), size)
+            coarse = self.project_maps(maps, size)
+        return sample_feature_box(coarse, size, (0, 0, 0), size)
 
     @torch.no_grad()
-    def coarse(self, maps: Sequence[Tensor], size: Sequence[int]) -> list[Tensor]:
-        """Maps of a volume of `size` voxels as coarse features, on the processor."""
-        weights = next(self.projection.buffers()).device
-        return [each.cpu() for each in merged(self.projection([m.to(weights) for m in maps]), size, STRIDE)]
+    def project_maps(self, maps: Sequence[Tensor], size: Sequence[int]) -> list[Tensor]:
+        """Return the maps of a volume of `size` voxels as coarse features, on the CPU."""
+        device = next(self.projection.buffers()).device
+        return [each.cpu() for each in merge_maps(self.projection([m.to(device) for m in maps]), size, STRIDE)]
 
 
-def keep_features(
-    network: BorrowingNetwork,
+def write_case_features(
+    network: FeatureInputNetwork,
     cases: Any,
-    learnt: Sequence[str],
+    training_cases: Sequence[str],
     folder: Path,
     cache: Path,
-    tell: Callable[[str], Any] = print,
+    log: Callable[[str], Any] = print,
 ) -> None:
-    """Leave the features of every case in `folder`; fit their projection on the cases that are learnt from.
+    """Write the features of every case, after fitting their projection on the training cases.
 
     Args:
-        network: what it learnt of features before is kept.
-        cases: nnU-Net's data set of preprocessed cases.
-        learnt: names of those the projection may know.
-        folder: of the fold: projections differ between folds.
-        cache: for what does not depend on the fold.
+        network: a projection that is fitted already is kept.
+        cases: nnU-Net's dataset of preprocessed cases.
+        training_cases: names of the training cases of the cv fold.
+        folder: one per cv fold, as projections differ between them.
+        cache: folder of the maps, which do not depend on the cv fold.
+        log: receives messages.
 
     Raises:
-        DataError: if no case is learnt from.
+        DataError: if there is no training case.
     """
     device = next(network.parameters()).device
     store = FeatureCache(cache, network.extractor.to(device))
@@ -110,60 +111,61 @@ def keep_features(
         return store(image, network.spacing), tuple(image.shape[1:])
 
     fitted = bool(network.projection.fitted)
-    if not learnt:
-        raise DataError("no case of this fold is learnt from; look at splits_final.json")
-    tell(f"dimlift: features of {len(cases.identifiers)} cases from {network.extractor.settings.network}")
+    if not training_cases:
+        raise DataError("this fold has no training case; check splits_final.json")
+    log(f"dimlift: features of {len(cases.identifiers)} cases from {network.extractor.settings.network}")
     if not fitted:
-        here = network.projection.cpu()
-        here.fit(read(name)[0] for name in sorted(learnt))
+        projection = network.projection.cpu()
+        projection.fit(read(name)[0] for name in sorted(training_cases))
         network.projection.to(device)
     folder.mkdir(parents=True, exist_ok=True)
     for name in cases.identifiers:
         maps, size = read(name)
-        with written_whole(folder / f"{name}.safetensors") as scratch:
-            kept = network.coarse(maps, size)
-            save_file({f"{index:03d}": each.half().contiguous() for index, each in enumerate(kept)}, scratch)
+        with atomic_write(folder / f"{name}.safetensors") as scratch:
+            coarse = network.project_maps(maps, size)
+            save_file({f"{index:03d}": each.half().contiguous() for index, each in enumerate(coarse)}, scratch)
 
 
-class BorrowedDataset:
-    """nnU-Net's data set of preprocessed cases, each with the features of `folder` as further channels.
+class FeatureDataset:
+    """nnU-Net's dataset of preprocessed cases, with stored features as additional channels.
 
     Args:
-        plain: nnU-Net's own data set class.
-        folder: written by `keep_features`.
-        arguments: what nnU-Net gives to its class.
+        dataset_class: nnU-Net's own class.
+        folder: written by `write_case_features`.
+        arguments: of nnU-Net's class.
+        options: of nnU-Net's class.
     """
 
-    def __init__(self, plain: Callable[..., Any], folder: Path, *arguments: Any, **options: Any) -> None:
-        self.inner, self.folder = plain(*arguments, **options), folder
+    def __init__(self, dataset_class: Callable[..., Any], folder: Path, *arguments: Any, **options: Any) -> None:
+        self.inner, self.folder = dataset_class(*arguments, **options), folder
         self.identifiers = self.inner.identifiers
 
     def __getitem__(self, name: str) -> tuple[Any, ...]:
         return self.load_case(name)
 
     def load_case(self, name: str) -> tuple[Any, ...]:
-        """(image and features, segmentation, segmentation of the stage before, properties)."""
+        """Return (image and features, segmentation, segmentation of the stage before, properties)."""
         image, *rest = self.inner.load_case(name)
         stored = load_file(self.folder / f"{name}.safetensors")
-        return ImageAndFeatures(image, [stored[key] for key in sorted(stored)]), *rest
+        return ImageWithFeatures(image, [stored[key] for key in sorted(stored)]), *rest
 
 
-class WithFeatures:
-    """In the place of nnU-Net's data set class: everything of it, but cases come with the features of `folder`."""
+class FeatureDatasetFactory:
+    """Stand-in for nnU-Net's dataset class that creates datasets with the features of `folder`."""
 
-    def __init__(self, plain: Any, folder: Path) -> None:
-        self.plain, self.folder = plain, folder
+    def __init__(self, dataset_class: Any, folder: Path) -> None:
+        self.dataset_class, self.folder = dataset_class, folder
 
-    def __call__(self, *arguments: Any, **options: Any) -> BorrowedDataset:
-        """A data set."""
-        return BorrowedDataset(self.plain, self.folder, *arguments, **options)
+    def __call__(self, *arguments: Any, **options: Any) -> FeatureDataset:
+        """Create a dataset."""
+        return FeatureDataset(self.dataset_class, self.folder, *arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["plain"], name)
+        return getattr(self.__dict__["dataset_class"], name)
 
 
-class ImageAndFeatures:
-    """An array (channels, D, H, W) whose last channels are read from coarse features, only where somebody looks.
+class ImageWithFeatures:
+    """An array (channels, D, H, W) whose last channels are sampled from coarse features on indexing.
 
     Args:
         image: array on disk.
@@ -176,13 +178,13 @@ class ImageAndFeatures:
         self.ndim, self.dtype = len(self.shape), np.dtype(np.float32)
 
     def __getitem__(self, where: Any) -> NDArray[np.float32]:
-        """A box of all channels."""
+        """Return a box of all channels."""
         full: Any = tuple(self.shape[1:])
-        asked = where if isinstance(where, tuple) else (where,)
-        box = (*asked, *[slice(None)] * (self.ndim - len(asked)))
+        index = where if isinstance(where, tuple) else (where,)
+        box = (*index, *[slice(None)] * (self.ndim - len(index)))
         bounds = [part.indices(count)[:2] for part, count in zip(box[1:], full, strict=True)]
         start: Any = tuple(first for first, _ in bounds)
         size: Any = tuple(max(0, last - first) for first, last in bounds)
-        picture = np.asarray(self.image[(slice(None), *box[1:])], dtype=np.float32)
-        features = features_of_box([each.float() for each in self.coarse], full, start, size).numpy()
-        return np.concatenate([picture, features])
+        image = np.asarray(self.image[(slice(None), *box[1:])], dtype=np.float32)
+        features = sample_feature_box([each.float() for each in self.coarse], full, start, size).numpy()
+        return np.concatenate([image, features])

@@ -1,70 +1,88 @@
-"""Find out, by running a lifted network, which of its attention spans slices and which stays within each."""
+"""Record, during forwards of a lifted network, which attention spans slices and which stays within its slice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import nn
 
-from dimlift.lifting.layer_selection import is_innermost_attention
-from dimlift.lifting.layers.attention.call_interceptor import Spanning
+from dimlift.lifting.layer_selection import is_leaf_attention
+from dimlift.lifting.layers.call_interceptor import observe_spanning
+from dimlift.lifting.registry import registration_hint
 
 
 @dataclass
-class Hearing:
-    """What was heard.
+class AttentionCoverage:
+    """Modules by whether their attention spans slices.
 
     Attributes:
-        spanned: layers, and what they are part of, in which attention was made to span slices.
-        kept: layers whose attention was computed in a way that cannot be reached from outside.
+        spanned: names of modules in which attention was made to span slices, and of their parents.
+        skipped: names of layers whose attention is computed in a way that cannot be intercepted, in order.
     """
 
     spanned: set[str] = field(default_factory=set)
-    kept: dict[str, None] = field(default_factory=dict)
+    skipped: dict[str, None] = field(default_factory=dict)
 
 
 @contextmanager
-def hearing_attention(network: nn.Module, listener: Spanning) -> Iterator[Hearing]:
-    """While it lasts, note for every forward of the network which layers attend, and whether across slices."""
-    heard = Hearing()
-    under_way: list[str] = []
+def record_attention(network: nn.Module) -> Iterator[AttentionCoverage]:
+    """Record, while active, the attention of every forward of a lifted network's `network`."""
+    coverage = AttentionCoverage()
+    running: list[str] = []
 
-    def spanned(kind: str) -> None:
-        if "attention" in kind:
-            heard.spanned.update(under_way)
+    def on_spanned(description: str) -> None:
+        if "attention" in description:
+            coverage.spanned.update(running)
 
-    def kept() -> None:
-        heard.kept.setdefault(next(name for name in reversed(under_way) if not _is_softmax(network, name)))
+    def on_skipped() -> None:
+        coverage.skipped.setdefault(next(name for name in reversed(running) if not _is_softmax(network, name)))
 
     def enter(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object) -> None:
-            if not name:  # a forward before this one may have broken off
-                under_way.clear()
-            under_way.append(name)
+            if not name:  # a previous forward may have raised
+                running.clear()
+            running.append(name)
 
         return hook
 
     def leave(name: str, attends: bool) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
-            under_way.pop()
-            if attends and name not in heard.spanned and not any(k.startswith(f"{name}.") for k in heard.kept):
-                heard.kept.setdefault(name)
+            running.pop()
+            recorded = any(inner.startswith(f"{name}.") for inner in coverage.skipped)
+            if attends and name not in coverage.spanned and not recorded:
+                coverage.skipped.setdefault(name)
 
         return hook
 
     hooks = []
     for name, module in network.named_modules():
         hooks.append(module.register_forward_pre_hook(enter(name)))
-        hooks.append(module.register_forward_hook(leave(name, is_innermost_attention(module)), prepend=True))
-    before = listener.seen, listener.kept
-    listener.seen, listener.kept = spanned, kept
+        hooks.append(module.register_forward_hook(leave(name, is_leaf_attention(module)), prepend=True))
     try:
-        yield heard
+        with observe_spanning(on_spanned, on_skipped):
+            yield coverage
     finally:
-        listener.seen, listener.kept = before
         for hook in hooks:
             hook.remove()
 
 
 def _is_softmax(network: nn.Module, name: str) -> bool:
     return bool(name) and isinstance(network.get_submodule(name), nn.Softmax)
+
+
+def unspanned_note(network: nn.Module, names: Sequence[str]) -> str:
+    """Describe the layers whose attention stays within each slice, with how to register the first of them."""
+    return (
+        f"attention stays within each slice in {len(names)} layer(s) that do not compute it with "
+        f"scaled_dot_product_attention: {', '.join(names)}{attention_hint(network, names)}"
+    )
+
+
+def attention_hint(network: nn.Module, names: Sequence[str]) -> str:
+    """Return how to register the class of the first of these layers, as a clause; empty if there are none."""
+    if not names:
+        return ""
+    cls = type(network.get_submodule(names[0]))
+    name = f"{cls.__module__.split('.')[-1]}.{cls.__qualname__}"
+    hint = registration_hint("attention", name)
+    return f"; if {cls.__name__} computes attention manually or over a set of tokens, {hint}"

@@ -1,4 +1,4 @@
-"""The certificate of a lift: what talks, where the weights came from, what is claimed, and what was measured."""
+"""The certificate of a lift: what mixes along depth, where the weights come from, which laws hold and their errors."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,23 +8,28 @@ from dimlift.lifting.certify.weight_report import WeightsReport
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One thing that lets slices talk."""
+class MixingLayer:
+    """A layer or operation that mixes along depth.
+
+    Attributes:
+        name: its name in the network.
+        description: how it mixes.
+    """
 
     name: str
-    how: str
+    description: str
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One law, tried on a small input.
+    """One law, checked on a small input.
 
     Attributes:
-        law: "slices" (every slice answers as in 2D) or "constancy" (a repeated slice answers as in 2D).
-        claimed: whether the plan promises it.
-        reason: why it is not promised; empty if it is.
-        error: largest deviation from the 2D answer, relative to the largest 2D answer; None if it could not be tried.
-        tolerance: what a claimed error may be.
+        law: "slices" (every slice has its 2D output) or "constancy" (a repeated slice has its 2D output).
+        claimed: whether the plan guarantees it.
+        reason: why it is not guaranteed; empty if it is.
+        error: largest deviation from the 2D output, relative to the largest 2D output; None if it was not measured.
+        tolerance: largest error with which a claimed law holds.
     """
 
     law: str
@@ -35,23 +40,33 @@ class Claim:
 
     @property
     def holds(self) -> bool:
-        """Whether what is claimed was measured; a law that is not claimed cannot be broken."""
+        """Whether a claimed law was measured to hold; a law that is not claimed cannot be broken."""
         return not self.claimed or (self.error is not None and self.error <= self.tolerance)
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was checked when a network was lifted."""
+    """What was checked when a network was lifted.
+
+    Attributes:
+        source: name of the 2D network; None for a live module.
+        layers: what mixes along depth.
+        weights: where each weight comes from.
+        claims: the laws and their measured errors.
+        volume: shape of the input they were measured on.
+        seconds: time the lift took.
+        notes: further findings, one sentence each.
+        origin: origin and terms of the weights, in one line.
+    """
 
     source: str | None
-    layers: tuple[Layer, ...]
+    layers: tuple[MixingLayer, ...]
     weights: WeightsReport
     claims: tuple[Claim, ...]
     volume: tuple[int, ...]
     seconds: float
     notes: tuple[str, ...] = field(default=())
     origin: str = ""
-    """Where the weights come from and under what terms, in one line."""
 
     @property
     def holds(self) -> bool:
@@ -59,11 +74,11 @@ class Certificate:
         return all(claim.holds for claim in self.claims)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return the certificate as plain JSON."""
         return {
             "source": self.source,
             "holds": self.holds,
-            "layers": [{"name": layer.name, "how": layer.how} for layer in self.layers],
+            "layers": [{"name": layer.name, "description": layer.description} for layer in self.layers],
             "weights": self.weights.to_json(),
             "claims": [
                 {
@@ -85,7 +100,7 @@ class Certificate:
     def __str__(self) -> str:
         weights = self.weights
         count = len(self.layers)
-        lines = [f"lifted {self.source or 'network'}: {count} place{'' if count == 1 else 's'} where slices talk"]
+        lines = [f"lifted {self.source or 'network'}: {count} layer{'' if count == 1 else 's'} with depth mixing"]
         lines += _grouped(self.layers)
         lines.append(
             f"weights: {len(weights.inflated)} inflated, {len(weights.copied)} copied, "
@@ -94,10 +109,10 @@ class Certificate:
         lines += [f"  {self.origin}"] if self.origin else []
         lines += [f"  resized {name}: {old} to {new}" for name, (old, new) in weights.resized.items()]
         for claim in self.claims:
-            error = "not tried" if claim.error is None else f"error {claim.error:.1e}"
+            error = "not measured" if claim.error is None else f"error {claim.error:.1e}"
             if claim.claimed:
                 verdict = "holds" if claim.holds else "BROKEN"
-                lines.append(f"{claim.law}: claimed, {verdict} ({error}, allowed {claim.tolerance:.0e})")
+                lines.append(f"{claim.law}: claimed, {verdict} ({error}, tolerance {claim.tolerance:.0e})")
             else:
                 lines.append(f"{claim.law}: not claimed, {claim.reason} ({error})")
         lines += list(self.notes)
@@ -106,18 +121,15 @@ class Certificate:
         return "\n".join(lines)
 
 
-def _grouped(layers: tuple[Layer, ...]) -> list[str]:
-    """One line for each way of talking, with a few names."""
-    ways: dict[str, list[str]] = {}
+def _grouped(layers: tuple[MixingLayer, ...]) -> list[str]:
+    """Return one line for each description, with a few names."""
+    names_of: dict[str, list[str]] = {}
     for layer in layers:
-        ways.setdefault(layer.how, []).append(layer.name)
-    lines = []
-    for how, names in ways.items():
-        lines.append(f"  {how}: {len(names)} ({some_names(names)})")
-    return lines
+        names_of.setdefault(layer.description, []).append(layer.name)
+    return [f"  {description}: {len(names)} ({some_names(names)})" for description, names in names_of.items()]
 
 
 def some_names(names: Iterable[str]) -> str:
-    """The first few of many names."""
-    named = list(names)
-    return ", ".join(named[:3]) + (", ..." if len(named) > 3 else "")
+    """Return the first three names as text."""
+    found = list(names)
+    return ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")

@@ -1,6 +1,6 @@
-"""Laws 1 and 2 on a small input: the 2D network's answers first, then the lifted network's."""
+"""Check that a lifted network has the 2D network's outputs, on a small input: the laws "slices" and "constancy"."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,52 +8,50 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.errors import CannotLift
+from dimlift.errors import LiftError
 from dimlift.lifting.certify.certificate import Claim
 from dimlift.lifting.depth_plan import DepthPlan
-from dimlift.lifting.input_size import REFUSALS
-from dimlift.lifting.stem import image_channels
+from dimlift.lifting.input_size import SIZE_ERRORS
 
-SLICES = 3
-"""Enough for a slice with two neighbours and two slices at the ends."""
+NUM_SLICES = 3
+"""A slice with two neighbours and the two slices at the ends."""
 
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 
-
-BLIND = "the 2D answers do not depend on the image, so comparing with them shows nothing"
+CONSTANT_OUTPUT = "the 2D output does not depend on the image, so a comparison with it shows nothing"
 
 
 def tolerance_of(images: Tensor) -> float:
-    """What an error may be in this arithmetic."""
-    return TOLERANCE.get(images.dtype, 5e-2)
+    """Return the largest relative error with which a law holds, in the precision of these images."""
+    return TOLERANCES.get(images.dtype, 5e-2)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What the 2D network answered.
+class EquivalenceCheck:
+    """The 2D network's outputs on a few slices, to compare the lifted network with.
 
     Attributes:
-        slices: what it was shown; a grey image in every channel where the volume has another number of them.
-        answers: its maps, or [logits]; one entry per slice in front.
-        in_channels: of the volumes the lifted network will read.
+        slices: the input; a grey image repeated over channels if the volume has another number of channels.
+        outputs: maps, or [logits]; the first axis counts slices.
+        in_channels: number of channels of the lifted network's input.
     """
 
     slices: Float[Tensor, "n c h w"]
-    answers: list[Tensor]
+    outputs: list[Tensor]
     in_channels: int
 
     @property
-    def blind(self) -> tuple[bool, ...]:
-        """For each answer, whether it is nearly the same for every slice: then it cannot tell right from wrong.
+    def is_constant(self) -> tuple[bool, ...]:
+        """For each output, whether it is nearly the same for every slice, so that no error can be detected in it.
 
-        What an error can hide behind is the tolerance; answers have to differ by ten times as much.
+        Errors below the tolerance are not detected; outputs of different slices have to differ by ten times as much.
         """
         limit = min(10 * tolerance_of(self.slices), 0.1)
-        return tuple(bool((answer - answer[:1]).abs().max() <= limit * answer.abs().max()) for answer in self.answers)
+        return tuple(bool((out - out[:1]).abs().max() <= limit * out.abs().max()) for out in self.outputs)
 
-    def shaken(self, ask: Callable[[Tensor], Any]) -> float:
-        """How far the answers move, relative to the largest, when the slices move by a rounding error or two."""
-        return moved_by_rounding(ask, self.slices, self.answers)
+    def rounding_sensitivity(self, network: Callable[[Tensor], Any]) -> float:
+        """Return the sensitivity of the 2D network to rounding errors; see `rounding_sensitivity`."""
+        return rounding_sensitivity(network, self.slices, self.outputs)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,104 +59,117 @@ class Trial:
         return self.slices.shape[-2], self.slices.shape[-1]
 
     def volume(self, repeated: bool) -> Float[Tensor, "1 c n h w"]:
-        """The slices as one volume; the first one n times over if `repeated`."""
+        """Return the slices as one volume, or the first slice n times if `repeated`."""
         slices = self.slices[:1].expand_as(self.slices) if repeated else self.slices
         if self.slices.shape[1] != self.in_channels:
             slices = slices[:, :1].expand(-1, self.in_channels, -1, -1)
         return slices.transpose(0, 1)[None]
 
 
-def try_flat(
-    network: nn.Module, in_channels: int, sizes: list[tuple[int, int]], normalise: Callable[[Tensor], Tensor]
-) -> Trial:
-    """Ask the 2D network, in eval mode and without gradients.
+def run_2d(
+    network: nn.Module,
+    image_channels: int,
+    in_channels: int,
+    sizes: Sequence[tuple[int, int]],
+    normalise: Callable[[Tensor], Tensor],
+) -> EquivalenceCheck:
+    """Run the 2D network, which is in eval mode, without gradients.
 
     Args:
         network: the 2D network.
-        in_channels: of the volumes.
-        sizes: (height, width) to try until it answers.
-        normalise: what the lifted network will do to its input by itself.
+        image_channels: number of channels of its input.
+        in_channels: number of channels of the lifted network's input.
+        sizes: (height, width) to try until the network accepts one.
+        normalise: the normalisation that the lifted network will apply to its input.
 
     Raises:
-        CannotLift: if it answers at no size.
+        LiftError: if it accepts none of the sizes.
     """
     weight = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
-    channels = image_channels(network)
     fault: Exception | None = None
     for height, width in sizes:
         generator = torch.Generator().manual_seed(0)
-        shape = (SLICES, channels if channels == in_channels else 1, height, width)
-        slices = torch.randn(shape, generator=generator).to(weight).expand(-1, channels, -1, -1)
+        shape = (NUM_SLICES, image_channels if image_channels == in_channels else 1, height, width)
+        slices = torch.randn(shape, generator=generator).to(weight).expand(-1, image_channels, -1, -1)
         try:
             with torch.no_grad():
-                answers = network(normalise(slices.contiguous(memory_format=torch.channels_last)))
-        except REFUSALS as refused:
-            fault = refused
+                out = network(normalise(slices.contiguous(memory_format=torch.channels_last)))
+        except SIZE_ERRORS as error:
+            fault = error
             continue
-        return Trial(slices, _as_list(answers), in_channels)
-    raise CannotLift(f"the 2D network answers at none of the sizes {sizes}: {fault}; give image_size=") from fault
+        return EquivalenceCheck(slices, _as_list(out), in_channels)
+    raise LiftError(
+        f"the 2D network accepts none of the image sizes {list(sizes)}: {fault}; give image_size="
+    ) from fault
 
 
-def moved_by_rounding(ask: Callable[[Tensor], Any], shown: Tensor, answers: list[Tensor] | None = None) -> float:
-    """How far answers move, relative to the largest, when what is shown moves by a rounding error or two.
+def rounding_sensitivity(network: Callable[[Tensor], Any], x: Tensor, outputs: list[Tensor] | None = None) -> float:
+    """Return how much outputs change, relative to the largest, when the input changes by a rounding error.
 
     Args:
-        ask: a network.
-        shown: to it.
-        answers: that it gave to `shown`; asked for if None.
+        network: a 2D or a lifted network.
+        x: its input.
+        outputs: its outputs for `x`; computed if None.
     """
-    epsilon = 2 * torch.finfo(shown.dtype).eps
+    epsilon = 2 * torch.finfo(x.dtype).eps
     with torch.no_grad():
-        still = _as_list(ask(shown)) if answers is None else answers
-        moved = _as_list(ask(shown * (1 + epsilon)))
+        before = _as_list(network(x)) if outputs is None else outputs
+        after = _as_list(network(x * (1 + epsilon)))
     return max(
         float((a - b).abs().max() / b.abs().max().clamp_min(torch.finfo(b.dtype).tiny))
-        for a, b in zip(moved, still, strict=True)
+        for a, b in zip(after, before, strict=True)
     )
 
 
-def measure(lifted: nn.Module, trial: Trial, plan: DepthPlan, places_why: dict[str, str]) -> tuple[Claim, ...]:
-    """Run the lifted network on the trial's slices and say how far it is from the 2D answers.
+def check_equivalence(
+    lifted: nn.Module, check: EquivalenceCheck, plan: DepthPlan, unguaranteed: dict[str, str]
+) -> tuple[Claim, ...]:
+    """Measure the deviation of the lifted network from the 2D outputs.
 
     Args:
-        lifted: in eval mode.
-        trial: the 2D network's answers.
-        plan: what was planned.
-        places_why: for each law that is not claimed, the reason.
+        lifted: the lifted network in eval mode.
+        check: the 2D network's outputs.
+        plan: its depth plan.
+        unguaranteed: the reason for each law the plan does not guarantee.
+
+    Returns:
+        One claim for each law.
     """
-    tolerance = tolerance_of(trial.slices)
+    tolerance = tolerance_of(check.slices)
     claims = []
-    shown = not all(trial.blind)
+    is_informative = not all(check.is_constant)
     for law in ("slices", "constancy"):
-        error = _error(lifted, trial, plan, repeated=law == "constancy")
-        if not shown and error is not None and error <= tolerance:
-            error = None  # agreement of answers that could not differ
-        reason = places_why.get(law, "" if shown else BLIND)
+        error = _error(lifted, check, plan, repeated=law == "constancy")
+        if not is_informative and error is not None and error <= tolerance:
+            error = None  # constant outputs agree whatever the lifted network does
+        reason = unguaranteed.get(law, "" if is_informative else CONSTANT_OUTPUT)
         claims.append(Claim(law, not reason, reason, error, tolerance))
     return tuple(claims)
 
 
-def _error(lifted: nn.Module, trial: Trial, plan: DepthPlan, repeated: bool) -> float | None:
+def _error(lifted: nn.Module, check: EquivalenceCheck, plan: DepthPlan, repeated: bool) -> float | None:
     with torch.no_grad():
-        given = _as_list(lifted(trial.volume(repeated)))
+        outputs = _as_list(lifted(check.volume(repeated)))
     worst = 0.0
-    for flat, deep in zip(trial.answers, given, strict=True):
-        wanted = _expected(flat, deep, plan, repeated)
-        if wanted is None:
+    for flat, deep in zip(check.outputs, outputs, strict=True):
+        expected = _expected(flat, deep, plan, repeated)
+        if expected is None:
             return None
         scale = flat.abs().max().clamp_min(torch.finfo(flat.dtype).tiny)
-        deviation = float((deep - wanted).abs().max() / scale)
-        worst = max(worst, deviation) if deviation == deviation else float("inf")  # a NaN is no small error
+        error = float((deep - expected).abs().max() / scale)
+        worst = max(worst, error) if error == error else float("inf")  # NaN is not a small error
     return worst
 
 
 def _expected(flat: Tensor, deep: Tensor, plan: DepthPlan, repeated: bool) -> Tensor | None:
-    """What the lifted network should answer, in its own shape; None if slices have no counterpart."""
+    """Return the output expected of the lifted network, in its own shape; None if its slices match no 2D output."""
     if repeated:
         flat = flat[:1].expand_as(flat)
-    elif plan.stride == "stem" and isinstance(plan.kernel, int):  # a tubelet answers for its middle slice
-        runs = range(plan.kernel // 2, len(flat) + plan.kernel // 2, plan.kernel)
-        flat = flat[[min(middle, len(flat) - 1) for middle in runs]]
+    elif plan.stride == "first_conv" and isinstance(
+        plan.kernel, int
+    ):  # each tubelet has the output of its middle slice
+        middles = range(plan.kernel // 2, len(flat) + plan.kernel // 2, plan.kernel)
+        flat = flat[[min(middle, len(flat) - 1) for middle in middles]]
     if deep.ndim == 5:  # maps
         depth = deep.shape[2]
         if depth != flat.shape[0]:
@@ -169,7 +180,7 @@ def _expected(flat: Tensor, deep: Tensor, plan: DepthPlan, repeated: bool) -> Te
             flat = flat.permute(0, 3, 1, 2)
         return flat.transpose(0, 1)[None]
     if flat.ndim == 2 and deep.ndim == 2:
-        return flat.amax(0, keepdim=True) if plan.head == "max" else flat.mean(0, keepdim=True)
+        return flat.amax(0, keepdim=True) if plan.slice_pool == "max" else flat.mean(0, keepdim=True)
     if deep.shape[1] != flat.shape[0]:
         return flat[:1].expand(deep.shape[1], *flat.shape[1:])[None] if repeated else None
     return flat[None]

@@ -1,40 +1,46 @@
-"""Which laws a plan promises for a network, and why not where it does not."""
+"""Which laws a plan guarantees for a network, and why it does not guarantee the others."""
 
-from dimlift.inflation.oriented import TURNED
+from collections.abc import Sequence
+
+from dimlift.inflation.profiles import ORIENTED
 from dimlift.lifting.depth_plan import DepthPlan
-from dimlift.lifting.layer_selection import Place
+from dimlift.lifting.layer_selection import SelectedConv
 
 
-def unclaimed(plan: DepthPlan, places: list[Place]) -> dict[str, str]:
-    """For each law that is not promised, the reason.
+def unguaranteed_laws(plan: DepthPlan, convs: Sequence[SelectedConv]) -> dict[str, str]:
+    """Return the reason for each law that is not guaranteed.
 
-    "slices": every slice (of a plan of tubelets in the stem alone: the middle one of each) answers as in 2D, on any
-    volume. "constancy": a volume of one slice repeated does.
+    The law "slices" states that every slice of any volume has its 2D output (with tubelets in the first convolution
+    alone, the middle slice of each tubelet); "constancy", that a volume of one repeated slice has its 2D output.
+
+    Args:
+        plan: the depth plan.
+        convs: the convolutions it inflates.
     """
     reasons: dict[str, str] = {}
-    if any(place.axes != ("depth",) for place in places):
-        reasons["constancy"] = "kernels lie along more axes than depth"
-    if any(place.profile in TURNED for place in places):
-        reasons["constancy"] = f"{plan.profile} turns kernels out of the slice"
-    elif places and plan.profile == "random":
-        reasons["constancy"] = "depth is random"
+    if any(conv.axes != ("depth",) for conv in convs):
+        reasons["constancy"] = "kernels are inflated along more axes than depth"
+    if any(conv.inflation in ORIENTED for conv in convs):
+        reasons["constancy"] = f"{plan.inflation} orients kernels out of the slice"
+    elif convs and plan.inflation == "random":
+        reasons["constancy"] = "depth weights are random"
     elif plan.attention == "planecycle":
-        reasons["constancy"] = "blocks see planes other than the slice"
-    if reasons or (slices := _slices_reason(plan, places)):
+        reasons["constancy"] = "blocks attend within planes other than the slice"
+    if reasons or (slices := _mixing_reason(plan, convs)):
         reasons["slices"] = reasons.get("constancy") or slices
     return reasons
 
 
-def _slices_reason(plan: DepthPlan, places: list[Place]) -> str:
-    if places and plan.profile != "centre":
-        return f"profile {plan.profile if isinstance(plan.profile, str) else 'of your own'} blends slices"
-    if any(place.k % 2 == 0 for place in places):
+def _mixing_reason(plan: DepthPlan, convs: Sequence[SelectedConv]) -> str:
+    if convs and plan.inflation != "centre":
+        return f"{plan.inflation if isinstance(plan.inflation, str) else 'a custom profile'} averages over slices"
+    if any(conv.k % 2 == 0 for conv in convs):
         return "an even depth kernel has no middle slice"
-    if any(place.tubelets for place in places) and plan.stride != "stem":
+    if any(conv.tubelets for conv in convs) and plan.stride != "first_conv":
         return "tubelets reduce depth"
-    if any(factor > 1 for factor in plan.reduce):
-        return "depth is reduced"
+    if any(factor > 1 for factor in plan.depth_pool):
+        return "depth is pooled"
     for name in ("attention", "pool", "norm"):
-        if getattr(plan, name) != "slice":
+        if getattr(plan, name) != "per_slice":
             return f"{name} spans slices"
     return ""

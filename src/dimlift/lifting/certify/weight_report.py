@@ -1,4 +1,4 @@
-"""Which weights of a lifted network came from where."""
+"""Where each weight of a lifted network comes from."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +10,13 @@ from dimlift.backbones.load_report import Shape
 
 @dataclass
 class WeightsReport:
-    """Every key of the lifted network, sorted by where its numbers come from. Keys are the 2D network's own.
+    """The keys of a lifted network, which are those of the 2D network, by the origin of their values.
 
     Attributes:
         inflated: keys that gained a depth axis: 2D shape and 3D shape.
-        copied: keys with the 2D shape and the 2D numbers.
-        resized: keys whose 2D shape changed: adapted channels, positions for another image size.
-        new: keys the 2D network does not have.
+        copied: keys with the 2D shape and the 2D values.
+        resized: keys whose 2D shape changed (adapted channels, positions for another image size): old and new shape.
+        new: keys the 2D network does not have, and their shapes.
     """
 
     inflated: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
@@ -25,17 +25,22 @@ class WeightsReport:
     new: dict[str, Shape] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return the report as plain JSON."""
         return {"inflated": self.inflated, "copied": self.copied, "resized": self.resized, "new": self.new}
 
 
 def shapes_of(network: nn.Module) -> dict[str, Shape]:
-    """Shape of every key of a state dict."""
+    """Return the shape of every key of a network's state dict."""
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
 def compare_shapes(before: dict[str, Shape], after: dict[str, Shape]) -> WeightsReport:
-    """Sort the keys of `after` by what became of the 2D network's."""
+    """Classify the keys of a lifted network.
+
+    Args:
+        before: shapes of the 2D network's keys.
+        after: shapes of the lifted network's keys.
+    """
     report = WeightsReport()
     for name, shape in after.items():
         if name not in before:

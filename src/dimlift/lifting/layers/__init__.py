@@ -1,1 +1,1 @@
-"""Depth mixing, one file a layer type."""
+"""Depth-mixing layers, one module per layer type."""

@@ -1,32 +1,32 @@
-"""Depth position: what tells slices apart once they attend to one another. Zero at first, so it changes nothing."""
+"""Position embedding along depth, which distinguishes slices that attend to one another. It starts at zero."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.lifting.fold import by_depth, current_fold
+from dimlift.lifting.fold import current_fold, split_depth
 
-KNOTS = 16
-"""Learnt positions from the first slice to the last; depths in between are interpolated."""
+NUM_POSITIONS = 16
+"""Learnt positions from the first slice to the last; they are interpolated to the number of slices."""
 
 
-class AddDepthPosition:
-    """A forward hook on the convolution that reads the image: adds its `depth_position` (KNOTS, C), spread over D."""
+class DepthPositionEmbedding:
+    """Forward hook of the first convolution: adds its parameter `depth_position` (NUM_POSITIONS, C) to its output."""
 
     def __call__(
         self, module: nn.Module, inputs: tuple[Tensor, ...], output: Float[Tensor, "n c h w"]
     ) -> Float[Tensor, "n c h w"]:
         """Add the position of each slice."""
-        knots: Tensor = module.depth_position  # type: ignore[assignment]
-        spread = F.interpolate(knots.t()[None], size=current_fold().depth, mode="linear", align_corners=False)[0]
-        moved = by_depth(output.permute(0, 2, 3, 1)) + spread.t().to(output.dtype)[:, None, None, None, :]
-        return moved.flatten(0, 2).permute(0, 3, 1, 2)
+        table: Tensor = module.depth_position  # type: ignore[assignment]
+        positions = F.interpolate(table.t()[None], size=current_fold().depth, mode="linear", align_corners=False)[0]
+        out = split_depth(output.permute(0, 2, 3, 1)) + positions.t().to(output.dtype)[:, None, None, None, :]
+        return out.flatten(0, 2).permute(0, 3, 1, 2)
 
 
-def add_depth_position(conv: nn.Conv2d) -> None:
-    """Give this convolution's output a depth position, zero for now."""
+def add_depth_embedding(conv: nn.Conv2d) -> None:
+    """Add a depth position embedding, initialised to zero, to the output of a convolution, in place."""
     like = conv.weight
-    knots = torch.zeros(KNOTS, conv.out_channels, dtype=like.dtype, device=like.device)
-    conv.register_parameter("depth_position", nn.Parameter(knots))
-    conv.register_forward_hook(AddDepthPosition())
+    table = torch.zeros(NUM_POSITIONS, conv.out_channels, dtype=like.dtype, device=like.device)
+    conv.register_parameter("depth_position", nn.Parameter(table))
+    conv.register_forward_hook(DepthPositionEmbedding())

@@ -1,38 +1,50 @@
-"""Normalisations whose statistics span positions: over the positions of all slices instead of one."""
+"""Normalisation with statistics over the positions of all slices instead of one."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dimlift.lifting.fold import by_depth
+from dimlift.lifting.fold import split_depth
+from dimlift.lifting.layers.call_interceptor import TorchFunction, first_argument, notify_spanned
 
-LENGTHS = (torch.Tensor.norm, torch.norm)
-POSITIONAL = (F.group_norm, F.instance_norm)
+VECTOR_NORMS = (torch.Tensor.norm, torch.norm)
+POSITIONAL_NORMS = (F.group_norm, F.instance_norm)
 
 
-def measures_positions(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether this call takes statistics over the positions of one slice."""
-    if func in POSITIONAL:
-        return args[0].ndim >= 3
-    if func not in LENGTHS:
-        return False
+class NormSpanning:
+    """Call handler: statistics that span the positions of a slice span those of all slices of its volume."""
+
+    functions = (*VECTOR_NORMS, *POSITIONAL_NORMS)
+
+    def __call__(self, function: TorchFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Normalise over all slices; calls that do not span positions run unchanged."""
+        if not is_positional_norm(function, args, kwargs):
+            return function(*args, **kwargs)
+        notify_spanned("statistics over all slices")
+        return norm_across_slices(function, args, kwargs)
+
+
+def is_positional_norm(function: TorchFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call computes statistics over the positions of a slice."""
+    x = first_argument(args, kwargs)
+    if function in POSITIONAL_NORMS:
+        return x.ndim >= 3
     dims = args[2] if len(args) > 2 else kwargs.get("dim")  # global response normalisation (ConvNeXt V2)
-    return isinstance(dims, tuple | list) and len(dims) == 2 and args[0].ndim == 4
+    return isinstance(dims, tuple | list) and len(dims) == 2 and x.ndim == 4
 
 
-def over_slices(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The same call with statistics over all slices of a volume."""
-    x: Tensor = args[0]
-    if func in LENGTHS:
-        lengths = by_depth(func(*args, **kwargs))
-        depth = lengths.shape[1]
-        # over D copies of one slice the length grows by sqrt(D); the root mean square does not
-        joint = (lengths.square().sum(1, keepdim=True) / depth).sqrt()
-        return joint.expand_as(lengths).flatten(0, 2)
-    view = by_depth(x)  # (B, D, E, C, *positions)
+def norm_across_slices(function: TorchFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Run the call with statistics over all slices of a volume."""
+    if function in VECTOR_NORMS:
+        norms = split_depth(function(*args, **kwargs))
+        depth = norms.shape[1]
+        # over D copies of one slice the vector norm grows by sqrt(D); the root mean square does not
+        joint = (norms.square().sum(1, keepdim=True) / depth).sqrt()
+        return joint.expand_as(norms).flatten(0, 2)
+    view = split_depth(first_argument(args, kwargs))  # (B, D, E, C, *positions)
     volume = view.movedim(1, 3).flatten(0, 1)  # (B*E, C, D, *positions)
-    normed = func(volume, *args[1:], **kwargs)
+    others = {name: value for name, value in kwargs.items() if name != "input"}
+    normed = function(volume, *args[1:], **others)
     return normed.unflatten(0, (view.shape[0], view.shape[2])).movedim(3, 1).flatten(0, 2)

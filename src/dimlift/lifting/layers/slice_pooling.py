@@ -1,4 +1,4 @@
-"""How the answers of slices become one answer of the volume."""
+"""Pooling of logits over the slices of a volume."""
 
 from typing import Literal
 
@@ -6,11 +6,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-class SliceHead(nn.Module):
-    """Aggregate logits over depth.
+class SlicePool(nn.Module):
+    """Pool logits over depth.
 
-    "attention" weighs slices by a softmax over a learnt score of their logits. The score starts at zero
-    everywhere, so it starts as the mean.
+    "attention" weights slices by the softmax of a learnt score of their logits. The score is initialised to zero, so
+    it starts as the mean.
+
+    Args:
+        kind: "none" keeps the logits of every slice.
+        classes: number of classes.
     """
 
     def __init__(self, kind: Literal["mean", "max", "attention", "none"], classes: int) -> None:
@@ -23,7 +27,7 @@ class SliceHead(nn.Module):
             nn.init.zeros_(self.score.bias)
 
     def forward(self, logits: Float[Tensor, "batch depth classes"]) -> Float[Tensor, " batch *classes"]:
-        """(B, D, K) to (B, K); unchanged for "none"."""
+        """Return logits (B, K); for "none" (B, D, K)."""
         if self.kind == "none":
             return logits
         if self.kind == "max":

@@ -1,1 +1,1 @@
-"""Networks without 2D knowledge, and external predictions."""
+"""Baselines without 2D knowledge, and external predictions."""

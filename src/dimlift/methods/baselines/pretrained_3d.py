@@ -1,42 +1,40 @@
-"""3D networks with weights that others trained on volumes: what 2D knowledge has to beat."""
+"""3D networks pretrained on volumes by others: the baselines that 2D knowledge has to beat."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
-from dimlift.config.method_config import Arm, Task
-from dimlift.config.sections import LATER
+from dimlift.config.method_config import MethodConfig, TaskSpec
 from dimlift.methods.baselines.unets import require_segmentation
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from dimlift.methods.method import Method
     from dimlift.models.medicalnet import ResNetName
 
 
-class Pretrained3DArm(Arm):
-    """A 3D network that starts from weights trained on volumes: nnU-Net's residual encoder, MedicalNet's, MONAI's."""
+class Pretrained3DConfig(MethodConfig):
+    """3D network initialised from weights trained on volumes: nnU-Net residual encoder, MedicalNet or MONAI."""
 
     method: Literal["pretrained_3d"] = Field(
-        default="pretrained_3d", description="3D network that starts from weights trained on volumes."
+        default="pretrained_3d", description="3D network initialised from weights trained on volumes."
     )
     network: Literal[
         "resenc", "resnet10", "resnet18", "resnet34", "resnet50", "monai:UNet", "monai:AttentionUnet",
         "monai:BasicUNet", "monai:DynUNet", "monai:SegResNet", "monai:SwinUNETR",
     ] = Field(
         default="resenc",
-        description="`resenc`: nnU-Net's residual encoder U-Net (OpenMind's ResEnc-L and its kin); `resnet..`: "
-        "MedicalNet's, with a U-Net's decoder; `monai:..`: that class of MONAI, built with `options`.",
+        description="`resenc`: nnU-Net's residual encoder U-Net (ResEnc-L of OpenMind and others); `resnet..`: "
+        "MedicalNet encoder with a U-Net decoder; `monai:..`: class of MONAI, built with `options`.",
     )  # fmt: skip
     options: dict[str, Any] = Field(
         default={},
-        json_schema_extra=LATER,
         description="`monai:..`: arguments of the class, as in the `network_def` of the bundle the weights come from.",
     )
     weights: str | None = Field(
         default=None,
-        description="A .safetensors, .pt or .pth file, fitted by name and shape; null for random weights, the control.",
+        description="A .safetensors, .pt or .pth file, matched by name and shape; null for random weights, the "
+        "control.",
     )
     widths: tuple[int, ...] = Field(
         default=(32, 64, 128, 256, 320, 320),
@@ -48,35 +46,35 @@ class Pretrained3DArm(Arm):
     )
 
     @model_validator(mode="after")
-    def _a_block_count_for_each_stage(self) -> "Pretrained3DArm":
+    def _consistent_options(self) -> "Pretrained3DConfig":
         if len(self.widths) != len(self.blocks):
-            raise ValueError(f"{len(self.widths)} 'widths' but {len(self.blocks)} 'blocks'; give one for each stage")
+            raise ValueError(f"{len(self.widths)} 'widths' but {len(self.blocks)} 'blocks'; give one per stage")
         if self.options and not self.network.startswith("monai:"):
-            raise ValueError(f"'options' are for networks of MONAI, this is {self.network}; leave them out")
+            raise ValueError(f"'options' apply to networks of MONAI, this is {self.network}; remove them")
         return self
 
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
-        """The network, its weights in place.
+    def build(self, task: TaskSpec, *, load_pretrained: bool = True) -> "Method[Any]":
+        """Build the network and load its weights.
 
         Raises:
-            ConfigError: if a network of MONAI does not take these options.
+            ConfigError: if a network of MONAI does not accept the options.
             WeightsError: if the file cannot be read, or holds another network.
         """
         from dimlift.methods.supervised.volumes import Supervised
-        from dimlift.models.load_3d_weights import fill_encoder
+        from dimlift.models.load_3d_weights import load_encoder_weights
         from dimlift.models.medicalnet import medicalnet_unet
-        from dimlift.models.monai_networks import AxesTurned, monai_network
+        from dimlift.models.monai_networks import ReversedAxes, monai_network
         from dimlift.models.residual_unet import residual_unet
 
         require_segmentation(self.method, task)
         if self.network == "resenc":
-            model = residual_unet(task.in_channels, task.classes, widths=self.widths, blocks=self.blocks)
+            model = residual_unet(task.in_channels, task.num_classes, widths=self.widths, blocks=self.blocks)
         elif self.network.startswith("monai:"):
-            model = monai_network(self.network.removeprefix("monai:"), task.in_channels, task.classes, self.options)
+            model = monai_network(self.network.removeprefix("monai:"), task.in_channels, task.num_classes, self.options)
         else:
-            model = medicalnet_unet(task.in_channels, task.classes, cast("ResNetName", self.network))
+            model = medicalnet_unet(task.in_channels, task.num_classes, cast("ResNetName", self.network))
         method = Supervised(model)
-        if fresh and self.weights is not None:
-            published = model.network.network if isinstance(model.network, AxesTurned) else model.network
-            method.notes = [fill_encoder(published, Path(self.weights))]  # type: ignore[assignment]
+        if load_pretrained and self.weights is not None:
+            published = model.network.network if isinstance(model.network, ReversedAxes) else model.network
+            method.notes = [load_encoder_weights(published, Path(self.weights))]
         return method

@@ -1,135 +1,149 @@
-"""3D U-Nets from scratch, plain ones and with transformers: what a user would otherwise pick."""
+"""3D U-Nets trained from scratch, convolutional and with transformers: the usual baselines."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from dimlift.config.method_config import Arm, Task
+from dimlift.config.method_config import MethodConfig, TaskSpec
 from dimlift.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from dimlift.methods.method import Method
 
-class FromScratch(Arm):
-    """A segmentation network with fresh weights."""
+SUPPORTS_CHECKPOINTING = ("slicewise", "lifted", "convnext3d", "swin_unetr")
+
+
+class ScratchUNetConfig(MethodConfig):
+    """Base of segmentation networks trained from scratch."""
 
     @abstractmethod
-    def network(self, task: Task) -> "nn.Module":
-        """The network; (B, C, D, H, W) -> logits of every voxel."""
+    def network(self, task: TaskSpec) -> "nn.Module":
+        """Build the network, (B, C, D, H, W) -> logits (B, K, D, H, W), with random weights."""
 
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
-        """The network, and what it is trained with."""
+    def build(self, task: TaskSpec, *, load_pretrained: bool = True) -> "Method[Any]":
+        """Build the network with supervised training."""
         from dimlift.methods.supervised.volumes import Supervised
 
         require_segmentation(self.method, task)
         return Supervised(self.network(task))
 
 
-class UNetArm(FromScratch):
-    """Plain 3D U-Net from scratch: MONAI's."""
+class UNetConfig(ScratchUNetConfig):
+    """3D U-Net from scratch (MONAI)."""
 
-    method: Literal["unet"] = Field(default="unet", description="Plain 3D U-Net from scratch.")
+    method: Literal["unet"] = Field(default="unet", description="3D U-Net from scratch.")
     widths: tuple[int, ...] = Field(
         default=(16, 32, 64, 128), min_length=2, description="Channels of the levels, finest first."
     )
     residual_units: int = Field(
-        default=0, ge=0, description="Convolutions in each residual block; 0 for plain convolutions."
+        default=0, ge=0, description="Convolutions per residual block; 0 for plain convolutions."
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of channels dropped inside the blocks.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout rate inside the blocks.")
 
-    def network(self, task: Task) -> "nn.Module":
-        """A U-Net with fresh weights."""
+    def network(self, task: TaskSpec) -> "nn.Module":
+        """Build a U-Net with random weights."""
         from dimlift.models.unet import plain_unet
 
         return plain_unet(
             task.in_channels,
-            task.classes,
+            task.num_classes,
             widths=self.widths,
             residual_units=self.residual_units,
             dropout=self.dropout,
         )
 
 
-class NNUNetArm(FromScratch):
-    """nnU-Net's own network, its depth and kernels chosen from patch and spacing, from scratch."""
+class NNUNetConfig(ScratchUNetConfig):
+    """Network of nnU-Net from scratch; depth and kernels follow from patch size and spacing."""
 
-    method: Literal["nnunet"] = Field(default="nnunet", description="nnU-Net's own network from scratch.")
+    method: Literal["nnunet"] = Field(default="nnunet", description="Network of nnU-Net from scratch.")
     widths: tuple[int, ...] = Field(
         default=(32, 64, 128, 256, 320, 320),
         min_length=3,
-        description="Channels of the levels, finest first; as many as fit are used.",
+        description="Channels of the levels, finest first; the patch size limits the number of levels.",
     )
 
-    def network(self, task: Task) -> "nn.Module":
-        """A U-Net with fresh weights."""
+    def network(self, task: TaskSpec) -> "nn.Module":
+        """Build a U-Net with random weights."""
         from dimlift.models.unet import nnunet_unet
 
         return nnunet_unet(
             task.in_channels,
-            task.classes,
+            task.num_classes,
             patch_size=task.patch_size,
             spacing=task.spacing or (1.0, 1.0, 1.0),
             widths=self.widths,
         )
 
 
-class SwinUNETRArm(FromScratch):
-    """Swin UNETR from scratch: MONAI's."""
+class SwinUNETRConfig(ScratchUNetConfig):
+    """Swin UNETR from scratch (MONAI)."""
 
     method: Literal["swin_unetr"] = Field(default="swin_unetr", description="Swin UNETR from scratch.")
-    width: int = Field(
+    feature_size: int = Field(
         default=24,
         ge=12,
         multiple_of=12,
-        description="Channels of the finest level, a multiple of 12; the paper has 48.",
+        description="Channels of the finest level, a multiple of 12; 48 in the paper.",
     )
 
-    def network(self, task: Task) -> "nn.Module":
-        """A transformer U-Net with fresh weights."""
+    def network(self, task: TaskSpec) -> "nn.Module":
+        """Build a Swin UNETR with random weights."""
         from dimlift.models.unet_transformers import swin_unetr
 
         return swin_unetr(
-            task.in_channels, task.classes, width=self.width, gradient_checkpointing=task.gradient_checkpointing
+            task.in_channels,
+            task.num_classes,
+            feature_size=self.feature_size,
+            gradient_checkpointing=task.gradient_checkpointing,
         )
 
 
-class UNETRArm(FromScratch):
-    """UNETR from scratch: MONAI's."""
+class UNETRConfig(ScratchUNetConfig):
+    """UNETR from scratch (MONAI)."""
 
     method: Literal["unetr"] = Field(default="unetr", description="UNETR from scratch.")
-    width: int = Field(default=16, ge=1, description="Channels at full resolution.")
-    hidden: int = Field(
-        default=384, ge=1, description="Channels of the transformer, a multiple of `heads`; the paper has 768."
+    feature_size: int = Field(default=16, ge=1, description="Channels at full resolution.")
+    hidden_size: int = Field(
+        default=384, ge=1, description="Channels of the transformer, a multiple of `num_heads`; 768 in the paper."
     )
-    heads: int = Field(default=6, ge=1, description="Attention heads; the paper has 12.")
+    num_heads: int = Field(default=6, ge=1, description="Attention heads; 12 in the paper.")
 
     @model_validator(mode="after")
-    def _heads_share_channels(self) -> "UNETRArm":
-        if self.hidden % self.heads:
-            raise ValueError(f"{self.heads} heads cannot share {self.hidden} channels; use a multiple for 'hidden'")
+    def _divisible(self) -> "UNETRConfig":
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size={self.hidden_size} is not divisible by num_heads={self.num_heads}; choose a multiple"
+            )
         return self
 
-    def network(self, task: Task) -> "nn.Module":
-        """A transformer U-Net with fresh weights, for volumes as large as a training patch."""
+    def network(self, task: TaskSpec) -> "nn.Module":
+        """Build a UNETR with random weights, for volumes of the size of a training patch."""
         from dimlift.models.unet_transformers import unetr
 
         return unetr(
             task.in_channels,
-            task.classes,
+            task.num_classes,
             patch_size=task.patch_size,
-            width=self.width,
-            hidden=self.hidden,
-            heads=self.heads,
+            feature_size=self.feature_size,
+            hidden_size=self.hidden_size,
+            num_heads=self.num_heads,
         )
 
 
-def require_segmentation(method: str, task: Task) -> None:
-    """Raises: ConfigError, for tasks about whole volumes and options the method lacks."""
+def require_segmentation(method: str, task: TaskSpec) -> None:
+    """Check that a method that only supports segmentation can do a task.
+
+    Raises:
+        ConfigError: for another kind of task, or gradient checkpointing that the method does not support.
+    """
     if task.kind != "segmentation":
         raise ConfigError(
-            f"method {method!r} does segmentation only, the task is {task.kind}; use 'lifted', 'slices' or 'resnet'"
+            f"method {method!r} supports segmentation only, the task is {task.kind}; use 'lifted', 'slicewise' or "
+            "'resnet'"
         )
-    if task.gradient_checkpointing and method not in ("slices", "lifted", "convnext3d", "swin_unetr"):
+    if task.gradient_checkpointing and method not in SUPPORTS_CHECKPOINTING:
         raise ConfigError(f"method {method!r} has no gradient checkpointing; set training.gradient_checkpointing=false")

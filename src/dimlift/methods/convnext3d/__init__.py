@@ -1,1 +1,1 @@
-"""Inflated ConvNeXt for classification."""
+"""3D-ConvNeXt: ConvNeXt with cubic kernels."""

@@ -1,1 +1,1 @@
-"""Features of a pretrained network, without training."""
+"""Embeddings of volumes from frozen 2D features."""

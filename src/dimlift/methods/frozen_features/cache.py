@@ -1,4 +1,4 @@
-"""Features on disk, one file a volume, found again by what they depend on."""
+"""On-disk cache of features, one file per volume, keyed by everything the features depend on."""
 
 import hashlib
 import json
@@ -11,28 +11,28 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dimlift.methods.frozen_features.extraction import Extractor, Spacing
-from dimlift.methods.frozen_features.feature_augmentation import PLAIN, Look
-from dimlift.records.atomic_write import written_whole
+from dimlift.methods.frozen_features.extraction import FeatureExtractor, Spacing
+from dimlift.methods.frozen_features.feature_augmentation import IDENTITY, FeatureAugmentation
+from dimlift.records.atomic_write import atomic_write
 
 FORMAT = 1
-"""Part of every key: raised when the same settings give other features."""
+"""Part of every key; incremented when the same settings produce other features."""
 
 
 class FeatureCache:
-    """Maps of volumes, extracted once.
+    """Feature maps of volumes, extracted once.
 
     Args:
-        folder: where files are kept; made when the first one is written.
-        extractor: asked when a volume is not there.
+        folder: where files are stored; created with the first file.
+        extractor: extracts the features of volumes that are not stored.
 
     Attributes:
-        hits: volumes found on disk.
-        misses: volumes extracted.
-        seconds: spent extracting.
+        hits: number of volumes read from disk.
+        misses: number of volumes extracted.
+        seconds: total time of extraction.
     """
 
-    def __init__(self, folder: Path, extractor: Extractor) -> None:
+    def __init__(self, folder: Path, extractor: FeatureExtractor) -> None:
         self.folder, self.extractor = folder, extractor
         self.hits, self.misses, self.seconds = 0, 0, 0.0
 
@@ -40,31 +40,32 @@ class FeatureCache:
         self,
         image: Float[Tensor, "channels depth height width"],
         spacing: Spacing = (1.0, 1.0, 1.0),
-        look: Look = PLAIN,
+        augmentation: FeatureAugmentation = IDENTITY,
     ) -> str:
-        """sha256 of weights, settings, spacing, look and every voxel."""
-        facts = {"format": FORMAT, "settings": self.extractor.settings.decisive(), "weights": self.extractor.digest}
-        facts |= {"mean": self.extractor.network.mean, "deviation": self.extractor.network.deviation}
+        """Return the SHA-256 of weights, settings, spacing, augmentation and every voxel."""
+        facts = {"format": FORMAT, "settings": self.extractor.settings.hashed_settings()}
+        facts |= {"weights": self.extractor.digest}
+        facts |= {"mean": self.extractor.backbone.mean, "std": self.extractor.backbone.std}
         facts |= {"spacing": [float(s) for s in spacing], "shape": list(image.shape)}
-        facts |= {"look": look.to_json()}
-        found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        found.update(np.ascontiguousarray(image.detach().cpu().float().numpy()).data)
-        return found.hexdigest()
+        facts |= {"augmentation": augmentation.to_json()}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(image.detach().cpu().float().numpy()).data)
+        return digest.hexdigest()
 
     def __call__(
         self,
         image: Float[Tensor, "channels depth height width"],
         spacing: Spacing = (1.0, 1.0, 1.0),
-        look: Look = PLAIN,
+        augmentation: FeatureAugmentation = IDENTITY,
     ) -> list[Float16[Tensor, "kept d h w"]]:
-        """What the extractor gives for this volume, from disk if it is there; a damaged file is written anew."""
-        path = self.folder / f"{self.key(image, spacing, look)}.safetensors"
-        found = _read(path)
-        if found is not None:
+        """Return the feature maps of a volume, from disk if stored; a corrupt file is replaced."""
+        path = self.folder / f"{self.key(image, spacing, augmentation)}.safetensors"
+        stored = _read(path)
+        if stored is not None:
             self.hits += 1
-            return found
+            return stored
         start = time.perf_counter()
-        maps = self.extractor(image, spacing, look)
+        maps = self.extractor(image, spacing, augmentation)
         self.seconds += time.perf_counter() - start
         self.misses += 1
         self._write(path, maps)
@@ -73,7 +74,7 @@ class FeatureCache:
     def _write(self, path: Path, maps: list[Tensor]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = {"settings": json.dumps(self.extractor.settings.to_json()), "network": self.extractor.digest}
-        with written_whole(path) as scratch:
+        with atomic_write(path) as scratch:
             save_file({f"{index:03d}": each for index, each in enumerate(maps)}, scratch, metadata=settings)
 
 

@@ -1,16 +1,18 @@
-"""A 3D U-Net that is given, beside the image, what a frozen 2D network sees in its slices."""
+"""Configuration of the U-Net with frozen features, and feature extraction before training."""
 
 import json
 import math
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from dimlift.config.method_config import Arm, Task
+from dimlift.config.method_config import MethodConfig, TaskSpec
+from dimlift.config.sections import DropRate
 from dimlift.methods.baselines.unets import require_segmentation
-from dimlift.methods.frozen_features.feature_config import Borrowing
-from dimlift.progress import Event, Progress, silent
+from dimlift.methods.frozen_features.feature_config import FeatureExtractionConfig
+from dimlift.methods.method import Method
+from dimlift.progress import Event, Progress, no_progress
 from dimlift.records.record import write_json
 
 if TYPE_CHECKING:
@@ -18,51 +20,56 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
+    from dimlift.config.method_config import SampleFeatures
     from dimlift.data.preprocessing.sample import Sample
     from dimlift.methods.frozen_features.cache import FeatureCache
-    from dimlift.methods.frozen_features.feature_augmentation import Look
+    from dimlift.methods.frozen_features.feature_augmentation import FeatureAugmentation
 
-TIMES = "seconds.json"
-"""In the cache: how long each volume took, so that a hit costs an arm as much of its budget as a miss."""
+TIMES_NAME = "seconds.json"
+"""File in the cache with the extraction time of each volume, so that cache hits use as much of the budget as misses."""
 
 
-class BorrowedArm(Borrowing, Arm):
-    """3D U-Net with the features of a frozen 2D network as extra channels."""
+class FrozenFeaturesConfig(FeatureExtractionConfig, MethodConfig):
+    """3D U-Net with the features of a frozen 2D network as extra inputs."""
 
-    method: Literal["borrowed"] = Field(default="borrowed", description="3D U-Net with borrowed 2D features.")
-    looks: int = Field(
+    method: Literal["frozen_features"] = Field(
+        default="frozen_features", description="3D U-Net with features of a frozen 2D network."
+    )
+    feature_augmentations: int = Field(
         default=1,
         ge=1,
-        description="Times the features of a training volume are taken, under other brightness and size but the first; "
-        "each patch draws one. Worth its time in long schedules.",
+        description="Number of feature sets per training volume, all but the first extracted under another brightness "
+        "and scale; each patch uses one. Pays in long schedules.",
     )
-    components: int = Field(default=48, ge=1, description="Feature channels the U-Net is given, all maps together.")
-    inject: Literal["input", "levels"] = Field(
+    num_components: int = Field(default=48, ge=1, description="Feature channels of the U-Net, over all maps.")
+    fusion: Literal["input", "levels"] = Field(
         default="levels",
-        description="Features enter behind the blocks of the U-Net, or (`input`) beside the image, at eight times "
-        "the voxels.",
+        description="Where features enter: behind the blocks of the U-Net, or (`input`) next to the image, with eight "
+        "times as many voxels.",
     )
     widths: tuple[int, ...] = Field(
         default=(16, 32, 64, 128), min_length=2, description="Channels of the levels, finest first."
     )
-    residual_units: int = Field(default=0, ge=0, description="Convolutions in each residual block; 0 for plain ones.")
-    channel_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.3, description="Share of the feature channels set to zero in each training patch."
+    residual_units: int = Field(
+        default=0, ge=0, description="Convolutions per residual block; 0 for plain convolutions."
+    )
+    channel_dropout: DropRate = Field(
+        default=0.3, description="Fraction of the feature channels set to zero in each training patch."
     )
 
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
-        """A U-Net and the frozen network it borrows from; a random one is drawn by the seed of the run."""
-        from dimlift.methods.frozen_features.method import BorrowedUnet
+    def build(self, task: TaskSpec, *, load_pretrained: bool = True) -> Method[Any]:
+        """Build a U-Net and its frozen network; a random network is initialised with the seed of the run."""
+        from dimlift.methods.frozen_features.method import FrozenFeatureUNet
 
         require_segmentation(self.method, task)
-        return BorrowedUnet(
+        return FrozenFeatureUNet(
             self.extractor(task.seed),
             task.in_channels,
-            task.classes,
-            components=self.components,
-            inject=self.inject,
+            task.num_classes,
+            num_components=self.num_components,
+            fusion=self.fusion,
             widths=self.widths,
             residual_units=self.residual_units,
             channel_dropout=self.channel_dropout,
@@ -73,94 +80,100 @@ class BorrowedArm(Borrowing, Arm):
         method: Any,
         samples: "Sequence[Sample]",
         cache: "Path",
-        progress: Progress = silent,
-        later: int = 0,
-    ) -> "tuple[float, list[list[list[Tensor]]] | None]":
-        """Extract the features of the training samples, or find them in the cache, and fit their projection."""
-        return features_of(method, samples, cache, progress, looks=self.looks, later=later)
+        progress: Progress = no_progress,
+        num_test: int = 0,
+    ) -> "tuple[float, SampleFeatures | None]":
+        """Extract the features of the training samples, or read them from the cache, and fit their projection."""
+        augmentations = self.feature_augmentations
+        return extract_features(
+            method, samples, cache, progress, feature_augmentations=augmentations, num_test=num_test
+        )
 
-    def companions(self, method: Any, sample: "Sample", cache: "Path | None" = None) -> "list[Tensor] | None":
-        """The features of one volume."""
+    def extra_inputs(self, method: Any, sample: "Sample", cache: "Path | None" = None) -> "list[Tensor] | None":
+        """Return the features of a volume."""
         from dimlift.methods.frozen_features.cache import FeatureCache
 
         store = None if cache is None else FeatureCache(cache, method.extractor)
-        return method.coarse_features(_tensor(sample), sample.geometry.spacing, store)
+        return method.coarse_features(_image_tensor(sample), sample.geometry.spacing, store)
 
-    def companion_bytes(self, method: Any, size: tuple[int, int, int], spacing: tuple[float, float, float]) -> int:
-        """Maps as they are kept in the cache (two bytes a number), and once more in single precision."""
+    def extra_input_bytes(self, method: Any, size: tuple[int, int, int], spacing: tuple[float, float, float]) -> int:
+        """Return the memory of maps as they are cached (two bytes per value) and once more in single precision."""
         grids = method.extractor.grids(size, spacing)
-        kept = zip(method.extractor.channels, grids, strict=True)
-        return sum(6 * channels * math.prod(grid) for channels, grid in kept)
+        maps = zip(method.extractor.channels, grids, strict=True)
+        return sum(6 * channels * math.prod(grid) for channels, grid in maps)
 
 
-def features_of(
+def extract_features(
     method: Any,
     samples: "Sequence[Sample]",
     cache: "Path",
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     *,
-    looks: int = 1,
-    later: int = 0,
-) -> "tuple[float, list[list[list[Tensor]]]]":
-    """Slice features of samples, from the cache where they are, and the projection of `method` fitted on them.
+    feature_augmentations: int = 1,
+    num_test: int = 0,
+) -> "tuple[float, SampleFeatures]":
+    """Extract features of samples, or read them from the cache, and fit the projection of a method on them.
 
     Args:
         method: has an `extractor`, `fit(maps)` and `project(maps, size)`.
-        looks: alternatives of each sample.
-        later: volumes that will follow, for the estimate that is told before the work.
+        samples: the training samples.
+        cache: folder of the cache.
+        progress: progress callback.
+        feature_augmentations: number of feature sets per sample.
+        num_test: number of test volumes that will be processed later, for the printed cost estimate.
 
     Returns:
-        the seconds it takes without a cache; and for each sample its alternatives, each a list of coarse maps.
+        The seconds this takes without a cache, and for each sample its feature sets, each a list of coarse maps.
     """
     from dimlift.methods.frozen_features.cache import FeatureCache
-    from dimlift.methods.frozen_features.cost_estimate import estimate
-    from dimlift.methods.frozen_features.feature_augmentation import draw_looks
+    from dimlift.methods.frozen_features.cost_estimate import estimate_cost
+    from dimlift.methods.frozen_features.feature_augmentation import sample_feature_augmentations
 
-    volumes = [(s.image.shape[1:], s.geometry.spacing) for s in samples for _ in range(looks)]
-    progress(Event("features", message=str(estimate(method.extractor, volumes + volumes[:1] * later))))
+    volumes = [(s.image.shape[1:], s.geometry.spacing) for s in samples for _ in range(feature_augmentations)]
+    progress(Event("features", message=str(estimate_cost(method.extractor, volumes + volumes[:1] * num_test))))
     store = FeatureCache(cache, method.extractor)
     maps, seconds = [], 0.0
     for number, sample in enumerate(samples):
-        image, alternatives = _tensor(sample), []
-        for look in draw_looks(image, looks):
-            found, took = _timed(store, image, sample.geometry.spacing, look)
+        image, alternatives = _image_tensor(sample), []
+        for augmentation in sample_feature_augmentations(image, feature_augmentations):
+            found, elapsed = _timed(store, image, sample.geometry.spacing, augmentation)
             alternatives.append(found)
-            seconds += took
+            seconds += elapsed
         maps.append(alternatives)
-        progress(Event("features", share=(number + 1) / len(samples)))
-    began = time.perf_counter()
+        progress(Event("features", fraction=(number + 1) / len(samples)))
+    start = time.perf_counter()
     method.fit(each for alternatives in maps for each in alternatives)
     sizes = [sample.image.shape[1:] for sample in samples]
     coarse = [[method.project(each, size) for each in several] for several, size in zip(maps, sizes, strict=True)]
-    return seconds + time.perf_counter() - began, coarse
+    return seconds + time.perf_counter() - start, coarse
 
 
-def _tensor(sample: "Sample") -> "torch.Tensor":
+def _image_tensor(sample: "Sample") -> "torch.Tensor":
     import numpy as np
     import torch
 
-    return torch.from_numpy(np.asarray(sample.image))  # a packed one is read whole
+    return torch.from_numpy(np.asarray(sample.image))  # reads the whole array of a sample on disk
 
 
 def _timed(
-    store: "FeatureCache", image: "Tensor", spacing: tuple[float, float, float], look: "Look"
+    store: "FeatureCache", image: "Tensor", spacing: tuple[float, float, float], augmentation: "FeatureAugmentation"
 ) -> "tuple[list[Tensor], float]":
-    """Maps of a volume, and the seconds their extraction takes, now or when they came into the cache."""
-    key, record = store.key(image, spacing, look), store.folder / TIMES
+    """Return the maps of a volume, and the seconds of their extraction, now or when they were cached."""
+    key, times_path = store.key(image, spacing, augmentation), store.folder / TIMES_NAME
     before = store.seconds
-    maps = store(image, spacing, look)
-    took = store.seconds - before
-    times = _read(record)
-    if not took and key not in times:  # somebody else filled the cache
-        began = time.perf_counter()
-        store.extractor(image, spacing, look)
-        took = time.perf_counter() - began
-    if took:
-        write_json(record, {**times, key: took})
-    return maps, took or times[key]
+    maps = store(image, spacing, augmentation)
+    elapsed = store.seconds - before
+    times = _read_times(times_path)
+    if not elapsed and key not in times:  # the features were cached without their time
+        start = time.perf_counter()
+        store.extractor(image, spacing, augmentation)
+        elapsed = time.perf_counter() - start
+    if elapsed:
+        write_json(times_path, {**times, key: elapsed})
+    return maps, elapsed or times[key]
 
 
-def _read(path: "Path") -> dict[str, float]:
+def _read_times(path: "Path") -> dict[str, float]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What extraction will cost, said before it starts."""
+"""Estimate of the time and disk space of feature extraction."""
 
 import math
 import time
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import torch
 
-from dimlift.methods.frozen_features.extraction import Extractor, Spacing
+from dimlift.methods.frozen_features.extraction import FeatureExtractor, Spacing
 from dimlift.methods.frozen_features.settings import PLANES
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Cost of extracting the features of some volumes.
+class CostEstimate:
+    """Cost of extracting the features of several volumes.
 
     Attributes:
-        volumes: how many.
-        bytes: they will take on disk.
-        seconds: they will take on this machine, from one slice timed now.
+        volumes: number of volumes.
+        bytes: disk space.
+        seconds: time on this machine, extrapolated from a few timed slices.
     """
 
     volumes: int
@@ -27,36 +27,44 @@ class Estimate:
 
     def __str__(self) -> str:
         return (
-            f"features of {self.volumes} volumes: about {_readable(self.bytes)} on disk, "
+            f"features of {self.volumes} volumes: about {_format_size(self.bytes)} on disk, "
             f"{self.seconds:.0f} s to extract"
         )
 
 
-def estimate(extractor: Extractor, volumes: Iterable[tuple[Sequence[int], Spacing]], slices_timed: int = 2) -> Estimate:
-    """Cost of volumes given as ((depth, height, width), (z, y, x) spacing); times a few slices of the first."""
-    count, total_bytes, seconds, rate = 0, 0, 0.0, None
+def estimate_cost(
+    extractor: FeatureExtractor, volumes: Iterable[tuple[Sequence[int], Spacing]], slices_timed: int = 2
+) -> CostEstimate:
+    """Estimate the cost of extraction from the time of a few slices of the first volume.
+
+    Args:
+        extractor: the extractor.
+        volumes: ((depth, height, width), (z, y, x) spacing) of each volume.
+        slices_timed: number of slices that are timed.
+    """
+    count, total_bytes, seconds, seconds_per_pixel = 0, 0, 0.0, None
     for size, spacing in volumes:
         count += 1
         grids = extractor.grids(size, spacing)
         total_bytes += sum(2 * kept * math.prod(grid) for kept, grid in zip(extractor.channels, grids, strict=True))
         for plane in extractor.settings.planes:
             axis = PLANES.index(plane)
-            picture = extractor.picture_size(size, spacing, axis)
-            if rate is None:
-                rate = _seconds_per_pixel(extractor, picture, slices_timed)
-            seconds += rate * picture[0] * picture[1] * size[axis]
-    return Estimate(count, total_bytes, seconds)
+            image_size = extractor.image_size(size, spacing, axis)
+            if seconds_per_pixel is None:
+                seconds_per_pixel = _time_per_pixel(extractor, image_size, slices_timed)
+            seconds += seconds_per_pixel * image_size[0] * image_size[1] * size[axis]
+    return CostEstimate(count, total_bytes, seconds)
 
 
-def _seconds_per_pixel(extractor: Extractor, picture: tuple[int, int], slices: int) -> float:
-    pictures = torch.rand(slices, 1, *picture, device=extractor.device)
-    extractor.pictures_to_maps(pictures, picture)  # the first run plans its convolutions
+def _time_per_pixel(extractor: FeatureExtractor, image_size: tuple[int, int], slices: int) -> float:
+    images = torch.rand(slices, 1, *image_size, device=extractor.device)
+    extractor.images_to_maps(images, image_size)  # the first call selects convolution algorithms
     start = time.perf_counter()
-    extractor.pictures_to_maps(pictures, picture)
-    return (time.perf_counter() - start) / (slices * picture[0] * picture[1])
+    extractor.images_to_maps(images, image_size)
+    return (time.perf_counter() - start) / (slices * image_size[0] * image_size[1])
 
 
-def _readable(count: float) -> str:
+def _format_size(count: float) -> str:
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

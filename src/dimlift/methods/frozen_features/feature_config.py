@@ -1,4 +1,4 @@
-"""What is borrowed of a frozen 2D network, as keys of a configuration."""
+"""Configuration keys of feature extraction with a frozen 2D network."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -7,49 +7,49 @@ from pydantic import Field
 from dimlift.config.sections import PositiveFloat, Section
 
 if TYPE_CHECKING:
-    from dimlift.methods.frozen_features.extraction import Extractor
+    from dimlift.methods.frozen_features.extraction import FeatureExtractor
 
 
-class Borrowing(Section):
-    """The 2D network, and which of its features are taken from slices."""
+class FeatureExtractionConfig(Section):
+    """The 2D network, and which features are extracted from slices."""
 
     network: str = Field(
         default="packaged:efficientnet_lite0",
-        description="2D network, `SOURCE:NAME`; `random` or `random:SOURCE:NAME` for one with random weights, "
-        "`filters` for a bank of Gaussian derivatives.",
+        description="2D network, `SOURCE:NAME`; `random` or `random:SOURCE:NAME` for random weights, `filters` for a "
+        "bank of Gaussian derivatives.",
     )
-    weights: str | None = Field(default=None, description="File with weights of the 2D network, instead of its own.")
+    weights: str | None = Field(default=None, description="Weights file of the 2D network, instead of its own.")
     stages: tuple[int, ...] | None = Field(
-        default=(0, 1, 2, 3), description="Maps of the network that are used, 0 is the finest; null takes all."
+        default=(0, 1, 2, 3), description="Maps of the network that are used, 0 is the finest; null uses all."
     )
-    maps: tuple[int, ...] | None = Field(
+    out_indices: tuple[int, ...] | None = Field(
         default=None,
-        description="Blocks or stages of the network that hand out maps, of which `stages` counts; the source's own "
-        "choice if not set. For a vision transformer of 12 blocks: `[2, 5, 8, 11]`.",
+        description="Blocks or stages of the network that return maps, numbered by `stages`; the default of the source "
+        "if not set. For a vision transformer of 12 blocks: `[2, 5, 8, 11]`.",
     )
     planes: tuple[Literal["depth", "height", "width"], ...] = Field(
         default=("depth", "height", "width"), description="Axes across which slices are cut."
     )
-    enlarge: PositiveFloat = Field(default=3.0, description="Slices are made isotropic and enlarged by this factor.")
+    upsample: PositiveFloat = Field(default=3.0, description="Upsampling factor of the slices, made isotropic.")
     cache_channels: int = Field(default=64, ge=1, description="Channels of each map that are kept in the cache.")
-    shown: tuple[int, ...] | None = Field(
-        default=None, description="Channels of the volume the 2D network is shown, one or three; null shows all."
+    input_channels: tuple[int, ...] | None = Field(
+        default=None, description="Channels of the volume passed to the 2D network, one or three; null passes all."
     )
 
-    def extractor(self, seed: int) -> "Extractor":
-        """The frozen network, ready to look at volumes; a random one is drawn by `seed`."""
-        from dimlift.methods.frozen_features.extraction import Extractor
-        from dimlift.methods.frozen_features.settings import BorrowSettings
+    def extractor(self, seed: int) -> "FeatureExtractor":
+        """Return the feature extractor; random networks are initialised with `seed`."""
+        from dimlift.methods.frozen_features.extraction import FeatureExtractor
+        from dimlift.methods.frozen_features.settings import FeatureExtractionSettings
 
-        settings = BorrowSettings(
+        settings = FeatureExtractionSettings(
             network=self.network,
             stages=None if self.network == "filters" else self.stages,
             planes=self.planes,
-            enlarge=self.enlarge,
+            upsample=self.upsample,
             cache_channels=self.cache_channels,
-            channels=self.shown,
+            input_channels=self.input_channels,
             seed=seed if self.network.startswith("random") else 0,
             weights=self.weights,
-            maps=self.maps,
+            out_indices=self.out_indices,
         )
-        return Extractor(settings)
+        return FeatureExtractor(settings)

@@ -1,4 +1,4 @@
-"""All maps of a case as one, where that is smaller: reading it then costs one look-up instead of one for each map."""
+"""Merge the feature maps of a case into one map if that is smaller, so that sampling needs one lookup, not several."""
 
 import math
 from collections.abc import Sequence
@@ -9,27 +9,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def merged(
+def merge_maps(
     coarse: Sequence[Float[Tensor, "_ _ _ _"]], size: Sequence[int], stride: int
 ) -> list[Float[Tensor, "_ _ _ _"]]:
-    """Maps brought to the grid they will be read at, if that holds fewer numbers than they do now.
+    """Resample maps to the grid at which they are sampled, if that holds fewer values; otherwise return them unchanged.
 
-    In small volumes, whose slices are enlarged, the fine maps are finer than what a patch reads of them. In large ones
-    the maps stay on the network's own grid, which is far coarser than the voxels.
+    In small volumes, whose slices are upsampled, fine maps are finer than this grid. In large volumes maps stay on the
+    grid of the network, which is much coarser than the voxels.
 
     Args:
-        coarse: maps (K_i, d, h, w), each over the whole volume.
+        coarse: maps (K_i, d, h, w), each of the whole volume.
         size: (depth, height, width) voxels of the volume.
-        stride: voxels to each place a patch reads features at.
+        stride: voxels per position at which a patch samples features.
     """
     grid = (-(-size[0] // stride), -(-size[1] // stride), -(-size[2] // stride))
     if sum(map(len, coarse)) * math.prod(grid) >= sum(each.numel() for each in coarse):
         return list(coarse)
-    return [torch.cat([_resampled(each, grid) for each in coarse])]
+    return [torch.cat([_resample(each, grid) for each in coarse])]
 
 
-def _resampled(each: Float[Tensor, "_ _ _ _"], grid: tuple[int, int, int]) -> Float[Tensor, "_ _ _ _"]:
-    """Linear where the grid is finer than the map, the average of what falls into a place where it is coarser."""
+def _resample(each: Float[Tensor, "_ _ _ _"], grid: tuple[int, int, int]) -> Float[Tensor, "_ _ _ _"]:
+    """Interpolate linearly along axes where the grid is finer than the map, average where it is coarser."""
     finer = [max(have, want) for have, want in zip(each.shape[1:], grid, strict=True)]
-    spread = F.interpolate(each[None], finer, mode="trilinear", align_corners=False)
-    return F.adaptive_avg_pool3d(spread, grid)[0]
+    upsampled = F.interpolate(each[None], finer, mode="trilinear", align_corners=False)
+    return F.adaptive_avg_pool3d(upsampled, grid)[0]

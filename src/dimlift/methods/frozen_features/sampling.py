@@ -1,4 +1,4 @@
-"""Reading coarse maps at places of the volume they cover."""
+"""Sampling of coarse feature maps at positions of the volume they cover."""
 
 from collections.abc import Sequence
 
@@ -11,35 +11,35 @@ from torch import Tensor
 def sample_features(
     coarse: Sequence[Float[Tensor, "_ _ _ _"]], grid: Float[Tensor, "depth height width 3"]
 ) -> Float[Tensor, "components depth height width"]:
-    """Read every map at the places of `grid`, side by side in the channels.
+    """Sample every map at the positions of a grid and concatenate the channels.
 
     Args:
-        coarse: maps (K_i, d, h, w), each over the whole volume.
-        grid: (x, y, z) in the volume's normalised coordinates: -1 and 1 are its outer faces, voxel centres lie half
-            a voxel inside (`align_corners=False`). Outside the volume features are 0, their mean.
+        coarse: maps (K_i, d, h, w), each of the whole volume.
+        grid: (x, y, z) in normalised coordinates of the volume: -1 and 1 are its outer faces, voxel centres are half a
+            voxel inside (`align_corners=False`). Outside the volume features are 0, their mean.
     """
     inside = (grid.abs() <= 1).all(dim=-1)
-    read = [
+    sampled = [
         F.grid_sample(each[None].float(), grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
         for each in coarse
     ]
-    return torch.cat(read) * inside
+    return torch.cat(sampled) * inside
 
 
 def window_grid(
     volume: Sequence[int], start: Sequence[int], size: Sequence[int], device: torch.device | str = "cpu"
 ) -> Float[Tensor, "depth height width 3"]:
-    """Places of the voxels of a window, for `sample_features`.
+    """Return the positions of the voxels of a window, for `sample_features`.
 
     Args:
         volume: (depth, height, width) voxels of the whole volume.
         start: first voxel of the window along each axis; may be negative.
-        size: voxels of the window along each axis; may reach beyond the volume.
-        device: where the grid is wanted.
+        size: voxels of the window along each axis; may extend beyond the volume.
+        device: device of the grid.
     """
     axes = [
-        2 * (torch.arange(first, first + count, device=device) + 0.5) / whole - 1
-        for whole, first, count in zip(volume, start, size, strict=True)
+        2 * (torch.arange(first, first + count, device=device) + 0.5) / length - 1
+        for length, first, count in zip(volume, start, size, strict=True)
     ]
     z, y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.stack([x, y, z], dim=-1)
@@ -48,5 +48,5 @@ def window_grid(
 def window_features(
     coarse: Sequence[Float[Tensor, "_ _ _ _"]], volume: Sequence[int], start: Sequence[int], size: Sequence[int]
 ) -> Float[Tensor, "components depth height width"]:
-    """Features of the voxels of a window of the volume."""
+    """Return the features at the voxels of a window of the volume."""
     return sample_features(coarse, window_grid(volume, start, size, coarse[0].device))

@@ -1,12 +1,12 @@
-"""Retrospective distillation: while a network learns volumes, it keeps answering pictures as its 2D teacher does.
+"""Image replay: the 2D teacher is distilled on images during 3D training to limit forgetting.
 
-- Wang et al., Simple3D-Former, 2022, https://arxiv.org/abs/2209.07026
+- Wang et al., Simple3D-Former, 2022, https://arxiv.org/abs/2209.07026 ("retrospective distillation")
 
     L = L_3D + lambda * T^2 * KL(softmax(t(x) / T) || softmax(s(x) / T))
 
-over pictures x beside the volumes of a step; t is the frozen 2D network, s the student's body between t's own
-tokenizer and head (`PicturePath`). The published program takes the teacher's first class as a hard label instead
-(`hard`); the equation above is from memory of the text, and its temperature T is ours.
+over images x in addition to the volumes of a step; t is the frozen 2D network, s the student's weights between t's own
+stem and head (`ImageBranch`). The published code uses the teacher's predicted class instead (`hard_labels`). The
+temperature T is an addition.
 """
 
 from collections.abc import Iterable
@@ -19,90 +19,99 @@ from torch import Tensor, nn
 from dimlift.batch import PairedBatch, VolumeBatch
 from dimlift.errors import RunError
 from dimlift.losses.distillation import kl_to_teacher
-from dimlift.methods.image_replay.image_branch import PicturePath
+from dimlift.methods.image_replay.image_branch import ImageBranch
 from dimlift.methods.supervised.volumes import Supervised
 from dimlift.methods.teachers.teacher import Teacher
 
+PROBE_BATCH = 16
+"""Images per forward pass when the agreement is measured."""
 
-class Retrospect(Supervised):
-    """Train `model` on labels, and remind it of pictures.
+
+class ImageReplayDistillation(Supervised):
+    """Supervised training with distillation of a 2D teacher on images.
 
     Args:
-        model: has an `encoder` lifted from the teacher's network; the teacher comes with `remember`.
-        retention: lambda; 0 only measures what is forgotten.
+        model: has an `encoder` lifted from the teacher's network; the teacher is passed to `set_teacher`.
+        distill_weight: lambda; 0 only measures forgetting.
         temperature: T.
-        hard: cross-entropy to the teacher's first class instead of the KL.
-        learning: what `Supervised` takes.
+        hard_labels: use cross-entropy with the teacher's predicted class instead of the KL divergence.
+        options: keyword arguments of `Supervised`.
 
     Attributes:
-        path: asks the student about pictures; None where nothing is to be remembered (prediction).
+        branch: the student as an image classifier; None at inference.
+        probe_images: images on which the agreement with the teacher is measured.
+        initial_agreement: agreement before training.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        *arguments: Any,
-        retention: float = 0.1,
+        *args: Any,
+        distill_weight: float = 0.1,
         temperature: float = 1.0,
-        hard: bool = False,
-        **learning: Any,
+        hard_labels: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(model, *arguments, **learning)
-        self.retention, self.temperature, self.hard = retention, temperature, hard
-        self.path: PicturePath | None = None
-        self.asked: list[Tensor] = []
-        self.at_start: float | None = None
+        super().__init__(model, *args, **options)
+        self.distill_weight, self.temperature, self.hard_labels = distill_weight, temperature, hard_labels
+        self.branch: ImageBranch | None = None
+        self.probe_images: list[Tensor] = []
+        self.initial_agreement: float | None = None
 
-    def remember(self, teacher: Teacher, asked: Iterable[Float[Tensor, "3 height width"]] = ()) -> None:
-        """Say whose answers are to be kept, and by which pictures that is judged.
+    def set_teacher(self, teacher: Teacher, probe_images: Iterable[Float[Tensor, "3 height width"]] = ()) -> None:
+        """Set the teacher and the images on which agreement is measured.
 
         Args:
-            teacher: the 2D network the encoder was lifted from.
-            asked: held-out pictures with values from 0 to 1, which are never learnt from.
+            teacher: the 2D network from which the encoder was lifted.
+            probe_images: images with values from 0 to 1 that are not trained on.
 
         Raises:
-            CannotLift: if the encoder does not come from the teacher's network.
+            LiftError: if the encoder was not made from the teacher's network.
         """
-        self.path = PicturePath(teacher, self._encoder)
-        self.asked = list(asked)
-        self.at_start = self.memory_kept()
+        self.branch = ImageBranch(teacher, self._encoder)
+        self.probe_images = list(probe_images)
+        self.initial_agreement = self.teacher_agreement()
 
     def loss(self, batch: PairedBatch | VolumeBatch) -> Float[Tensor, ""]:
-        """The task's loss, plus retention times the distance to the teacher's answers.
+        """Return the loss of the task plus the weighted distillation loss.
 
         Raises:
-            RunError: for a batch with pictures before `remember`.
+            RunError: for a batch with images before `set_teacher`.
         """
         if isinstance(batch, VolumeBatch):
             return super().loss(batch)
-        if self.path is None:
-            raise RunError("the batch holds pictures and there is no teacher to ask; call remember(teacher) first")
-        pictures = batch.pictures.image
-        self.path.teacher.frozen.to(pictures.device)
-        recalled = kl_to_teacher(
-            self.path.logits(pictures), self.path.teacher.logits(pictures), self.temperature, hard=self.hard
+        if self.branch is None:
+            raise RunError("the batch has images, but there is no teacher; call set_teacher first")
+        images = batch.images.image
+        self.branch.teacher.frozen.to(images.device)
+        distill_loss = kl_to_teacher(
+            self.branch.logits(images),
+            self.branch.teacher.logits(images),
+            self.temperature,
+            hard_labels=self.hard_labels,
         )
-        return super().loss(batch.volumes) + self.retention * recalled
+        return super().loss(batch.volumes) + self.distill_weight * distill_loss
 
     @torch.no_grad()
-    def memory_kept(self, at_once: int = 16) -> float | None:
-        """Share of the held-out pictures that the student answers as its teacher does; None where there are none."""
-        if self.path is None or not self.asked:
+    def teacher_agreement(self) -> float | None:
+        """Return the fraction of probe images classified as by the teacher; None without probe images."""
+        if self.branch is None or not self.probe_images:
             return None
         device = next(self.parameters()).device
-        self.path.teacher.frozen.to(device)
-        groups = [torch.stack(self.asked[i : i + at_once]).to(device) for i in range(0, len(self.asked), at_once)]
-        return sum(self.path.agreement(group) * len(group) for group in groups) / len(self.asked)
+        self.branch.teacher.frozen.to(device)
+        images = self.probe_images
+        groups = [torch.stack(images[i : i + PROBE_BATCH]).to(device) for i in range(0, len(images), PROBE_BATCH)]
+        return sum(self.branch.agreement(group) * len(group) for group in groups) / len(images)
 
     def report(self) -> dict[str, Any]:
-        """For the record: 2D memory kept before and after training."""
-        if self.at_start is None:
+        """Return the agreement with the teacher before and after training."""
+        if self.initial_agreement is None:
             return {}
-        count, kept = len(self.asked), self.memory_kept()
-        note = f"2D memory kept: {kept:.3f} of {count} held-out pictures are answered as by the 2D network"
+        count, agreement = len(self.probe_images), self.teacher_agreement()
+        note = f"teacher agreement: {agreement:.3f} of {count} held-out images are classified as by the 2D network"
         return {
-            "memory_at_start": self.at_start,
-            "memory_kept": kept,
-            "held_out_pictures": count,
-            "notes": [f"{note}, {self.at_start:.3f} before training"],
+            "initial_teacher_agreement": self.initial_agreement,
+            "teacher_agreement": agreement,
+            "num_val_images": count,
+            "notes": [f"{note}, {self.initial_agreement:.3f} before training"],
         }

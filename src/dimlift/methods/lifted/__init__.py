@@ -1,1 +1,1 @@
-"""A lifted 2D encoder with a decoder."""
+"""Lifted 2D encoder with a decoder."""

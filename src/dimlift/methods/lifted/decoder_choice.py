@@ -1,17 +1,17 @@
-"""The decoders an arm may name."""
+"""Decoders by the name used in configurations."""
 
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from dimlift.decoders.decoder import Decoder
 
-DecoderName = Literal["light", "upernet", "unetr", "mlp", "upernext", "cascade", "swin"]
+DecoderName = Literal["fpn", "upernet", "unetr", "mlp", "upernext", "cascade", "swin"]
 
 
-def decoder_called(name: DecoderName) -> "type[Decoder]":
-    """The kind of decoder a configuration names."""
+def decoder_class(name: DecoderName) -> "type[Decoder]":
+    """Return a decoder class."""
     from dimlift.decoders.cascade import CascadedUpsampler
-    from dimlift.decoders.light import LightDecoder
+    from dimlift.decoders.fpn import FPNDecoder
     from dimlift.decoders.mlp import MLPDecoder
     from dimlift.decoders.swin import SwinDecoder
     from dimlift.decoders.unetr import UNETRDecoder
@@ -19,7 +19,7 @@ def decoder_called(name: DecoderName) -> "type[Decoder]":
     from dimlift.decoders.upernext import UperNeXtDecoder
 
     decoders: dict[DecoderName, type[Decoder]] = {
-        "light": LightDecoder,
+        "fpn": FPNDecoder,
         "upernet": UPerNetDecoder,
         "unetr": UNETRDecoder,
         "mlp": MLPDecoder,

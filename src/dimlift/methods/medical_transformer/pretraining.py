@@ -1,50 +1,51 @@
-"""Medical Transformer's pretraining: foresee hidden slices of volumes without labels."""
+"""Configuration of Medical Transformer pretraining."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from dimlift.config.pretraining_config import Pool, Pretraining
-from dimlift.config.sections import Published
-from dimlift.progress import Progress, silent
+from dimlift.config.pretraining_config import Pretraining, PretrainingData
+from dimlift.config.sections import PaperPreset
+from dimlift.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from dimlift.batch import Batch
+    from dimlift.methods.method import Method
 
-PAPER: dict[str, Any] = {"ratio": 0.15, "target": "own"}
-"""As in BERT, from memory: neither number is known to us from the paper."""
+PRETRAINING_PRESET: dict[str, Any] = {"mask_ratio": 0.15, "target": "own"}
+"""As in BERT; neither value is known from the paper."""
 
 
-class MedicalTransformerPretraining(Published, Pretraining):
-    """Hide slices of each plane, and foresee the 2D network's vectors of them from the others."""
+class MedicalTransformerPretraining(PaperPreset, Pretraining):
+    """Mask slices of each plane, and predict the 2D network's vectors of them from the others."""
 
-    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": PRETRAINING_PRESET}
 
     method: Literal["medical_transformer"] = Field(
-        default="medical_transformer", description="Foresee hidden slices; the student is `medical_transformer` too."
+        default="medical_transformer", description="Predict masked slices; the arm is `medical_transformer` too."
     )
     preset: Literal["none", "paper"] = Field(
-        default="none", description="`paper` sets what is told of the method, wherever a key is not given."
+        default="none", description="`paper` uses what is known of the method as defaults of the other keys."
     )
-    ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.15, description="Share of the slices of each plane that are hidden."
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.15, description="Fraction of the slices of each plane that is masked."
     )
     target: Literal["own", "frozen"] = Field(
         default="frozen",
-        description="`frozen` keeps the 2D network as it is; `own` lets it learn, its own vectors of the same step, "
-        "without gradient, being the target.",
+        description="`frozen` freezes the 2D network; `own` trains it, its own vectors of the same step, without "
+        "gradient, being the target.",
     )
 
-    def build(self, student: Any, pool: Pool) -> "nn.Module":
-        """The student's encoder and a prediction."""
-        from dimlift.methods.medical_transformer.method import MaskedSlices
+    def build(self, model: Any, data: PretrainingData) -> "Method[Any]":
+        """Build the encoder with a predictor."""
+        from dimlift.methods.medical_transformer.method import MaskedSlicePrediction
 
-        return MaskedSlices(student, ratio=self.ratio, target=self.target)
+        return MaskedSlicePrediction(model, mask_ratio=self.mask_ratio, target=self.target)
 
-    def batches(self, method: Any, pool: Pool, progress: Progress = silent) -> "tuple[float, Callable[[int], Batch]]":
-        """Patches of volumes, without their labels."""
-        sampler, size = pool.patches(), pool.training.batch_size
+    def batches(
+        self, method: Any, data: PretrainingData, progress: Progress = no_progress
+    ) -> "tuple[float, Callable[[int], Batch]]":
+        """Return batches of patches, without labels."""
+        sampler, size = data.patch_sampler(), data.training.batch_size
         return 0.0, lambda step: sampler.batch(step, size)

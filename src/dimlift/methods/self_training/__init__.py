@@ -1,1 +1,1 @@
-"""Self-training with pseudo-labels."""
+"""Joint training of segmentation from pseudo-labels and classification."""

@@ -1,13 +1,13 @@
-"""One network learns the classes of volumes and the pseudo-labels of their voxels, side by side.
+"""Joint training of a network on classes of volumes and pseudo-labels of their voxels.
 
     L = CE(class of the volume) + Dice-CE(pseudo-labels)
 
-Kienzle et al., 2022, https://arxiv.org/abs/2206.15073. The class is read off the coarsest map's mean by one linear
-layer, ours in detail; it reads what a patch shows, so patches should hold volumes whole.
+Kienzle et al., 2022, https://arxiv.org/abs/2206.15073. The class is predicted from the mean of the coarsest map by one
+linear layer, a detail of this implementation. It depends on the patch only, so patches should contain whole volumes.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,50 +16,50 @@ from torch import Tensor, nn
 
 from dimlift.batch import VolumeBatch
 from dimlift.errors import ConfigError
+from dimlift.methods.method import Method, ParamGroup
 from dimlift.methods.supervised.volumes import Supervised
+from dimlift.models.encoder_protocol import FeatureMapEncoder
 from dimlift.models.segmenter import Segmenter
 
 
-class Multitask(nn.Module):
-    """Train a segmentation method and a class head on its encoder together.
+class Multitask(Method[VolumeBatch]):
+    """Train a segmentation method together with a classification head on its encoder.
 
     Args:
-        method: `Supervised` around a `Segmenter`; what it learns of voxels is left in it.
-        answers: the class of each volume, by name.
-        classes: how many there are.
+        method: `Supervised` around a `Segmenter`; its network is trained in place.
+        labels: the class of each volume, by name.
+        num_classes: number of classes.
 
     Raises:
-        ConfigError: if the method's network has no encoder whose maps could be read.
+        ConfigError: if the network of the method has no encoder of feature maps.
     """
 
-    def __init__(self, method: nn.Module, answers: Mapping[str, int], classes: int) -> None:
+    def __init__(self, method: nn.Module, labels: Mapping[str, int], num_classes: int) -> None:
         super().__init__()
-        model = getattr(method, "model", None)
+        model = method.model if isinstance(method, Supervised) else None
         if not isinstance(method, Supervised) or not isinstance(model, Segmenter):
             raise ConfigError(
-                f"multitask reads classes off an encoder, {type(method).__name__} has none of the kind; "
-                "use an arm such as lifted, slices or convnext3d"
+                f"multitask classifies from the maps of an encoder, but the network of {type(method).__name__} has "
+                "none; use a method such as lifted, slicewise or convnext3d"
             )
         self.method, self.model = method, model
-        self.answers = dict(answers)
-        encoder: Any = model.encoder
-        self.head = nn.Linear(encoder.channels[-1], classes)
+        self.labels = dict(labels)
+        self.head = nn.Linear(cast(FeatureMapEncoder, model.encoder).channels[-1], num_classes)
 
     def loss(self, batch: VolumeBatch) -> Float[Tensor, ""]:
-        """Both losses, weighed alike."""
-        encoder: Any = self.model.encoder
-        maps = encoder(batch.image)
-        voxels = self.method.compare(self.model.decoder(maps, batch.image), batch.label)
-        truth = torch.tensor([self.answers[name] for name in batch.cases], device=batch.image.device)
-        return voxels + F.cross_entropy(self.head(maps[-1].mean(dim=(2, 3, 4))).float(), truth)
+        """Return the sum of both losses."""
+        maps = cast(FeatureMapEncoder, self.model.encoder)(batch.image)
+        segmentation = self.method.output_loss(self.model.decoder(maps, batch.image), batch.label)
+        labels = torch.tensor([self.labels[name] for name in batch.cases], device=batch.image.device)
+        return segmentation + F.cross_entropy(self.head(maps[-1].mean(dim=(2, 3, 4))).float(), labels)
 
-    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
-        """The method's own, and the class head."""
+    def param_groups(self, lr: float) -> list[ParamGroup]:
+        """Return the groups of the method and the classification head."""
         return [
-            *self.method.parameter_groups(rate),
-            {"params": list(self.head.parameters()), "lr": rate, "name": "class"},
+            *self.method.param_groups(lr),
+            {"params": list(self.head.parameters()), "lr": lr, "name": "class"},
         ]
 
-    def set_progress(self, progress: float) -> None:
-        """Passed on."""
-        self.method.set_progress(progress)
+    def on_progress(self, progress: float) -> None:
+        """Notify the method."""
+        self.method.on_progress(progress)

@@ -1,1 +1,1 @@
-"""Classification from features of slices."""
+"""Classification of volumes from 2D features of slices."""

@@ -1,50 +1,55 @@
-"""A frozen or gently tuned 2D network on every slice, and attention over slices: one answer for a volume."""
+"""Configuration of the slice classifier."""
 
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dimlift.config.method_config import Task
+from dimlift.config.method_config import TaskSpec
 from dimlift.errors import ConfigError
-from dimlift.methods.lifted.config import FromTwoDimensions
-from dimlift.progress import Event, Progress, silent
+from dimlift.methods.lifted.config import Backbone2DConfig
+from dimlift.methods.method import Method
+from dimlift.progress import Event, Progress, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
+    from dimlift.config.method_config import SampleFeatures
     from dimlift.data.preprocessing.sample import Sample
 
 
-class SliceClassifierArm(FromTwoDimensions):
-    """A 2D network on every slice and attention over slices, one answer for a volume."""
+class SliceClassifierConfig(Backbone2DConfig):
+    """2D network on every slice with attention pooling over slices; one output per volume."""
 
     method: Literal["slice_classifier"] = Field(
-        default="slice_classifier", description="2D network on every slice, attention over slices."
+        default="slice_classifier", description="2D network on every slice, attention pooling over slices."
     )
     tune: Literal["none", "lora", "all"] = Field(
         default="none",
-        description="What of the 2D network learns: nothing (what it sees is then kept, and volumes are not "
-        "augmented), low-rank adapters, or every weight.",
+        description="Trained part of the 2D network: none (its features are cached, and volumes are not augmented), "
+        "low-rank adapters, or all weights.",
     )
-    rank: int = Field(default=8, ge=1, description="Width of the adapters of `tune: lora`.")
+    rank: int = Field(default=8, ge=1, description="Rank of the adapters of `tune: lora`.")
     pooling: Literal["attention", "transformer", "mean"] = Field(
-        default="attention", description="How slices become one answer; `transformer` lets them read each other first."
+        default="attention",
+        description="Pooling over slices; `transformer` applies a transformer layer before attention pooling.",
     )
-    width: int = Field(default=128, ge=4, multiple_of=4, description="Length of a slice's vector when it is pooled.")
-    image_size: int | None = Field(default=None, ge=1, description="Slice size of networks that want a fixed one.")
-    enlarge: int = Field(default=1, ge=1, description="Show the network each slice so many times as high and wide.")
+    embed_dim: int = Field(
+        default=128, ge=4, multiple_of=4, description="Length of the vector of a slice in the pooling."
+    )
+    image_size: int | None = Field(default=None, ge=1, description="Slice size of networks with a fixed input size.")
+    upsample: int = Field(default=1, ge=1, description="Factor by which height and width of the slices are upsampled.")
 
     @model_validator(mode="after")
-    def _only_what_learns_can_wait(self) -> Self:
-        if self.freeze_encoder_until and self.tune != "all":
-            raise ValueError(f"'freeze_encoder_until' is for tune=all; with tune={self.tune} leave it out")
+    def _freezing_needs_training(self) -> Self:
+        if self.freeze_encoder_fraction and self.tune != "all":
+            raise ValueError(f"'freeze_encoder_fraction' needs tune=all; with tune={self.tune} remove it")
         return self
 
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
-        """A classifier of slices."""
+    def build(self, task: TaskSpec, *, load_pretrained: bool = True) -> Method[Any]:
+        """Build a classifier of slices."""
         from dimlift.lifting.depth_plan import DepthPlan
         from dimlift.lifting.lift import lift
         from dimlift.methods.slice_classifier.lora import add_adapters
@@ -53,24 +58,26 @@ class SliceClassifierArm(FromTwoDimensions):
         from dimlift.models.slice_pooling import SliceAttention, SliceMean, SliceTransformer
 
         if task.kind == "segmentation":
-            raise ConfigError(f"{self.method!r} gives one answer for a volume; use task: classification or regression")
+            raise ConfigError(f"{self.method!r} has one output per volume; use task: classification or regression")
         encoder = lift(
             self.network,
             DepthPlan(kernel=1),
-            in_channels=task.in_channels,
+            in_chans=task.in_channels,
             features_only=True,
-            certify=fresh,
+            certify=load_pretrained,
             image_size=self.image_size,
-            enlarge=self.enlarge,
-            **self._start(fresh),
+            upsample=self.upsample,
+            **self._weight_options(load_pretrained),
         )
         if self.tune == "lora":
             add_adapters(encoder, self.rank)
         elif self.tune == "none":
             encoder.requires_grad_(False)
         poolings = {"attention": SliceAttention, "transformer": SliceTransformer}
-        pooling: nn.Module = poolings[self.pooling](self.width) if self.pooling in poolings else SliceMean()
-        model = SliceClassifier(encoder, task.classes, pooling, width=self.width, still=self.tune != "all")
+        pooling: nn.Module = poolings[self.pooling](self.embed_dim) if self.pooling in poolings else SliceMean()
+        model = SliceClassifier(
+            encoder, task.num_classes, pooling, embed_dim=self.embed_dim, freeze_norm_stats=self.tune != "all"
+        )
         return SliceClassification(
             model,
             task.kind,
@@ -78,8 +85,8 @@ class SliceClassifierArm(FromTwoDimensions):
             patch_size=task.patch_size,
             class_weights=task.class_weights,
             target_mean=task.target_mean,
-            target_deviation=task.target_deviation,
-            **self._learning(),
+            target_std=task.target_std,
+            **self._training_options(),
         )
 
     def prepare(
@@ -87,17 +94,17 @@ class SliceClassifierArm(FromTwoDimensions):
         method: Any,
         samples: "Sequence[Sample]",
         cache: "Path",
-        progress: Progress = silent,
-        later: int = 0,
-    ) -> "tuple[float, list[list[list[Tensor]]] | None]":
-        """Look at the slices of every training volume, or find what was seen in the cache."""
+        progress: Progress = no_progress,
+        num_test: int = 0,
+    ) -> "tuple[float, SampleFeatures | None]":
+        """Compute the slice features of every training volume, or read them from the cache."""
         from dimlift.data.sampling.patch_sampler import PatchSampler
 
-        if not method.remembers:
+        if not method.caches_features:
             return 0.0, None
-        store, seconds = method.remember(cache / "slices"), 0.0
+        store, seconds = method.cache_features(cache / "slices"), 0.0
         for number, sample in enumerate(samples):
-            alone = PatchSampler([sample], method.patch_size, augment=False, task=method.task)
-            seconds += store.timed(alone.batch(0, 1).image[0])[1]
-            progress(Event("features", share=(number + 1) / len(samples)))
+            sampler = PatchSampler([sample], method.patch_size, augment=False, task=method.task)
+            seconds += store.timed(sampler.batch(0, 1).image[0])[1]
+            progress(Event("features", fraction=(number + 1) / len(samples)))
         return seconds, None

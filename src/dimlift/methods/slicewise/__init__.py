@@ -1,1 +1,1 @@
-"""A 2D network applied slice by slice."""
+"""2D network applied slice by slice."""

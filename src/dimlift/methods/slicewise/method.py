@@ -1,72 +1,77 @@
-"""Slice by slice: a 2D network and a 2D decoder on every slice of a volume, none of which sees another.
+"""Slice-by-slice segmentation: a 2D network and a 2D decoder on every slice of a volume.
 
-The usual way to use a pretrained 2D network on volumes, and the reference every lifted network is held against.
+This is the common use of pretrained 2D networks on volumes, and the reference for networks with depth mixing.
 """
 
 from typing import Any, cast
 
 from torch import nn
 
-from dimlift.decoders.light import LightDecoder
+from dimlift.decoders.fpn import FPNDecoder
 from dimlift.errors import PlanError
 from dimlift.methods.supervised.volumes import Supervised
-from dimlift.models.encoder_protocol import MapEncoder, require_maps
+from dimlift.models.encoder_protocol import FeatureMapEncoder, require_maps
 from dimlift.models.segmenter import Segmenter
 
 
 def slice_by_slice(
     encoder: nn.Module,
-    classes: int,
+    num_classes: int,
     *,
     decoder: nn.Module | None = None,
     gradient_checkpointing: bool = False,
-    **training: Any,
+    **options: Any,
 ) -> Supervised:
-    """A segmentation method in which no slice talks.
+    """Return a segmentation method without depth mixing.
 
     Args:
         encoder: a network lifted with `DepthPlan(kernel=1)` and `features_only=True`.
-        classes: number of classes, background included.
-        decoder: one whose depth kernel is 1; a `LightDecoder` with an image path if not given.
+        num_classes: number of classes, background included.
+        decoder: a decoder with a depth kernel of 1; an `FPNDecoder` with image skip if None.
         gradient_checkpointing: recompute activations in the backward pass.
-        training: what `Supervised` takes: criterion, encoder_scale, layer_decay, freeze_encoder_until.
+        options: further arguments of `Supervised`.
 
     Raises:
-        PlanError: if the encoder's plan or the decoder lets slices talk, or merges them.
+        PlanError: if the plan of the encoder or the decoder mixes slices.
     """
-    raise_if_slices_talk(encoder)
-    deep = getattr(decoder, "depth_kernel", 1)
-    if deep != 1:
-        raise PlanError(f"slice by slice needs a decoder in which no slice talks, got depth_kernel={deep}; use 1")
-    maps = cast(MapEncoder, encoder)
+    require_no_depth_mixing(encoder)
+    depth_kernel = getattr(decoder, "depth_kernel", 1)
+    if depth_kernel != 1:
+        raise PlanError(f"slice-by-slice segmentation needs a decoder with depth_kernel=1, got {depth_kernel}")
     require_maps(encoder)
-    flat = decoder or LightDecoder(
+    maps = cast(FeatureMapEncoder, encoder)
+    flat = decoder or FPNDecoder(
         maps.channels,
         maps.strides,
-        classes,
+        num_classes,
         image_channels=maps.in_channels,
         depth_kernel=1,
         gradient_checkpointing=gradient_checkpointing,
     )
-    model = Segmenter(encoder, classes, decoder=flat, gradient_checkpointing=gradient_checkpointing)
-    return Supervised(model, "segmentation", **training)
+    model = Segmenter(encoder, num_classes, decoder=flat, gradient_checkpointing=gradient_checkpointing)
+    return Supervised(model, "segmentation", **options)
 
 
-def raise_if_slices_talk(encoder: nn.Module) -> None:
-    """Raises: PlanError, if the encoder's plan is not one of separate slices, naming what talks."""
+def require_no_depth_mixing(encoder: nn.Module) -> None:
+    """Check that the plan of an encoder keeps slices separate.
+
+    Raises:
+        PlanError: naming the options that mix slices, or if the encoder has no plan.
+    """
     plan: Any = getattr(encoder, "plan", None)
     if plan is None:
-        raise PlanError(f"{type(encoder).__name__} carries no depth plan; lift a 2D network with DepthPlan(kernel=1)")
+        raise PlanError(f"{type(encoder).__name__} has no depth plan; lift a 2D network with DepthPlan(kernel=1)")
     kernels = plan.kernel.values() if isinstance(plan.kernel, dict) else [plan.kernel]
-    talking = {
+    mixes = {
         "kernel": any(kernel != 1 for kernel in kernels),
-        "reduce": any(step != 1 for step in plan.reduce),
-        "attention": plan.attention not in ("slice", 1),
-        "pool": plan.pool != "slice",
-        "norm": plan.norm != "slice",
+        "depth_pool": any(factor != 1 for factor in plan.depth_pool),
+        "attention": plan.attention not in ("per_slice", 1),
+        "pool": plan.pool != "per_slice",
+        "norm": plan.norm != "per_slice",
     }
-    found = [f"{name}={getattr(plan, name)!r}" for name, talks in talking.items() if talks]
+    found = [f"{name}={getattr(plan, name)!r}" for name, mixing in mixes.items() if mixing]
     if found:
         raise PlanError(
-            f"slice by slice needs a plan in which no slice talks, got {', '.join(found)}; use DepthPlan(kernel=1)"
+            f"slice-by-slice segmentation needs a plan without depth mixing, got {', '.join(found)}; use "
+            "DepthPlan(kernel=1)"
         )

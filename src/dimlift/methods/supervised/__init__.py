@@ -1,1 +1,1 @@
-"""Supervised training of volumes and points."""
+"""Supervised training of volume and point cloud networks."""

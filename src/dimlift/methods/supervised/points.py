@@ -1,7 +1,6 @@
-"""Classes learnt from labels: one for every cloud, or one for every point."""
+"""Supervised training of point cloud networks."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,17 +9,18 @@ from torch import Tensor, nn
 
 from dimlift.batch import IGNORE, PointBatch
 from dimlift.errors import RunError
-from dimlift.methods.supervised.param_groups import parameter_groups
+from dimlift.methods.method import Method, ParamGroup
+from dimlift.methods.supervised.encoder_layers import param_groups_layer_decay
 
 
-class SupervisedPoints(nn.Module):
-    """Cross-entropy of a network of points.
+class SupervisedPoints(Method[PointBatch]):
+    """Cross-entropy of a network for point clouds.
 
     Args:
-        model: (B, N, 3) and features -> logits (B, classes), or (B, N, classes).
-        smoothing: share of the answer that is spread over all classes; the authors of I2P-MAE have 0.2.
-        class_weights: of each class; all alike if None.
-        encoder_scale: rate of the encoder, as a share of the head's.
+        model: (B, N, 3) and optional features -> logits (B, K), or (B, N, K).
+        label_smoothing: probability mass spread over all classes; 0.2 in I2P-MAE.
+        class_weights: weight of each class; equal weights if None.
+        encoder_lr_scale: learning rate of the encoder, as a fraction of the head's.
     """
 
     class_weights: Tensor | None
@@ -29,37 +29,34 @@ class SupervisedPoints(nn.Module):
         self,
         model: nn.Module,
         *,
-        smoothing: float = 0.0,
+        label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
-        encoder_scale: float = 1.0,
+        encoder_lr_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.model, self.smoothing, self.encoder_scale = model, smoothing, encoder_scale
+        self.model, self.label_smoothing, self.encoder_lr_scale = model, label_smoothing, encoder_lr_scale
         weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
-        self.register_buffer("class_weights", weights, persistent=False)  # how it learns, no part of what it learnt
+        self.register_buffer("class_weights", weights, persistent=False)  # a training setting, not part of the weights
 
     def forward(self, points: Float[Tensor, "batch points 3"], features: Tensor | None = None) -> Tensor:
-        """Logits."""
+        """Return logits (B, K) or (B, N, K)."""
         return self.model(points, features)
 
     def loss(self, batch: PointBatch) -> Float[Tensor, ""]:
-        """Mean over what is labelled; nothing where nothing is.
+        """Return the mean cross-entropy over labelled points or point clouds; 0 if there are none.
 
         Raises:
-            RunError: if the clouds have no label.
+            RunError: if the batch has no labels.
         """
         if batch.label is None:
-            raise RunError("clouds without labels cannot be classified; give a CSV, or a folder for each class")
-        answer, label = self.model(batch.points, batch.features).float().flatten(0, -2), batch.label.flatten()
+            raise RunError("point clouds without labels cannot be classified; provide a CSV, or a folder per class")
+        logits, label = self.model(batch.points, batch.features).float().flatten(0, -2), batch.label.flatten()
         if not (label != IGNORE).any():
-            return answer.sum() * 0
+            return logits.sum() * 0
         return F.cross_entropy(
-            answer, label, weight=self.class_weights, ignore_index=IGNORE, label_smoothing=self.smoothing
+            logits, label, weight=self.class_weights, ignore_index=IGNORE, label_smoothing=self.label_smoothing
         )
 
-    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
-        """Encoder and head."""
-        return parameter_groups(self.model, rate, encoder_scale=self.encoder_scale)
-
-    def set_progress(self, progress: float) -> None:
-        """Nothing changes over the budget."""
+    def param_groups(self, lr: float) -> list[ParamGroup]:
+        """Return the groups of encoder and head."""
+        return param_groups_layer_decay(self.model, lr, encoder_lr_scale=self.encoder_lr_scale)

@@ -1,10 +1,10 @@
-"""Dense features of pictures from a frozen 2D network, computed once for each picture where there is a folder."""
+"""Dense features of images from a frozen 2D network, optionally cached on disk."""
 
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,114 +13,128 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dimlift.batch import FrameBatch
 from dimlift.errors import RunError
-from dimlift.geometry.views import read_at
+from dimlift.geometry.views import sample_at
 from dimlift.methods.teachers.teacher import Teacher
-from dimlift.records.atomic_write import written_whole
+from dimlift.records.atomic_write import atomic_write
 
-FORMAT = 1
-"""Part of every key: raised when the same network and picture give other features."""
-Question = Callable[[Teacher, Tensor], Tensor]
-"""A map of (B, channels, h, w) for pictures with values from 0 to 1."""
-CELL = 32
-"""Pictures are shown in multiples of this many pixels, unless the network has patches of its own size."""
+CACHE_VERSION = 1
+"""Part of every key; incremented when the same network and image yield other features."""
+FeatureFn = Callable[[Teacher, Tensor], Tensor]
+"""Maps images with values from 0 to 1 to (B, channels, h, w)."""
+DEFAULT_PATCH = 32
+"""Images are resized to multiples of this many pixels, unless the network has a patch size of its own."""
 
 
-class TeacherMaps:
-    """The last map of a frozen network over whole pictures, of any size.
+class CachedFeatureMaps:
+    """The last map of a frozen network for images of any size.
 
     Args:
-        teacher: frozen.
-        cache: folder for half-precision maps, found again by the network's weights and the picture; None keeps none.
-        ask: what the teacher is asked for; its name is part of the key.
-        enlarge: pictures are shown this much larger, which makes the map finer.
+        teacher: the frozen network.
+        cache: folder for half-precision maps, keyed by the network's weights and the image; None disables caching.
+        upsample: factor by which images are enlarged first, which makes the map finer.
+        feature_fn: the features to compute; its name is part of the key.
 
     Attributes:
-        hits, misses: pictures found on disk, and shown to the network.
+        hits, misses: numbers of images found in the cache, and computed.
     """
 
     def __init__(
-        self, teacher: Teacher, cache: Path | None = None, enlarge: float = 1.0, ask: Question = Teacher.maps
+        self,
+        teacher: Teacher,
+        cache: Path | None = None,
+        upsample: float = 1.0,
+        feature_fn: FeatureFn = Teacher.feature_map,
     ) -> None:
-        self.teacher, self.cache, self.enlarge, self.ask = teacher, cache, enlarge, ask
+        self.teacher, self.cache, self.upsample, self.feature_fn = teacher, cache, upsample, feature_fn
         self.hits, self.misses = 0, 0
         self._digest: str | None = None
 
     @torch.no_grad()
-    def __call__(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
-        """Maps that cover the pictures from border to border. No gradient, whoever asks.
+    def __call__(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
+        """Return maps that cover the images from border to border, without gradients.
 
         Raises:
-            RunError: if a map holds what half precision cannot keep.
+            RunError: if a map exceeds the range of half precision.
         """
         if self.cache is None:
-            return self._shown(pictures)
-        return torch.cat([self._kept(picture[None]) for picture in pictures]).to(pictures)
+            return self._compute(images)
+        return torch.cat([self._load_or_compute(image[None]) for image in images]).to(images)
 
     @property
     def channels(self) -> int:
-        """Of a map."""
+        """Channels of a map."""
         probe = torch.zeros(1, 3, 224, 224, device=next(self.teacher.frozen.network.parameters()).device)
-        return self.ask(self.teacher, probe).shape[1]
+        return self.feature_fn(self.teacher, probe).shape[1]
 
-    def key(self, picture: Float[Tensor, "1 3 height width"]) -> str:
-        """sha256 of weights, normalisation, size and every pixel."""
+    def key(self, image: Float[Tensor, "1 3 height width"]) -> str:
+        """Return the sha256 of weights, normalisation, size, feature function and every pixel."""
         self._digest = self._digest or self.teacher.frozen.digest()
-        facts = {"format": FORMAT, "weights": self._digest, "mean": self.teacher.mean}
-        facts |= {"deviation": self.teacher.deviation, "enlarge": self.enlarge, "shape": list(picture.shape)}
-        facts |= {"ask": getattr(self.ask, "__qualname__", "")}
-        found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        found.update(picture.detach().cpu().float().contiguous().numpy().data)
-        return found.hexdigest()
+        facts = {
+            "version": CACHE_VERSION,
+            "weights": self._digest,
+            "mean": self.teacher.mean,
+            "std": self.teacher.std,
+            "upsample": self.upsample,
+            "shape": list(image.shape),
+            "feature_fn": getattr(self.feature_fn, "__qualname__", ""),
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        digest.update(image.detach().cpu().float().contiguous().numpy().data)
+        return digest.hexdigest()
 
-    def _kept(self, picture: Tensor) -> Tensor:
+    def _load_or_compute(self, image: Tensor) -> Tensor:
         folder = cast(Path, self.cache)
-        path = folder / f"{self.key(picture)}.safetensors"
+        path = folder / f"{self.key(image)}.safetensors"
         try:
             with safe_open(path, framework="pt") as stored:
-                found = stored.get_tensor("map").float()
+                features = stored.get_tensor("map").float()
             self.hits += 1
-            return found
-        except (SafetensorError, OSError):  # not there, or damaged: made anew
+            return features
+        except (SafetensorError, OSError):  # missing or corrupt: computed again
             pass
-        found = self._shown(picture).cpu().half()
-        if not torch.isfinite(found).all():
-            raise RunError(f"{self.teacher.name or 'the network'} answers beyond half precision; keep no cache of it")
+        features = self._compute(image).cpu().half()
+        if not torch.isfinite(features).all():
+            raise RunError(
+                f"features of {self.teacher.name or 'the network'} exceed the range of half precision; disable the "
+                "cache"
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as scratch:
-            save_file({"map": found.contiguous()}, scratch)
-        return found.float()
+        with atomic_write(path) as temporary:
+            save_file({"map": features.contiguous()}, temporary)
+        return features.float()
 
-    def _shown(self, pictures: Tensor) -> Tensor:
-        self.misses += len(pictures)
-        self.teacher.frozen.to(pictures.device)
-        return self.ask(self.teacher, fitting(pictures, self.teacher, self.enlarge)).float()
+    def _compute(self, images: Tensor) -> Tensor:
+        self.misses += len(images)
+        self.teacher.frozen.to(images.device)
+        return self.feature_fn(self.teacher, resize_to_patches(images, self.teacher, self.upsample)).float()
 
 
-def fitting(
-    pictures: Float[Tensor, "batch 3 height width"], teacher: Teacher, enlarge: float = 1.0
+def resize_to_patches(
+    images: Float[Tensor, "batch 3 height width"], teacher: Teacher, upsample: float = 1.0
 ) -> Float[Tensor, "batch 3 h w"]:
-    """Pictures resized so that the network's cells cover them whole: places from -1 to 1 stay what they are."""
+    """Resize images to a whole number of the network's patches; normalised coordinates (-1 to 1) are unaffected."""
     patch = getattr(getattr(teacher.frozen.network, "patch_embed", None), "patch_size", None)
-    steps = patch if isinstance(patch, tuple) else (CELL, CELL)
-    size = [max(1, round(side * enlarge / step)) * step for side, step in zip(pictures.shape[2:], steps, strict=True)]
-    if size == list(pictures.shape[2:]):
-        return pictures
-    return F.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
+    steps = patch if isinstance(patch, tuple) else (DEFAULT_PATCH, DEFAULT_PATCH)
+    size = [max(1, round(side * upsample / step)) * step for side, step in zip(images.shape[2:], steps, strict=True)]
+    if size == list(images.shape[2:]):
+        return images
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def read_pairs(
-    maps: Float[Tensor, "batch channels h w"], places: Float[Tensor, "pairs 2"], picture: Int[Tensor, " pairs"]
+def sample_pairs(
+    maps: Float[Tensor, "batch channels h w"], uv: Float[Tensor, "pairs 2"], image: Int[Tensor, " pairs"]
 ) -> Float[Tensor, "pairs channels"]:
-    """What a bilinearly enlarged map holds at places of its pictures, without enlarging it.
+    """Sample maps bilinearly at image coordinates, without upsampling the maps.
 
     Args:
-        picture: index of each pair's picture, in ascending order.
+        uv: (x, y) of each pair, from -1 to 1.
+        image: index of each pair's image, in ascending order.
     """
-    found = [read_at(maps[i : i + 1], places[picture == i][None])[0] for i in range(len(maps))]
-    return torch.cat(found)
+    return torch.cat([sample_at(maps[i : i + 1], uv[image == i][None])[0] for i in range(len(maps))])
 
 
-def pair_values(maps: Float[Tensor, "batch channels h w"], batch: Any) -> Float[Tensor, "pairs channels"]:
-    """Values of the maps at the pixels of a `FrameBatch`'s pairs."""
-    return read_pairs(maps, batch.pair_places, batch.frame[batch.pair_points])
+def pair_features(maps: Float[Tensor, "batch channels h w"], batch: FrameBatch) -> Float[Tensor, "pairs channels"]:
+    """Sample the maps at the pixels of a batch's pairs."""
+    return sample_pairs(maps, batch.pair_uv, batch.frame[batch.pair_points])

@@ -1,4 +1,4 @@
-"""A network that is asked and never trained: always in eval mode, without gradient, in no optimiser or checkpoint."""
+"""A frozen network: always in eval mode, without gradients, excluded from optimizer and state_dict."""
 
 import hashlib
 from typing import Any, Self
@@ -7,21 +7,21 @@ import torch
 from torch import Tensor, nn
 
 
-class Frozen:
-    """Holds a network outside PyTorch's module tree, so that no `train()`, `parameters()` or `state_dict()` finds it.
+class FrozenModule:
+    """Holder of a network outside PyTorch's module tree: `train()`, `parameters()` and `state_dict()` skip it.
 
-    Not an `nn.Module` on purpose. A copy of the method that holds it shares it: what never changes need not be copied.
+    Deliberately not an `nn.Module`. Deep copies of the method that owns it share it, because it never changes.
 
     Args:
-        network: taken over as it is; hand in a copy if it is used elsewhere.
+        network: used as it is, without a copy; pass a copy if the network is used elsewhere.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network.eval().requires_grad_(False)
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """The network's answer, with no graph behind it."""
-        self.network.eval()  # whoever holds the network may have woken it
+        """Return the network's output, without a graph."""
+        self.network.eval()  # another owner of the network may have switched it to training mode
         with torch.no_grad():
             return self.network(*inputs)
 
@@ -29,15 +29,15 @@ class Frozen:
         return self
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the network."""
+        """Move the network to a device."""
         self.network.to(device)
         return self
 
     def digest(self) -> str:
-        """sha256 of class, names and values of all weights: two networks with the same digest answer the same."""
-        found = hashlib.sha256(type(self.network).__qualname__.encode())
+        """Return the sha256 of class, names and values of all weights; equal digests mean equal outputs."""
+        digest = hashlib.sha256(type(self.network).__qualname__.encode())
         for name, value in sorted(self.network.state_dict().items()):
             array = value.detach().cpu().contiguous()
-            found.update(f"{name}{tuple(array.shape)}{array.dtype}".encode())
-            found.update(array.view(torch.uint8).numpy().tobytes() if array.dim() else array.numpy().tobytes())
-        return found.hexdigest()
+            digest.update(f"{name}{tuple(array.shape)}{array.dtype}".encode())
+            digest.update(array.view(torch.uint8).numpy().tobytes() if array.dim() else array.numpy().tobytes())
+        return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A frozen 2D network that is asked about pictures: class answers, one vector a picture, or a map of vectors."""
+"""Frozen 2D teachers: class logits, one embedding per image, or a feature map."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,79 +8,76 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.backbones.info import IMAGENET_DEVIATION, IMAGENET_MEAN
-from dimlift.errors import CannotLift
-from dimlift.methods.teachers.frozen_module import Frozen
+from dimlift.backbones.info import IMAGENET_MEAN, IMAGENET_STD
+from dimlift.errors import LiftError
+from dimlift.methods.teachers.frozen_module import FrozenModule
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """Never trained, never woken, in no optimiser and no checkpoint (`Frozen`).
+    """A frozen 2D network with its input normalisation.
 
     Attributes:
-        frozen: a whole timm network, its head included; or any that hands out maps.
-        mean, deviation: what pictures with values from 0 to 1 are normalised with.
-        name: where it comes from, for records.
-        licence: of the weights, where known.
+        frozen: a complete timm network including its head, or any network that returns feature maps.
+        mean, std: normalisation of images with values from 0 to 1.
+        name: source of the network, for records.
+        licence: of the weights, if known.
     """
 
-    frozen: Frozen
+    frozen: FrozenModule
     mean: tuple[float, ...] = IMAGENET_MEAN
-    deviation: tuple[float, ...] = IMAGENET_DEVIATION
+    std: tuple[float, ...] = IMAGENET_STD
     name: str | None = None
     licence: str | None = None
 
-    def normalised(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-        """Pictures with values from 0 to 1, as the network wants them."""
-        mean = torch.tensor(self.mean, device=pictures.device).view(1, -1, 1, 1)
-        deviation = torch.tensor(self.deviation, device=pictures.device).view(1, -1, 1, 1)
-        return (pictures - mean) / deviation
+    def normalise(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+        """Normalise images with values from 0 to 1 for the network."""
+        mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
+        return (images - mean) / std
 
-    def logits(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
-        """What the network's own head answers.
+    def logits(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+        """Return the logits of the network's own head.
 
         Raises:
-            CannotLift: if it has no head.
+            LiftError: if it has no head.
         """
-        answer = self.frozen(self.normalised(pictures))
-        if not isinstance(answer, Tensor) or answer.ndim != 2:
-            raise CannotLift(f"{self.name or 'the teacher'} does not answer with classes; open it with its head")
-        return answer
+        output = self.frozen(self.normalise(images))
+        if not isinstance(output, Tensor) or output.ndim != 2:
+            raise LiftError(f"{self.name or 'the teacher'} returns no class logits; open it with its head")
+        return output
 
     @torch.no_grad()
-    def vectors(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
-        """One vector for each picture: what the head would read, or the mean of the last map."""
+    def embed(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
+        """Return one vector per image: the input of the network's head, or else the mean of its last map."""
         network = cast(Any, self.frozen.network)
         if not hasattr(network, "forward_head"):
-            return self.maps(pictures).mean(dim=(2, 3))
-        return network.forward_head(self._tokens(pictures), pre_logits=True)
+            return self.feature_map(images).mean(dim=(2, 3))
+        network.eval()
+        return network.forward_head(network.forward_features(self.normalise(images)), pre_logits=True)
 
     @torch.no_grad()
-    def maps(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
-        """The last map: patch tokens of a transformer on their grid, without class and register tokens.
+    def feature_map(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
+        """Return the last map; for transformers the patch tokens on their grid, without class and register tokens.
 
-        Of a timm network they are normed, as its head reads them.
+        Maps of a timm network have passed its final norm, like the input of its head.
 
         Raises:
-            CannotLift: if the network gives no maps.
+            LiftError: if the network returns no maps.
         """
         network = cast(Any, self.frozen.network)
         if not hasattr(network, "forward_intermediates"):
-            handed_out = self.frozen(self.normalised(pictures))
-            if isinstance(handed_out, Tensor):
-                raise CannotLift(
-                    f"{self.name or type(network).__name__} answers without maps; open it with features_only=True"
+            output = self.frozen(self.normalise(images))
+            if isinstance(output, Tensor):
+                raise LiftError(
+                    f"{self.name or type(network).__name__} returns no feature maps; open it with features_only=True"
                 )
-            return handed_out[-1]
+            return output[-1]
         network.eval()
-        found = network.forward_intermediates(
-            self.normalised(pictures), indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+        maps = network.forward_intermediates(
+            self.normalise(images), indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
         )
-        return found[-1]
-
-    def _tokens(self, pictures: Tensor) -> Tensor:
-        self.frozen.network.eval()
-        return cast(Any, self.frozen.network).forward_features(self.normalised(pictures))
+        return maps[-1]
 
 
 def open_teacher(
@@ -91,26 +88,26 @@ def open_teacher(
     download: bool = False,
     **options: Any,
 ) -> Teacher:
-    """The teacher of a name, "timm:vit_small_patch14_dinov2", "packaged:efficientnet_lite0", ...
+    """Open a teacher by name: "timm:vit_small_patch14_dinov2", "packaged:efficientnet_lite0", ...
 
     Args:
-        pretrained: read the source's own weights; if not said, a packaged network has them and any other is random.
-        weights: a local file instead.
-        download: fetch weights that are not on this machine.
-        options: passed on to the source, for example `dynamic_img_size=True`.
+        pretrained: load the source's weights; None loads them for packaged networks and initialises others randomly.
+        weights: local weights file to load instead.
+        download: allow downloading weights that are not on this machine.
+        options: passed to the source, for example `dynamic_img_size=True`.
     """
-    from dimlift.backbones.open_network import open_network  # timm is heavy
+    from dimlift.backbones.factory import create_backbone  # timm is slow to import
 
-    network, info = open_network(name, pretrained=pretrained, weights=weights, download=download, **options)
+    network, info = create_backbone(name, pretrained=pretrained, weights=weights, download=download, **options)
     return wrap_teacher(network, info.mean, info.std, info.name, info.licence)
 
 
 def open_map_teacher(name: str, *, head: bool = False, **options: Any) -> Teacher:
-    """The teacher of a name whose maps are wanted, of pictures of any size where the network allows it.
+    """Open a teacher that returns feature maps, for any image size where the network allows it.
 
     Args:
-        head: keep its head too; a network of transformers then answers with it alone.
-        options: as of `open_teacher`.
+        head: keep the classification head; a network of transformers then returns logits only.
+        options: see `open_teacher`.
     """
     if name.startswith("transformers:"):
         if not head:
@@ -118,8 +115,8 @@ def open_map_teacher(name: str, *, head: bool = False, **options: Any) -> Teache
         return open_teacher(name, **options)
     try:
         return open_teacher(name, dynamic_img_size=True, **options)
-    except TypeError as fault:
-        if "dynamic_img_size" not in str(fault):
+    except TypeError as error:
+        if "dynamic_img_size" not in str(error):
             raise
         return open_teacher(name, **options)
 
@@ -127,9 +124,9 @@ def open_map_teacher(name: str, *, head: bool = False, **options: Any) -> Teache
 def wrap_teacher(
     network: nn.Module,
     mean: tuple[float, ...] | None = None,
-    deviation: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     name: str | None = None,
     licence: str | None = None,
 ) -> Teacher:
-    """A network that is at hand already; it is taken over, hand in a copy if it is used elsewhere."""
-    return Teacher(Frozen(network), mean or IMAGENET_MEAN, deviation or IMAGENET_DEVIATION, name, licence)
+    """Make a teacher of a network; it is used without a copy, pass a copy if it is used elsewhere."""
+    return Teacher(FrozenModule(network), mean or IMAGENET_MEAN, std or IMAGENET_STD, name, licence)

@@ -1,1 +1,1 @@
-"""TransSeg."""
+"""TransSeg: windows of slices in the patch embedding of a 2D transformer."""

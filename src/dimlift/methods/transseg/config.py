@@ -1,103 +1,111 @@
-"""TransSeg: windows of slices through the first layer of a 2D network, the centre slice predicted."""
+"""Configuration of TransSeg."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from dimlift.config.method_config import Task
-from dimlift.config.sections import Published
+from dimlift.config.method_config import TaskSpec
+from dimlift.config.sections import PaperPreset
+from dimlift.errors import UnknownNameError
+from dimlift.inflation.profiles import PROFILES, parse_profile
 from dimlift.methods.baselines.unets import require_segmentation
-from dimlift.methods.lifted.config import WithDecoder
-from dimlift.methods.lifted.decoder_choice import DecoderName, decoder_called
-
-if TYPE_CHECKING:
-    from torch import nn
+from dimlift.methods.lifted.config import DecoderConfig
+from dimlift.methods.lifted.decoder_choice import DecoderName, decoder_class
+from dimlift.methods.method import Method
 
 PAPER: dict[str, Any] = {
     "network": "timm:beit_base_patch16_224.in22k_ft_in22k",
-    "maps": [3, 5, 7, 11],
+    "out_indices": [3, 5, 7, 11],
     "decoder": "upernet",
-    "width": 768,
+    "decoder_channels": 768,
     "window": 5,
-    "profile": "centre",
+    "inflation": "centre",
     "predict": "centre",
-    "slices": 1,
+    "windows_per_patch": 1,
     "loss": "dice_focal",
-    "rate": 3e-5,
+    "lr": 3e-5,
 }
-"""The published network and settings; what belongs to the training loop is in examples/transseg.yaml."""
+"""Published settings of the method; those of the training loop are in examples/transseg.yaml."""
 
 
-class TransSegArm(Published, WithDecoder):
-    """TransSeg: the first layer takes a window of slices, the centre slice is predicted."""
+class TransSegConfig(PaperPreset, DecoderConfig):
+    """TransSeg: the first layer reads a window of slices, the centre slice is predicted."""
 
-    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
 
     method: Literal["transseg"] = Field(
-        default="transseg", description="2D network that takes a window of slices in its first layer."
+        default="transseg", description="2D network whose first layer reads a window of slices."
     )
-    window: int = Field(default=5, ge=1, description="Slices of a window, an odd number.")
-    profile: Literal["average", "centre", "gaussian"] = Field(
-        default="centre", description="How the first layer's 2D kernel is shared out over the window."
+    window: int = Field(default=5, ge=1, description="Slices per window, an odd number.")
+    inflation: str = Field(
+        default="centre",
+        description="How the 2D kernel of the first layer is distributed over the window: any depth profile of "
+        "`plan.inflation`.",
     )
     predict: Literal["centre", "all"] = Field(
-        default="centre", description="A window answers for its centre slice, or for all, averaged where they overlap."
+        default="centre",
+        description="A window predicts its centre slice, or all its slices, averaged over overlapping windows.",
     )
-    slices: int = Field(
+    windows_per_patch: int = Field(
         default=8,
         ge=1,
-        description="Windows in each training patch, whose depth is then `window + slices - 1` whatever "
-        "`training.patch_size` says; the paper has 1 and larger batches.",
+        description="Windows per training patch, whose depth is then `window + windows_per_patch - 1`, whatever "
+        "`training.patch_size` is; 1 in the paper, with larger batches.",
     )
-    decoder: DecoderName = Field(
-        default="upernet", description="What turns maps into an answer, in 2D: `upernet`, or any of the others."
-    )
+    decoder: DecoderName = Field(default="upernet", description="Decoder, in 2D: `upernet`, or any other decoder.")
     loss: Literal["dice_ce", "dice_focal"] = Field(
-        default="dice_ce", description="Dice plus cross-entropy, or plus the focal loss (gamma 2) of the paper."
+        default="dice_ce", description="Dice plus cross-entropy, or Dice plus focal loss (gamma 2) as in the paper."
     )
+
+    @field_validator("inflation")
+    @classmethod
+    def _known_profile(cls, inflation: str) -> str:
+        if parse_profile(inflation) is None:
+            raise ValueError(str(UnknownNameError("inflation", inflation, [*PROFILES, "gaussian:SIGMA"])))
+        return inflation
 
     @field_validator("window")
     @classmethod
-    def _has_a_centre(cls, window: int) -> int:
+    def _odd(cls, window: int) -> int:
         if window % 2 == 0:
             raise ValueError(f"a window of {window} slices has no centre slice; use an odd number")
         return window
 
-    def patch_size(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
-        """As deep as the windows of a patch are together."""
-        return (self.window + self.slices - 1, *size[1:])
+    def training_patch_size(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the patch size with the depth that the windows of a patch span."""
+        return (self.window + self.windows_per_patch - 1, *size[1:])
 
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
-        """A 2D network of windows."""
-        from dimlift.losses.segmentation import DiceCrossEntropy
+    def build(self, task: TaskSpec, *, load_pretrained: bool = True) -> Method[Any]:
+        """Build a 2D network on windows of slices."""
+        from dimlift.losses.segmentation import DiceCELoss
         from dimlift.methods.transseg.method import TransSeg
-        from dimlift.models.slice_window_segmenter import WindowSegmenter
+        from dimlift.models.slice_window_segmenter import SliceWindowSegmenter
         from dimlift.models.tubelets import tubelet_encoder
 
         require_segmentation(self.method, task)
         encoder = tubelet_encoder(
             self.network,
             self.window,
-            in_channels=task.in_channels,
-            profile=self.profile,
-            certify=fresh,
-            **self._opening(fresh),
+            in_chans=task.in_channels,
+            inflation=self.inflation,
+            certify=load_pretrained,
+            **self._backbone_options(load_pretrained),
         )
-        decoder = decoder_called(self.decoder)(
+        decoder = decoder_class(self.decoder)(
             encoder.channels,
-            [(1, *stride[1:]) for stride in encoder.strides],  # what it decodes has a single slice
-            task.classes * (self.window if self.predict == "all" else 1),
-            image_channels=task.in_channels if self.image_path else 0,
-            width=self.width,
+            [(1, *stride[1:]) for stride in encoder.strides],  # maps of a window have a single slice
+            task.num_classes * (self.window if self.predict == "all" else 1),
+            image_channels=task.in_channels if self.image_skip else 0,
+            decoder_channels=self.decoder_channels,
             depth_kernel=1,
             gradient_checkpointing=task.gradient_checkpointing,
         )
-        model = WindowSegmenter(
+        model = SliceWindowSegmenter(
             encoder,
             decoder,
-            task.classes,
+            task.num_classes,
             predict=self.predict,
             gradient_checkpointing=task.gradient_checkpointing,
         )
-        criterion = DiceCrossEntropy(focal=2.0 if self.loss == "dice_focal" else 0.0)
-        return TransSeg(model, criterion=criterion, **self._learning())
+        criterion = DiceCELoss(focal=2.0 if self.loss == "dice_focal" else 0.0)
+        return TransSeg(model, criterion=criterion, **self._training_options())

@@ -1,4 +1,4 @@
-"""TubeViT: a 2D vision transformer on sparse tubes of volumes or videos, and on pictures beside them."""
+"""Configuration of TubeViT: a 2D vision transformer on sparse tubes of volumes or videos, optionally with images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,166 +6,166 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dimlift.config.method_config import Task
-from dimlift.config.sections import PositiveFloat, Published, Section
+from dimlift.config.method_config import TaskSpec
+from dimlift.config.sections import PositiveFloat, Section
 from dimlift.errors import ConfigError, WeightsError
-from dimlift.methods.lifted.config import FromTwoDimensions
-from dimlift.methods.supervised.volumes import volume_method
+from dimlift.methods.supervised.volumes import supervised_method
+from dimlift.methods.token_networks.config import TokenNetworkConfig
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from dimlift.batch import Batch
-    from dimlift.tokenizers.tubes import TubeTokens
+    from dimlift.methods.method import Method
+    from dimlift.tokenizers.tubes import TubeTokenizer
 
-PAPER: dict[str, Any] = {
+TUBEVIT_PAPER: dict[str, Any] = {
     "network": "timm:vit_base_patch16_224.augreg_in21k",
     "tubes": "four_split",
     "pool": "attention",
-    "rate": 5e-5,
+    "lr": 5e-5,
 }
-"""The published network and settings; what belongs to the training loop is in examples/tubevit.yaml."""
+"""Published network and settings; those of the training loop are in examples/tubevit.yaml."""
 
 
 class TubeSection(Section):
     """One shape of tube, (z, y, x) in voxels."""
 
     kernel: tuple[int, int, int] = Field(description="Size of a tube.")
-    stride: tuple[int, int, int] = Field(description="From one tube to the next.")
+    stride: tuple[int, int, int] = Field(description="Distance from one tube to the next.")
     offset: tuple[int, int, int] = Field(default=(0, 0, 0), description="Voxels before the first tube.")
     split: tuple[int, int, int] = Field(
-        default=(1, 1, 1), description="Space to depth: neighbours along each axis that make a token together."
+        default=(1, 1, 1), description="Space to depth: neighbours along each axis that form one token."
     )
 
 
-class TubeViTArm(Published, FromTwoDimensions):
-    """TubeViT: a 2D vision transformer on sparse tubes, one answer for a volume or a video."""
+class TubeViTConfig(TokenNetworkConfig):
+    """TubeViT: a 2D vision transformer on sparse tubes, one output per volume or video."""
 
-    published: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": TUBEVIT_PAPER}
 
     method: Literal["tubevit"] = Field(
         default="tubevit", description="2D vision transformer on sparse tubes of volumes or videos."
     )
-    network: str = Field(
-        default="timm:deit_small_patch16_224", description="2D vision transformer with learnt positions, `timm:NAME`."
-    )
     tubes: Literal["four", "four_split", "core"] | tuple[TubeSection, ...] = Field(
         default="four",
-        description="The paper's four tubes (with space to depth: `four_split`), the pair it begins with (`core`), or "
-        "a list of {kernel, stride, offset, split}.",
+        description="The paper's four tubes (with space to depth: `four_split`), its first two (`core`), or a list of "
+        "{kernel, stride, offset, split}.",
     )
-    interpolated: bool = Field(default=False, description="One kernel of 8 x 8 x 8, resized, for all tubes.")
-    inherit: bool = Field(
-        default=True, description="Start tubes from the network's patch embedding; split ones are drawn all the same."
+    interpolated: bool = Field(default=False, description="Resize one kernel of 8 x 8 x 8 to all tubes.")
+    init_from_2d: bool = Field(
+        default=True,
+        description="Initialise tubes from the network's patch embedding; tubes with `split` stay random.",
     )
     pool: Literal["network", "attention"] = Field(
-        default="network", description="How tokens become one vector: as in the 2D network, or by learnt attention."
+        default="network", description="Pooling of the tokens: as in the 2D network, or learnt attention pooling."
     )
-    pictures: str | None = Field(
-        default=None, description="Folder of pictures, a folder for each class, that are learnt in the same steps."
+    image_dir: str | None = Field(
+        default=None, description="Folder of images, one folder per class, that are trained on in the same steps."
     )
-    picture_classes: int = Field(default=0, ge=0, description="Classes of these pictures; 0 for none.")
-    picture_size: int = Field(default=224, ge=8, description="Height and width of the crops of pictures.")
-    pictures_per_step: int = Field(default=8, ge=1, description="Pictures in a batch, beside the volumes.")
-    picture_weight: PositiveFloat = Field(default=1.0, description="Weight of the pictures' loss.")
-    tubes_from: str | None = Field(
+    num_image_classes: int = Field(default=0, ge=0, description="Number of classes of these images; 0 for none.")
+    image_crop_size: int = Field(default=224, ge=8, description="Height and width of image crops, in pixels.")
+    image_batch_size: int = Field(default=8, ge=1, description="Images of a step, in addition to the volumes.")
+    image_loss_weight: PositiveFloat = Field(default=1.0, description="Weight of the images' loss.")
+    tube_init: str | None = Field(
         default=None,
-        description="Weights folder of a `tubevit` whose kernels the tubes take; for one with a narrower network set "
-        "`wider`.",
+        description="Weights folder of a `tubevit` from which the tubes' kernels are loaded; set `width_multiplier` "
+        "if its network is narrower.",
     )
-    wider: Literal[1, 2, 4, 8] = Field(
+    width_multiplier: Literal[1, 2, 4, 8] = Field(
         default=1,
-        description="How many times as wide as the kernels of a tube its tokens are, by space to depth: the width of "
-        "this network over that of the one in `tubes_from`.",
+        description="Ratio of the width of tokens and kernels, by space to depth: the width of this network over that "
+        "of the one in `tube_init`.",
     )
-    gate_after: int = Field(
+    gate_from_block: int = Field(
         default=0,
         ge=0,
-        description="Blocks, from the first, that stay as they are, and the tubes with them; behind them the tokens "
-        "come in again through a gate that starts closed. 0 for none.",
+        description="Number of first blocks that are frozen, together with the tubes; behind them the tokens are added "
+        "again through a gate initialised to zero. 0 for no gate.",
     )
 
     @model_validator(mode="after")
-    def _pictures_have_classes(self) -> Self:
-        if (self.pictures is None) != (self.picture_classes == 0):
-            raise ValueError("'pictures' and 'picture_classes' (how many classes they have) go together; give both")
+    def _check_images(self) -> Self:
+        if (self.image_dir is None) != (self.num_image_classes == 0):
+            raise ValueError("'image_dir' and 'num_image_classes' belong together; set both or neither")
         return self
 
-    def build(self, task: Task, *, fresh: bool = True) -> "nn.Module":
-        """A transformer behind tubes, with a last layer for volumes and one for pictures."""
-        from dimlift.backbones.open_network import open_network
-        from dimlift.methods.tubevit.method import TubeViT
-        from dimlift.models.tube_transformer import TubeTransformer
-        from dimlift.models.voxel_transformer import position_table
-
-        if task.kind == "segmentation":
-            raise ConfigError(f"{self.method!r} gives one answer for a volume; use task: classification or regression")
-        network, _ = open_network(self.network, **self._start(fresh))
-        tokens = self._tokens(int(position_table(network)[0].shape[-1]), task.in_channels, fresh)
-        patch: Any = getattr(network.patch_embed, "proj", None)
-        if self.inherit and patch is not None and self.tubes_from is None:
-            tokens.inherit(patch.weight, patch.bias)
-        model = TubeTransformer(
-            tokens,
-            network,
-            task.classes,
-            pool=self.pool,
-            picture_classes=self.picture_classes,
-            gate_after=self.gate_after,
-            gradient_checkpointing=task.gradient_checkpointing,
-        )
-        return volume_method(model, task, kind=TubeViT, picture_weight=self.picture_weight, **self._learning())
-
-    def beside(self, draw: "Callable[[int], Batch]", seed: int) -> "Callable[[int], Batch]":
-        """Pictures beside the volumes of each step, where there are any.
+    def build(self, task: TaskSpec, *, load_pretrained: bool = True) -> "Method[Any]":
+        """Build the transformer with a head for volumes and one for images.
 
         Raises:
-            ConfigError: if they have another number of classes than was said.
+            ConfigError: for a segmentation.
         """
-        if self.pictures is None:
-            return draw
+        from dimlift.methods.tubevit.method import TubeViT
+        from dimlift.models.tube_transformer import TubeTransformer
+
+        network, width = self._open_transformer(task, load_pretrained)
+        tokenizer = self._tokenizer(width, task.in_channels, load_pretrained)
+        if self.tube_init is None:
+            self._init_tokenizer(tokenizer, network)
+        model = TubeTransformer(
+            tokenizer,
+            network,
+            task.num_classes,
+            pool=self.pool,
+            num_image_classes=self.num_image_classes,
+            gate_from_block=self.gate_from_block,
+            gradient_checkpointing=task.gradient_checkpointing,
+        )
+        options = {"image_loss_weight": self.image_loss_weight, **self._training_options()}
+        return supervised_method(model, task, TubeViT, **options)
+
+    def wrap_batches(self, batch_at: "Callable[[int], Batch]", seed: int) -> "Callable[[int], Batch]":
+        """Add images to the volumes of each step, if `image_dir` is set.
+
+        Raises:
+            ConfigError: if they have another number of classes than `num_image_classes`.
+        """
+        if self.image_dir is None:
+            return batch_at
         from dimlift.batch import PairedBatch
-        from dimlift.data.io.images import PictureSampler, find_pictures
+        from dimlift.data.io.images import ImageSampler, find_images
 
-        found = find_pictures(self.pictures)
-        if len(found.classes) != self.picture_classes:
+        images = find_images(self.image_dir)
+        if len(images.classes) != self.num_image_classes:
             raise ConfigError(
-                f"picture_classes is {self.picture_classes}, but {self.pictures} has {len(found.classes)} folders of "
-                "pictures; put each class in a folder, and say how many there are"
+                f"num_image_classes is {self.num_image_classes}, but {self.image_dir} has {len(images.classes)} "
+                "folders of images; sort the images into one folder per class, and set their number"
             )
-        sampler = PictureSampler(found, self.picture_size, seed=seed)
-        return lambda step: PairedBatch(draw(step), sampler.batch(step, self.pictures_per_step))  # type: ignore[arg-type]
+        sampler = ImageSampler(images, self.image_crop_size, seed=seed)
+        return lambda step: PairedBatch(batch_at(step), sampler.batch(step, self.image_batch_size))  # type: ignore[arg-type]
 
-    def _tokens(self, width: int, channels: int, fresh: bool) -> "TubeTokens":
-        from dimlift.tokenizers.tubes import TUBES, Tube, TubeTokens, widened
+    def _tokenizer(self, width: int, channels: int, load_pretrained: bool) -> "TubeTokenizer":
+        from dimlift.tokenizers.tubes import TUBES, Tube, TubeTokenizer, widen_tube
 
         if isinstance(self.tubes, str):
-            shapes = TUBES[self.tubes]
+            tubes = TUBES[self.tubes]
         else:
-            shapes = tuple(Tube(t.kernel, t.stride, t.offset, t.split) for t in self.tubes)
-        if self.wider > 1:
-            shapes = tuple(widened(tube, self.wider) for tube in shapes)
-        tokens = TubeTokens(width, shapes, channels, interpolated=self.interpolated)
-        if fresh and self.tubes_from is not None:
-            take_kernels(tokens, Path(self.tubes_from))
-        return tokens
+            tubes = tuple(Tube(t.kernel, t.stride, t.offset, t.split) for t in self.tubes)
+        if self.width_multiplier > 1:
+            tubes = tuple(widen_tube(tube, self.width_multiplier) for tube in tubes)
+        tokenizer = TubeTokenizer(width, tubes, channels, interpolated=self.interpolated)
+        if load_pretrained and self.tube_init is not None:
+            load_tube_kernels(tokenizer, Path(self.tube_init))
+        return tokenizer
 
 
-def take_kernels(tokens: "TubeTokens", folder: Path) -> None:
-    """Fill tubes with the kernels of a `tubevit` trained before.
+def load_tube_kernels(tokenizer: "TubeTokenizer", folder: Path) -> None:
+    """Load the kernels of tubes from the weights folder of a `tubevit`.
 
     Raises:
         DataError: if the folder holds no weights.
-        WeightsError: if its tubes are others.
+        WeightsError: if its tubes differ.
     """
     from dimlift.records.weights import read_weights
 
     prefix = "model.tokenizer."
-    found = {name.removeprefix(prefix): v for name, v in read_weights(folder)[0].items() if name.startswith(prefix)}
-    here, there = ({name: tuple(value.shape) for name, value in s.items()} for s in (tokens.state_dict(), found))
-    if here != there:
+    weights = read_weights(folder)[0]
+    loaded = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    expected, found = (
+        {name: tuple(value.shape) for name, value in state.items()} for state in (tokenizer.state_dict(), loaded)
+    )
+    if expected != found:
         raise WeightsError(
-            f"the tubes of {folder} have kernels {there or 'of no kind'}, these have {here}; name the same `tubes`, "
-            "and set `wider` to the width of this network over the width of that"
+            f"the tubes of {folder} have kernels {found or 'of no shape'}, these have {expected}; use the same "
+            "`tubes`, and set `width_multiplier` to the width of this network over the width of that"
         )
-    tokens.load_state_dict(found)
+    tokenizer.load_state_dict(loaded)

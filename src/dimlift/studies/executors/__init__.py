@@ -1,1 +1,1 @@
-"""Where the runs of a study are executed: processes, Ray, SLURM."""
+"""Where the runs of a study are executed: local processes, a Ray cluster, SLURM."""

@@ -1,4 +1,4 @@
-"""A cell as it travels to another process or machine: plain JSON, understood wherever dimlift is installed."""
+"""A run as a job for another process or machine: plain JSON that every installation of dimlift can execute."""
 
 import json
 import os
@@ -10,108 +10,109 @@ from typing import Protocol
 
 from dimlift.config.sections import ResourcesSection
 from dimlift.data.case import Dataset
-from dimlift.errors import DataError, DimliftError, RunError, Stopped
-from dimlift.studies.attempt import attempt
-from dimlift.studies.modality.dispatch import domain_of
+from dimlift.errors import DataError, DimliftError, RunError, RunInterrupted
+from dimlift.studies.attempt import run_job
+from dimlift.studies.config_checks import open_configured_dataset
 from dimlift.studies.run_config import TrainConfig
-from dimlift.training.signals import heeded
+from dimlift.training.signals import raise_on_signal
 
-STOPPED = "stopped"
+INTERRUPTED = "interrupted"
 DONE = ""
 
 
 @dataclass(frozen=True)
-class Task:
-    """One cell to run.
+class Job:
+    """One run to execute.
 
     Attributes:
-        cell: its name, a hash of configuration, data, fold and seed.
-        manifest: hash of the data set's files; read once, by whoever hands out the cells.
-        outline: hash of their names and sizes; read again by whoever runs one.
-        folder: the paths of the configuration are relative to it.
-        out: folder of the study.
+        run_id: hash of configuration, data, training size, fold and seed.
+        manifest: hash of the contents of the dataset's files, computed once by the submitting process.
+        file_size_hash: hash of their names and sizes, verified by the executing machine.
+        folder: the paths in the configuration are relative to it.
+        out: study folder.
     """
 
-    cell: str
+    run_id: str
     config: TrainConfig
     manifest: str
-    outline: str
+    file_size_hash: str
     folder: Path
     out: Path
 
     def to_json(self) -> str:
-        """One line."""
+        """Serialise the job."""
         return json.dumps(
             {
-                "cell": self.cell,
+                "run_id": self.run_id,
                 "config": self.config.model_dump(mode="json"),
                 "manifest": self.manifest,
-                "outline": self.outline,
+                "file_size_hash": self.file_size_hash,
                 "folder": str(self.folder),
                 "out": str(self.out),
             }
         )
 
     @classmethod
-    def from_json(cls, text: str) -> "Task":
-        """What `to_json` gave, read back."""
+    def from_json(cls, text: str) -> "Job":
+        """Parse the result of `to_json`."""
         fields = json.loads(text)
         config = TrainConfig.model_validate(fields.pop("config"))
         folder, out = Path(fields.pop("folder")), Path(fields.pop("out"))
         return cls(config=config, folder=folder, out=out, **fields)
 
 
-class Machines(Protocol):
-    """Something that runs cells."""
+class Executor(Protocol):
+    """Callable that executes jobs."""
 
-    def __call__(self, tasks: list[Task], resources: ResourcesSection) -> Generator[tuple[Task, str], None, None]:
-        """Run every cell, and give each with an empty string once its record is written, or with what ended it.
+    def __call__(self, jobs: list[Job], resources: ResourcesSection) -> Generator[tuple[Job, str], None, None]:
+        """Execute all jobs and yield each with an empty string once its record is written, or with an error message.
 
-        Closing the iterator stops what still runs.
+        Closing the generator cancels the jobs that are still running.
 
         Raises:
-            RunError: if there is nobody to run them; cells that are finished stay finished.
+            RunError: if the jobs cannot be executed; finished runs are kept.
         """
 
 
-def tasks_of(cells: list[TrainConfig], dataset: Dataset, out: Path) -> list[Task]:
-    """The cells of a study, ready to travel."""
-    manifest, outline = dataset.manifest_hash(), dataset.outline()
-    return [Task(c.cell(manifest), c, manifest, outline, Path.cwd(), out.resolve()) for c in cells]
+def make_jobs(runs: list[TrainConfig], dataset: Dataset, out: Path) -> list[Job]:
+    """Return the runs of a study as jobs."""
+    manifest, file_size_hash = dataset.manifest_hash(), dataset.file_size_hash()
+    return [Job(run.run_id(manifest), run, manifest, file_size_hash, Path.cwd(), out.resolve()) for run in runs]
 
 
-def work(text: str) -> str:
-    """Run one cell in this process, from the JSON of its task.
+def run_job_json(text: str) -> str:
+    """Execute a serialised job in this process.
 
     Returns:
-        an empty string once its record is written (which may say that it failed); "stopped"; or what kept this
-        machine from running it at all.
+        `DONE` once the record is written (its status may be "failed"), `INTERRUPTED`, or an error message if the job
+        could not be started on this machine.
     """
-    task = Task.from_json(text)
+    job = Job.from_json(text)
     try:
-        with heeded():
-            attempt(task.config, _dataset(task), task.out)
-    except Stopped:
-        return STOPPED
-    except DimliftError as fault:
-        return str(fault)
+        with raise_on_signal():
+            run_job(job.config, _open_dataset(job), job.out)
+    except RunInterrupted:
+        return INTERRUPTED
+    except DimliftError as error:
+        return str(error)
     return DONE
 
 
-def _dataset(task: Task) -> Dataset:
-    """The data set as this machine sees it.
+def _open_dataset(job: Job) -> Dataset:
+    """Open the dataset on this machine.
 
     Raises:
-        RunError, DataError: if it does not see the study's folders, or sees other files in them.
+        RunError: if this machine cannot access the folders of the study.
+        DataError: if the dataset has other files here than on the submitting machine.
     """
-    for folder in (task.folder, task.out):
+    for folder in (job.folder, job.out):
         if not folder.is_dir():
-            raise RunError(f"machine {platform.node()} does not see {folder}; put it where all machines see it")
-    os.chdir(task.folder)
-    dataset = domain_of(task.config).open_data(task.config)
-    if dataset.outline() != task.outline:
+            raise RunError(f"machine {platform.node()} cannot access {folder}; use storage shared by all machines")
+    os.chdir(job.folder)
+    dataset = open_configured_dataset(job.config)
+    if dataset.file_size_hash() != job.file_size_hash:
         raise DataError(
-            f"machine {platform.node()} sees other files in {dataset.root} than the study was checked with; "
-            "mount the same storage on all machines, and change no file while a study runs"
+            f"machine {platform.node()} finds other files in {dataset.root} than the study was checked with; "
+            "mount the same storage on all machines, and change no file while a study is running"
         )
-    return dataset.known_as(task.manifest)
+    return dataset.with_manifest(job.manifest)

@@ -1,4 +1,4 @@
-"""Cells in processes of this machine, some at once. A cell that is killed takes nobody with it."""
+"""Executor for local processes. A killed job does not affect the others."""
 
 import ctypes
 import multiprocessing
@@ -12,57 +12,57 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from dimlift.config.sections import ResourcesSection
-from dimlift.studies.executors.job import DONE, STOPPED, Machines, Task, work
+from dimlift.studies.executors.job import DONE, INTERRUPTED, Executor, Job, run_job_json
 
-PATIENCE = 60.0
-"""Seconds a cell has to save its state when the study is stopped."""
-_PARENT_DEATH_SIGNAL = 1
-_STOPPED_CODE = 75
-_REFUSED_CODE = 2
-
-
-def processes(at_once: int) -> Machines:
-    """Run that many cells side by side."""
-    return partial(_run, at_once=at_once)
+GRACE_PERIOD = 60.0
+"""Seconds a job has for saving its state when the study is interrupted."""
+_PR_SET_PDEATHSIG = 1
+_EXIT_INTERRUPTED = 75
+_EXIT_ERROR = 2
 
 
-def _run(tasks: list[Task], resources: ResourcesSection, at_once: int) -> Generator[tuple[Task, str], None, None]:
+def process_executor(max_jobs: int) -> Executor:
+    """Return an executor that runs up to `max_jobs` processes at a time."""
+    return partial(_execute, max_jobs=max_jobs)
+
+
+def _execute(jobs: list[Job], resources: ResourcesSection, max_jobs: int) -> Generator[tuple[Job, str], None, None]:
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads and the folder's lock
-    waiting = deque(tasks)
-    running: dict[Any, tuple[SpawnProcess, Task]] = {}
+    waiting = deque(jobs)
+    running: dict[Any, tuple[SpawnProcess, Job]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < at_once:
-                task = waiting.popleft()
-                process = context.Process(target=_child, args=(task.to_json(),), name=task.cell[:12])
+            while waiting and len(running) < max_jobs:
+                job = waiting.popleft()
+                process = context.Process(target=_child, args=(job.to_json(),), name=job.run_id[:12])
                 process.start()
-                running[process.sentinel] = (process, task)
+                running[process.sentinel] = (process, job)
             for sentinel in wait(list(running)):
-                process, task = running.pop(sentinel)
+                process, job = running.pop(sentinel)
                 process.join()
-                yield task, _end_of(process.exitcode or 0)
+                yield job, _error_of(process.exitcode or 0)
     finally:
         for process, _ in running.values():
             process.terminate()
         for process, _ in running.values():
-            process.join(PATIENCE)
+            process.join(GRACE_PERIOD)
             process.kill()
             process.join()
 
 
-def _end_of(code: int) -> str:
-    if code == _STOPPED_CODE:
-        return "it was asked to stop; start the same command again, it goes on from there"
+def _error_of(code: int) -> str:
+    if code == _EXIT_INTERRUPTED:
+        return "the run was interrupted; start the same command again to resume it"
     if code == -signal.SIGKILL:
-        return "its process was killed; the system does so when memory runs out: run fewer at once (--jobs)"
+        return "the process was killed, probably because memory ran out; lower --max-jobs"
     if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}"
-    return DONE if code == 0 else f"its process ended with code {code}; what it said stands above"
+        return f"the process was ended by {signal.Signals(-code).name}"
+    return DONE if code == 0 else f"the process ended with code {code}; see its output above"
 
 
 def _child(text: str) -> None:
-    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-    end = work(text)
-    if end not in (DONE, STOPPED):
-        sys.stderr.write(end + "\n")
-    sys.exit({DONE: 0, STOPPED: _STOPPED_CODE}.get(end, _REFUSED_CODE))
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    result = run_job_json(text)
+    if result not in (DONE, INTERRUPTED):
+        sys.stderr.write(result + "\n")
+    sys.exit({DONE: 0, INTERRUPTED: _EXIT_INTERRUPTED}.get(result, _EXIT_ERROR))

@@ -1,4 +1,4 @@
-"""Cells as tasks of a Ray cluster, each with its GPUs, processors and memory; a lost node's cells run elsewhere."""
+"""Executor for a Ray cluster: one task per run, with its GPUs, CPUs and memory; runs of a lost node are repeated."""
 
 import logging
 import os
@@ -9,131 +9,136 @@ from typing import Any
 
 from dimlift.config.sections import ResourcesSection
 from dimlift.errors import RunError
-from dimlift.studies.executors.job import STOPPED, Machines, Task
-from dimlift.training.memory import bytes_of, readable
+from dimlift.studies.executors.job import INTERRUPTED, Executor, Job
+from dimlift.training.memory import format_bytes, parse_bytes
 
 CLIENT = "ray://"
-ANSWER_WITHIN = 10.0
+CONNECT_TIMEOUT = 10.0
 """Seconds a cluster has to accept a connection."""
+POLL_INTERVAL = 1.0
+"""Seconds between two checks for finished tasks; signals are handled in between."""
+
+_CONNECTION_HINT = (
+    "check the head machine with `ray status`, start it with `ray start --head`, and pass its client port "
+    "(`--executor ray://HOST:10001`). Finished runs are kept"
+)
 
 
-def ray_cluster(address: str = "") -> Machines:
-    """Run cells on the cluster at an address.
+def ray_executor(address: str = "") -> Executor:
+    """Return an executor that runs jobs on a Ray cluster.
 
     Args:
-        address: "ray://HOST:10001" (Ray's client port), "HOST:6379" from a machine of the cluster; empty for the one in
-            RAY_ADDRESS, the one this machine belongs to, or else one of this machine alone.
+        address: "ray://HOST:10001" (Ray's client port), or "HOST:6379" on a machine of the cluster. If empty: the one
+            in RAY_ADDRESS, the cluster this machine belongs to, or a new one on this machine.
     """
-    return partial(_run, address=address)
+    return partial(_execute, address=address)
 
 
-def _run(tasks: list[Task], resources: ResourcesSection, address: str) -> Generator[tuple[Task, str], None, None]:
-    ray = _connected(address)
-    waiting: dict[Any, Task] = {}
+def _execute(jobs: list[Job], resources: ResourcesSection, address: str) -> Generator[tuple[Job, str], None, None]:
+    ray = _connect(address)
+    waiting: dict[Any, Job] = {}
     try:
-        demand = _demand(ray, resources)
-        remote = ray.remote(**demand, max_retries=resources.retries)(_on_a_node())
-        again = dict.fromkeys((task.cell for task in tasks), resources.retries)
-        waiting = {remote.options(name=f"{t.config.name} {t.cell[:12]}").remote(t.to_json()): t for t in tasks}
+        options = _task_options(ray, resources)
+        remote = ray.remote(**options, max_retries=resources.retries)(_remote_function())
+        retries = dict.fromkeys((job.run_id for job in jobs), resources.retries)
+        waiting = {remote.options(name=f"{j.config.name} {j.run_id[:12]}").remote(j.to_json()): j for j in jobs}
         while waiting:
-            ready, _ = ray.wait(list(waiting), timeout=1.0)  # a pause in which signals are heard
+            ready, _ = ray.wait(list(waiting), timeout=POLL_INTERVAL)
             for reference in ready:
-                task = waiting.pop(reference)
-                kind, end = _end_of(ray, reference)
-                if kind == "absent":
+                job = waiting.pop(reference)
+                kind, result = _result_of(ray, reference)
+                if kind == "not installed":
                     raise RunError(
-                        f"{end}; install it on every machine of the cluster in the environment that `ray start` runs "
-                        "in, then start the same command again. Finished cells are kept"
+                        f"{result}; install it on every machine of the cluster, in the environment of `ray start`, "
+                        "then start the same command again. Finished runs are kept"
                     )
-                if end == STOPPED and again[task.cell] > 0:
-                    again[task.cell] -= 1
-                    waiting[remote.remote(task.to_json())] = task
+                if result == INTERRUPTED and retries[job.run_id] > 0:
+                    retries[job.run_id] -= 1
+                    waiting[remote.remote(job.to_json())] = job
                 else:
-                    yield task, end
+                    yield job, result
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)
         ray.shutdown()
 
 
-def _on_a_node() -> Callable[[str], tuple[str, str]]:
-    """What a node runs. It travels as source, so that a node without dimlift can say so."""
+def _remote_function() -> Callable[[str], tuple[str, str]]:
+    """Return the function that nodes execute. It is sent as source, so that a node without dimlift can report it."""
 
-    def cell(text: str) -> tuple[str, str]:
+    def execute(text: str) -> tuple[str, str]:
         import platform
 
         try:
-            from dimlift.studies.executors.job import work
-        except ImportError as fault:
-            return "absent", f"machine {platform.node()} cannot import dimlift ({fault})"
-        return "ran", work(text)
+            from dimlift.studies.executors.job import run_job_json
+        except ImportError as error:
+            return "not installed", f"machine {platform.node()} cannot import dimlift ({error})"
+        return "executed", run_job_json(text)
 
-    return cell
+    return execute
 
 
-def _end_of(ray: Any, reference: Any) -> tuple[str, str]:
+def _result_of(ray: Any, reference: Any) -> tuple[str, str]:
     try:
         return ray.get(reference)
-    except ray.exceptions.RayError as fault:
-        lines = [line for line in str(fault).splitlines() if line.strip()] or [""]
-        said = lines[-1] if isinstance(fault, ray.exceptions.RayTaskError) else lines[0]
-        return "lost", f"{type(fault).__name__}: {said}; start the same command again to run what is missing"
+    except ray.exceptions.RayError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+        detail = lines[-1] if isinstance(error, ray.exceptions.RayTaskError) else lines[0]
+        return "lost", f"{type(error).__name__}: {detail}; start the same command again to run what is missing"
 
 
-def _demand(ray: Any, resources: ResourcesSection) -> dict[str, Any]:
-    """What a task asks of a node.
+def _task_options(ray: Any, resources: ResourcesSection) -> dict[str, Any]:
+    """Return the resource options of a task.
 
     Raises:
-        RunError: if no node has as much; Ray itself would wait for one for ever.
+        RunError: if no node has enough resources; Ray would wait indefinitely.
     """
-    memory = bytes_of(resources.memory) if resources.memory else 0
-    offers = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    wanted = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": memory}
-    if not any(all(offer.get(kind, 0) >= count for kind, count in wanted.items()) for offer in offers):
+    memory = parse_bytes(resources.memory) if resources.memory else 0
+    available = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    required = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": memory}
+    if not any(all(node.get(kind, 0) >= count for kind, count in required.items()) for node in available):
         found = "; ".join(
-            f"{o.get('CPU', 0):g} processors, {o.get('GPU', 0):g} GPUs, {readable(o.get('memory', 0))}" for o in offers
+            f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs, {format_bytes(n.get('memory', 0))}" for n in available
         )
         raise RunError(
-            f"no machine of the cluster has what one cell asks for ({resources.cpus:g} processors, "
-            f"{resources.gpus:g} GPUs, {readable(memory)}); they have: {found}. Lower `resources`, or add machines"
+            f"no machine of the cluster has the resources of one run ({resources.cpus:g} CPUs, "
+            f"{resources.gpus:g} GPUs, {format_bytes(memory)}); available: {found}. Lower `resources`, or add machines"
         )
     return {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "memory": memory}
 
 
-def _connected(address: str) -> Any:
-    """Ray, connected.
+def _connect(address: str) -> Any:
+    """Import Ray and connect to a cluster.
 
     Raises:
-        RunError: if it is not installed, or nobody answers.
+        RunError: if Ray is not installed, or the cluster does not respond.
     """
     address = address or os.environ.get("RAY_ADDRESS", "")
     if address not in ("", "auto", "local"):
-        _require_answer(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
+        _require_connection(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
         import ray
-    except ModuleNotFoundError as fault:
-        raise RunError("studies on many machines need Ray: pip install 'dimlift[ray]'") from fault
+    except ModuleNotFoundError as error:
+        raise RunError("the executor ray needs Ray: pip install 'dimlift[ray]'") from error
     try:
         ray.init(address=address or None, include_dashboard=None if address else False, log_to_driver=False,
                  logging_level=logging.ERROR, configure_logging=True)  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as fault:
-        raise RunError(f"Ray does not start or answer ({str(fault).splitlines()[0]}); {_WAY_OUT}") from fault
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RunError(f"Ray does not start or respond ({str(error).splitlines()[0]}); {_CONNECTION_HINT}") from error
     return ray
 
 
-_WAY_OUT = (
-    "look on the head machine with `ray status`, start it with `ray start --head`, and give its client port "
-    "(`--on ray://HOST:10001`). Finished cells are kept"
-)
+def _require_connection(address: str) -> None:
+    """Check that a cluster accepts connections; Ray itself would retry for minutes.
 
-
-def _require_answer(address: str) -> None:
-    """Raises: RunError, if nobody listens there; Ray itself would try for minutes."""
+    Raises:
+        RunError: if it does not.
+    """
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if not host or not port.isdigit():
-        raise RunError(f"{address!r} is no address of a Ray cluster; write --on ray://HOST:10001")
+        raise RunError(f"{address!r} is not the address of a Ray cluster; write --executor ray://HOST:10001")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_WITHIN).close()
-    except (OSError, OverflowError) as fault:
-        raise RunError(f"no Ray cluster answers at {address} ({fault}); {_WAY_OUT}") from fault
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT).close()
+    except (OSError, OverflowError) as error:
+        raise RunError(f"no Ray cluster responds at {address} ({error}); {_CONNECTION_HINT}") from error

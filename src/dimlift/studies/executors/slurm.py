@@ -1,6 +1,6 @@
-"""Cells as one job array of SLURM, through submitit.
+"""Executor for SLURM: one job array per study, submitted through submitit.
 
-submitit hands a job its work in files of its own under `slurm/` in the study's folder; dimlift reads none of them.
+submitit stores the jobs in its own files under `slurm/` in the study folder; dimlift never reads them.
 """
 
 import shutil
@@ -12,94 +12,95 @@ from typing import Any
 
 from dimlift.config.sections import ResourcesSection
 from dimlift.errors import RunError
-from dimlift.studies.executors.job import STOPPED, Machines, Task, work
-from dimlift.training.memory import bytes_of
+from dimlift.studies.executors.job import INTERRUPTED, Executor, Job, run_job_json
+from dimlift.training.memory import parse_bytes
 
 
-def slurm_array(at_once: int = 256, *, scheduler: str = "slurm", pause: float = 10.0) -> Machines:
-    """Run cells as tasks of a job array.
+def slurm_executor(max_jobs: int = 256, *, scheduler: str = "slurm", poll_interval: float = 10.0) -> Executor:
+    """Return an executor that runs jobs as tasks of a job array.
 
     Args:
-        at_once: most tasks of the array that run together.
-        scheduler: "slurm", or another executor of submitit ("local" runs the same jobs as processes here).
-        pause: seconds between two looks at the jobs.
+        max_jobs: tasks of the array that run at the same time.
+        scheduler: "slurm", or another executor of submitit ("local" runs the same jobs as processes on this machine).
+        poll_interval: seconds between two checks of the jobs.
     """
-    return partial(_run, at_once=at_once, scheduler=scheduler, pause=pause)
+    return partial(_execute, max_jobs=max_jobs, scheduler=scheduler, poll_interval=poll_interval)
 
 
-def _run(
-    tasks: list[Task], resources: ResourcesSection, at_once: int, scheduler: str, pause: float
-) -> Generator[tuple[Task, str], None, None]:
-    if not tasks:
+def _execute(
+    jobs: list[Job], resources: ResourcesSection, max_jobs: int, scheduler: str, poll_interval: float
+) -> Generator[tuple[Job, str], None, None]:
+    if not jobs:
         return
-    executor = _executor(tasks[0].out / "slurm", scheduler)
-    executor.update_parameters(**_demand(resources, at_once, scheduler))
-    again = dict.fromkeys((task.cell for task in tasks), resources.retries)
-    waiting: dict[Any, Task] = _submit(executor, tasks)
+    executor = _make_submitit_executor(jobs[0].out / "slurm", scheduler)
+    executor.update_parameters(**_job_options(resources, max_jobs, scheduler))
+    retries = dict.fromkeys((job.run_id for job in jobs), resources.retries)
+    waiting: dict[Any, Job] = _submit(executor, jobs)
     try:
         while waiting:
             repeated = []
-            for job in [job for job in waiting if job.done()]:
-                task = waiting.pop(job)
-                end = _end_of(job)
-                if end == STOPPED and again[task.cell] > 0:
-                    again[task.cell] -= 1
-                    repeated.append(task)
+            for handle in [handle for handle in waiting if handle.done()]:
+                job = waiting.pop(handle)
+                result = _result_of(handle)
+                if result == INTERRUPTED and retries[job.run_id] > 0:
+                    retries[job.run_id] -= 1
+                    repeated.append(job)
                 else:
-                    yield task, end
+                    yield job, result
             waiting |= _submit(executor, repeated)
-            time.sleep(pause if waiting else 0)
+            time.sleep(poll_interval if waiting else 0)
     finally:
-        for job in waiting:
-            job.cancel()
+        for handle in waiting:
+            handle.cancel()
 
 
-def _submit(executor: Any, tasks: list[Task]) -> dict[Any, Task]:
-    if not tasks:
+def _submit(executor: Any, jobs: list[Job]) -> dict[Any, Job]:
+    if not jobs:
         return {}
     import submitit
 
     try:
-        jobs = executor.map_array(work, [task.to_json() for task in tasks])
-    except submitit.core.utils.FailedJobError as fault:
+        handles = executor.map_array(run_job_json, [job.to_json() for job in jobs])
+    except submitit.core.utils.FailedJobError as error:
         raise RunError(
-            f"sbatch took no job: {str(fault).strip() or 'it said nothing'}; look at `resources` in the study "
+            f"sbatch rejected the jobs: {str(error).strip() or 'no message'}; check `resources` of the study "
             "(partition, memory, minutes), then start the same command again"
-        ) from fault
-    return dict(zip(jobs, tasks, strict=True))
+        ) from error
+    return dict(zip(handles, jobs, strict=True))
 
 
-def _end_of(job: Any) -> str:
+def _result_of(handle: Any) -> str:
     import submitit
 
     try:
-        return job.result()
-    except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as fault:
-        state = f"SLURM says {job.state}" if job.state not in ("FINISHED", "UNKNOWN") else str(fault).splitlines()[0]
-        return f"job {job.job_id} ended without a result ({state}); its log is {job.paths.stderr}"
+        return handle.result()
+    except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+        known = handle.state not in ("FINISHED", "UNKNOWN")
+        state = f"SLURM state {handle.state}" if known else str(error).splitlines()[0]
+        return f"job {handle.job_id} ended without a result ({state}); its log is {handle.paths.stderr}"
 
 
-def _demand(resources: ResourcesSection, at_once: int, scheduler: str) -> dict[str, Any]:
-    wanted: dict[str, Any] = {
+def _job_options(resources: ResourcesSection, max_jobs: int, scheduler: str) -> dict[str, Any]:
+    options: dict[str, Any] = {
         "name": "dimlift",
         "timeout_min": resources.minutes,
         "cpus_per_task": max(1, round(resources.cpus)),
         "gpus_per_node": round(resources.gpus),
     }
     if resources.memory:
-        wanted["mem_gb"] = bytes_of(resources.memory) / 2**30
+        options["mem_gb"] = parse_bytes(resources.memory) / 2**30
     if scheduler == "slurm":
-        wanted["slurm_array_parallelism"] = at_once
+        options["slurm_array_parallelism"] = max_jobs
         if resources.partition:
-            wanted["slurm_partition"] = resources.partition
-    return wanted
+            options["slurm_partition"] = resources.partition
+    return options
 
 
-def _executor(folder: Path, scheduler: str) -> Any:
+def _make_submitit_executor(folder: Path, scheduler: str) -> Any:
     try:
         import submitit
-    except ModuleNotFoundError as fault:
-        raise RunError("studies on SLURM need submitit: pip install 'dimlift[slurm]'") from fault
+    except ModuleNotFoundError as error:
+        raise RunError("the executor slurm needs submitit: pip install 'dimlift[slurm]'") from error
     if scheduler == "slurm" and shutil.which("sbatch") is None:
-        raise RunError("there is no sbatch here; start the study on a login node of the cluster, or with --on local")
+        raise RunError("sbatch was not found; start the study on a login node of the cluster, or use --executor local")
     return submitit.AutoExecutor(folder=folder, cluster=scheduler)

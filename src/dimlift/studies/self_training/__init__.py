@@ -1,1 +1,1 @@
-"""Rounds of pseudo-labels."""
+"""Self-training: segmentation with rounds of pseudo-labels on unlabelled volumes."""

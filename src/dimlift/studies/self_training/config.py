@@ -1,6 +1,6 @@
-"""The configuration of `dimlift stages`."""
+"""The configuration of `dimlift self-train`."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -16,77 +16,79 @@ from dimlift.config.sections import (
 from dimlift.studies.run_config import AnyArm, TrainConfig
 
 StageName = Literal["imagenet", "segmentation", "segmia", "multitask"]
+STAGES: tuple[StageName, ...] = get_args(StageName)
 
 
-class StagesConfig(Section):
-    """Stages of pretraining: `dimlift stages CONFIG --out DIR`."""
+class SelfTrainingConfig(Section):
+    """Self-training in stages: `dimlift self-train CONFIG --out DIR`."""
 
     labelled: DatasetSection = Field(description="Volumes with a label for every voxel.")
     unlabelled: DatasetSection | None = Field(
-        default=None, description="Volumes for `segmia`; labels are not needed, and not looked at."
+        default=None, description="Volumes for the stage `segmia`; labels are not needed and never read."
     )
-    classified: DatasetSection | None = Field(
-        default=None, description="Volumes for `multitask`: a table with one class each."
+    classification: DatasetSection | None = Field(
+        default=None, description="Volumes for the stage `multitask`: a table with one class per volume."
     )
-    student: AnyArm = Field(description="The arm whose network learns; the same arm starts from the result.")
+    arm: AnyArm = Field(
+        description="The arm whose network is trained; the same arm can be initialised from the result."
+    )
     stages: tuple[StageName, ...] = Field(
         default=("imagenet", "segmentation", "segmia"),
         min_length=1,
-        description="In this order; without `imagenet` the network starts from random weights.",
+        description="Stages in this order; without `imagenet` the network starts from random weights.",
     )
-    baseline: bool = Field(default=True, description="Also train from random weights, to know what `imagenet` adds.")
-    folds: int = Field(default=3, ge=2, description="Parts of the cross-validation within the labelled set.")
-    rounds: int = Field(default=9, ge=1, description="Most rounds of `segmia` and of `multitask`.")
-    refine_rate: PositiveFloat = Field(
-        default=0.2, description="Rate of fine-tuning on labels after a round, as a share of the student's."
+    baseline: bool = Field(
+        default=True, description="Also train from random weights, to measure the effect of `imagenet`."
+    )
+    folds: int = Field(default=3, ge=2, description="Number of cv folds within the labelled set.")
+    num_rounds: int = Field(default=9, ge=1, description="Maximum number of rounds of `segmia` and of `multitask`.")
+    finetune_lr_scale: PositiveFloat = Field(
+        default=0.2, description="Learning rate of fine-tuning on labels after a round, relative to the arm's."
     )
     preprocessing: PreprocessingSection = Field(
-        default=PreprocessingSection(), description="What happens to a volume before a network sees it."
+        default=PreprocessingSection(), description="Preprocessing of volumes before they enter the network."
     )
-    budget: BudgetSection = Field(description="Of one training: on labels, or on the pseudo-labels of a round.")
-    refine: BudgetSection | None = Field(default=None, description="Of one fine-tuning; as `budget` if not set.")
+    budget: BudgetSection = Field(description="Length of one training, on labels or on the pseudo-labels of a round.")
+    finetune: BudgetSection | None = Field(default=None, description="Length of one fine-tuning; `budget` if not set.")
     training: TrainingSection = Field(default=TrainingSection(), description="The training loop.")
-    seed: int = Field(default=0, ge=0, description="Draws initial weights, folds, patches and augmentation.")
+    seed: int = Field(default=0, ge=0, description="Seed of initial weights, cv folds, patches and augmentation.")
 
     @model_validator(mode="after")
-    def _has_what_it_needs(self) -> "StagesConfig":
-        if self.stages != tuple(sorted(set(self.stages), key=StageName.__args__.index)):  # type: ignore[attr-defined]
-            raise ValueError(f"'stages' is {list(self.stages)}; each may come once, in the order {STAGES}")
+    def _is_consistent(self) -> "SelfTrainingConfig":
+        if self.stages != tuple(stage for stage in STAGES if stage in self.stages):
+            raise ValueError(f"'stages' is {list(self.stages)}; each may occur once, in the order {', '.join(STAGES)}")
         if "segmentation" not in self.stages:
-            raise ValueError("'stages' needs 'segmentation': pseudo-labels come from a network that learnt labels")
-        for stage, needed in (("segmia", "unlabelled"), ("multitask", "classified")):
-            if stage in self.stages and getattr(self, needed) is None:
-                raise ValueError(f"{needed!r} is missing: {stage} learns from these volumes; set {needed}.path")
+            raise ValueError("'stages' needs 'segmentation': its network predicts the pseudo-labels")
+        for stage, section in (("segmia", "unlabelled"), ("multitask", "classification")):
+            if stage in self.stages and getattr(self, section) is None:
+                raise ValueError(f"{section!r} is missing, but the stage {stage} needs it; set {section}.path")
         return self
 
-    def lesson(
-        self, dataset: DatasetSection, *, fold: int | None, start: str | None = None, random: bool = False
+    def training_config(
+        self, dataset: DatasetSection, *, fold: int | None, init_from: str | None = None, random: bool = False
     ) -> TrainConfig:
-        """One training as a run of its own.
+        """Return the configuration of one training.
 
         Args:
-            fold: part of the labelled set that tests; None learns from every volume.
-            start: weights folder to fine-tune, at the lower rate; None starts from the initial weights, which are
-                the same every time.
-            random: take no pretrained weights.
+            fold: test fold of the labelled set; None trains on every volume.
+            init_from: weights folder to fine-tune at the lower learning rate; None starts from the initial weights,
+                which are the same in every round.
+            random: do not load pretrained weights.
         """
-        changes: dict[str, Any] = {"start": start}
-        if start is not None:
-            changes["rate"] = (self.student.rate or self.training.rate) * self.refine_rate
+        changes: dict[str, Any] = {"init_from": init_from}
+        if init_from is not None:
+            changes["lr"] = (self.arm.lr or self.training.lr) * self.finetune_lr_scale
         if random or "imagenet" not in self.stages:
             changes |= {
-                key: value for key, value in (("pretrained", False), ("weights", None)) if hasattr(self.student, key)
+                key: value for key, value in (("pretrained", False), ("weights", None)) if hasattr(self.arm, key)
             }
         return TrainConfig(
             dataset=dataset,
-            arm=self.student.model_copy(update=changes),
+            arm=self.arm.model_copy(update=changes),
             preprocessing=self.preprocessing,
             split=SplitSection(folds=self.folds, seed=self.seed),
-            budget=self.budget if start is None or self.refine is None else self.refine,
+            budget=self.budget if init_from is None or self.finetune is None else self.finetune,
             training=self.training,
             fold=fold,
             seed=self.seed,
         )
-
-
-STAGES = ("imagenet", "segmentation", "segmia", "multitask")

@@ -1,7 +1,7 @@
-"""The outline of a flat mask along the borders of its pixels.
+"""Outlines of a binary 2D mask along the borders of its pixels.
 
-Polygons that run along pixel borders hold exactly the pixels they were drawn from: a pixel belongs to the mask if and
-only if its centre lies inside an odd number of them (the even-odd rule), so holes and islands in holes need no mark.
+Polygons along pixel borders contain exactly the pixels they were made from: a pixel belongs to the mask if and only if
+its centre is inside an odd number of polygons (even-odd rule), so holes and islands in holes need no special marking.
 """
 
 from collections import defaultdict
@@ -13,52 +13,52 @@ from numpy.typing import NDArray
 Corner = tuple[int, int]
 
 
-def trace(mask: Bool[np.ndarray, "columns rows"]) -> list[NDArray[np.float64]]:
-    """Closed polygons around the pixels of a mask.
+def trace_outlines(mask: Bool[np.ndarray, "columns rows"]) -> list[NDArray[np.float64]]:
+    """Return closed polygons around the pixels of a mask.
 
     Returns:
-        corners (n, 2) of each polygon as (column, row), the first not repeated, only where it turns. Pixel centres lie
-        on whole numbers, so corners lie on halves.
+        Corners (n, 2) of each polygon as (column, row), only where the direction changes, the first one not repeated.
+        Pixel centres have integer coordinates, so corners have half-integer ones.
     """
-    following = _borders(np.pad(np.asarray(mask, dtype=bool), 1))
+    edges = _border_edges(np.pad(np.asarray(mask, dtype=bool), 1))
     polygons = []
-    while following:
-        start = next(iter(following))
-        loop, before, here = [start], start, _take(following, start, start)
-        while here != start:
-            loop.append(here)
-            before, here = here, _take(following, here, before)
-        polygons.append(_turns(np.array(loop, dtype=np.float64)) - 1.5)
+    while edges:
+        start = next(iter(edges))
+        loop, previous, current = [start], start, _next_corner(edges, start, start)
+        while current != start:
+            loop.append(current)
+            previous, current = current, _next_corner(edges, current, previous)
+        polygons.append(_turning_points(np.array(loop, dtype=np.float64)) - 1.5)
     return polygons
 
 
-def _borders(mask: NDArray[np.bool_]) -> dict[Corner, list[Corner]]:
-    """From each corner of a pixel border to the next one, the mask always on the same side."""
-    following: dict[Corner, list[Corner]] = defaultdict(list)
+def _border_edges(mask: NDArray[np.bool_]) -> dict[Corner, list[Corner]]:
+    """Return directed edges along pixel borders, with the mask always on the same side."""
+    edges: dict[Corner, list[Corner]] = defaultdict(list)
     for axis, (a, b) in enumerate(((0, 1), (1, 0))):
         step = np.diff(mask.astype(np.int8), axis=axis)
         for sense in (1, -1):
-            places = np.argwhere(step == sense)
-            places[:, axis] += 1
-            ends = places + np.array((a, b))
-            first, last = (places, ends) if (sense == 1) == (axis == 0) else (ends, places)
+            starts = np.argwhere(step == sense)
+            starts[:, axis] += 1
+            ends = starts + np.array((a, b))
+            first, last = (starts, ends) if (sense == 1) == (axis == 0) else (ends, starts)
             for start, end in zip(first.tolist(), last.tolist(), strict=True):
-                following[start[0], start[1]].append((end[0], end[1]))
-    return following
+                edges[start[0], start[1]].append((end[0], end[1]))
+    return edges
 
 
-def _take(following: dict[Corner, list[Corner]], here: Corner, before: Corner) -> Corner:
-    """Go on from a corner; where two pixels touch there only, turn, so that no polygon crosses itself."""
-    ways = following[here]
-    straight = (2 * here[0] - before[0], 2 * here[1] - before[1])
-    way = next((way for way in ways if way not in (straight, before)), ways[0])
-    ways.remove(way)
-    if not ways:
-        del following[here]
-    return way
+def _next_corner(edges: dict[Corner, list[Corner]], current: Corner, previous: Corner) -> Corner:
+    """Remove an edge from a corner and return its end; where two pixels touch at a corner, turn to avoid crossing."""
+    ends = edges[current]
+    straight = (2 * current[0] - previous[0], 2 * current[1] - previous[1])
+    end = next((end for end in ends if end not in (straight, previous)), ends[0])
+    ends.remove(end)
+    if not ends:
+        del edges[current]
+    return end
 
 
-def _turns(loop: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The corners where the direction changes."""
-    into, out = loop - np.roll(loop, 1, axis=0), np.roll(loop, -1, axis=0) - loop
-    return loop[(into != out).any(axis=1)]
+def _turning_points(loop: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners where the direction changes."""
+    incoming, outgoing = loop - np.roll(loop, 1, axis=0), np.roll(loop, -1, axis=0) - loop
+    return loop[(incoming != outgoing).any(axis=1)]

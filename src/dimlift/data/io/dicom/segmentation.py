@@ -1,4 +1,4 @@
-"""A label map as a DICOM segmentation object through highdicom, which is imported here and nowhere else."""
+"""Write a label map as a DICOM segmentation object through highdicom, which is imported only here."""
 
 import warnings
 from collections.abc import Mapping
@@ -10,26 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.data.io.dicom.objects import make_object, new_uid, write_object
-from dimlift.data.io.dicom.rtstruct import COPIED
+from dimlift.data.io.dicom.rtstruct import STUDY_ATTRIBUTES
 from dimlift.data.io.dicom.series import Series
-from dimlift.data.issue import Finding
+from dimlift.data.issue import Issue
 from dimlift.errors import DataError
 
 _SCHEME = "99DIMLIFT"
-"""Names of a user's labels are nobody's standard codes; a private scheme says so."""
+"""Private coding scheme: the names of a user's labels are not standard codes."""
 
 
 def write_segmentation(path: Path, array: NDArray[Any], names: Mapping[str, int], series: Series) -> Path:
-    """Write one binary segment per label, numbered 1, 2, ... in the order of the values, on the slices themselves.
+    """Write one binary segment per label, numbered 1, 2, ... in the order of the values.
 
     Args:
+        path: where to write.
         array: (column, row, slice) label values on the grid of the series.
         names: label name to value.
+        series: the series the labels refer to.
 
     Raises:
         DataError: if the series lacks an attribute that a segmentation must repeat.
     """
-    highdicom, codes = _library()
+    highdicom, codes = _import_highdicom()
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name="dimlift", version=version("dimlift"), family=codes.DCM.ArtificialIntelligence
     )
@@ -51,10 +53,10 @@ def write_segmentation(path: Path, array: NDArray[Any], names: Mapping[str, int]
             )
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that all is background, that a name holds a comma
+        warnings.simplefilter("ignore")  # an empty segmentation, a comma in a name
         try:
             content = highdicom.seg.Segmentation(
-                source_images=[_complete(one) for one in series.slices],
+                source_images=[_with_study_attributes(header) for header in series.slices],
                 pixel_array=np.ascontiguousarray(numbered.transpose(2, 1, 0)),
                 segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
                 segment_descriptions=segments,
@@ -70,24 +72,24 @@ def write_segmentation(path: Path, array: NDArray[Any], names: Mapping[str, int]
                 series_description="dimlift segmentation",
             )
         except (AttributeError, ValueError, KeyError) as fault:
-            found = f"is a series no segmentation can refer to ({fault})"
-            remedy = "repair its headers, or write another format (--format nifti)"
-            raise Finding(str(series.files[0].parent), "error", found, remedy).as_error() from fault
+            message = f"is a series that a segmentation cannot refer to ({fault})"
+            fix = "repair its headers, or write another format (--format nifti)"
+            raise Issue(str(series.files[0].parent), "error", message, fix).as_error() from fault
     return write_object(path, content)
 
 
-def _complete(one: Any) -> Any:
-    """A header with everything a study must say, empty where it says nothing."""
-    lacking = {name: "" for name in COPIED if name not in one}
-    if not lacking:
-        return one
-    whole = make_object(lacking)
-    whole.update(one)
-    whole.file_meta = one.file_meta
-    return whole
+def _with_study_attributes(header: Any) -> Any:
+    """Return a header with all attributes of patient and study, empty where they are missing."""
+    missing = {name: "" for name in STUDY_ATTRIBUTES if name not in header}
+    if not missing:
+        return header
+    complete = make_object(missing)
+    complete.update(header)
+    complete.file_meta = header.file_meta
+    return complete
 
 
-def _library() -> tuple[Any, Any]:
+def _import_highdicom() -> tuple[Any, Any]:
     try:
         import highdicom
         from pydicom.sr.codedict import codes

@@ -1,4 +1,4 @@
-"""A DICOM series as a volume: (column, row, slice), slices in the order of space, each rescaled as it says."""
+"""A DICOM series as a volume: (column, row, slice), slices sorted by position, values rescaled slice by slice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,58 +9,60 @@ import numpy as np
 
 from dimlift.data.io.dicom.objects import read_slice
 from dimlift.data.io.dicom.series import read_series
-from dimlift.data.issue import Finding
+from dimlift.data.issue import Issue
 from dimlift.data.volume import Grid, Volume
-from dimlift.errors import DamagedFile, DimliftError
+from dimlift.errors import CorruptFileError, DimliftError
 
 
-def read_volume(path: str | Path) -> Volume:
-    """Read the folder of one series; `Volume.header` is the `Series`, which DICOM outputs refer to.
+def read_dicom_volume(path: str | Path) -> Volume:
+    """Read the folder of one series; `Volume.header` is the `Series` that DICOM outputs refer to.
 
     Returns:
         float32 (columns, rows, slices), in Hounsfield units for CT.
 
     Raises:
-        DamagedFile, DataError: as `read_series`, and for pixels that are not whole.
+        CorruptFileError, DataError: as `read_series`, and for incomplete pixels.
     """
-    with _understood(Path(path)):
-        series = read_series(_folder(path))
+    with _name_value_errors(Path(path)):
+        series = read_series(_require_folder(path))
         array = np.empty(series.shape, dtype=np.float32)
         for index, (file, header) in enumerate(zip(series.files, series.slices, strict=True)):
-            array[:, :, index] = read_slice(file).T * np.float64(_of(header, "RescaleSlope", 1.0))
-            array[:, :, index] += np.float32(_of(header, "RescaleIntercept", 0.0))
+            array[:, :, index] = read_slice(file).T * np.float64(_number(header, "RescaleSlope", 1.0))
+            array[:, :, index] += np.float32(_number(header, "RescaleIntercept", 0.0))
     return Volume(array, series.affine, Path(path), series)
 
 
-def read_grid(path: str | Path) -> Grid:
-    """Shape and affine of a series, from its headers alone."""
-    with _understood(Path(path)):
-        series = read_series(_folder(path))
+def read_dicom_grid(path: str | Path) -> Grid:
+    """Read shape and affine of a series from its headers alone."""
+    with _name_value_errors(Path(path)):
+        series = read_series(_require_folder(path))
     return Grid(series.shape, series.affine, path=Path(path))
 
 
 @contextmanager
-def _understood(path: Path) -> Iterator[None]:
-    """pydicom understands a value when it is asked for, and breaks in any way there is at one that is damaged."""
+def _name_value_errors(path: Path) -> Iterator[None]:
+    """Convert errors of pydicom, which parses values on access and raises errors of any kind, to ones with the path."""
     try:
         yield
     except DimliftError:
         raise
     except Exception as fault:
-        found = f"holds a value that cannot be understood ({type(fault).__name__}: {fault})"
-        raise Finding(str(path), "error", found, "export it again from the archive").as_error(DamagedFile) from fault
+        message = f"holds a value that cannot be parsed ({type(fault).__name__}: {fault})"
+        raise Issue(str(path), "error", message, "export it again from the archive").as_error(
+            CorruptFileError
+        ) from fault
 
 
-def _folder(path: str | Path) -> Path:
+def _require_folder(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         return path
     if not path.exists():
-        raise Finding(str(path), "error", "there is no such file", "restore it, or take its case out").as_error()
-    found = "is one file of a DICOM series, not the whole series"
-    raise Finding(str(path), "error", found, f"give its folder, {path.parent}").as_error()
+        raise Issue(str(path), "error", "does not exist", "restore it, or remove its case").as_error()
+    message = "is one file of a DICOM series; the whole series is expected"
+    raise Issue(str(path), "error", message, f"pass its folder, {path.parent}").as_error()
 
 
-def _of(header: Any, name: str, otherwise: float) -> float:
+def _number(header: Any, name: str, default: float) -> float:
     value = header.get(name)
-    return otherwise if value in (None, "") else float(value)
+    return default if value in (None, "") else float(value)

@@ -1,1 +1,1 @@
-"""The file that nnU-Net finds by its name."""
+"""The module that nnU-Net finds by its name."""

@@ -1,4 +1,4 @@
-"""What nnU-Net's search for trainers finds."""
+"""The trainer under the file name that nnU-Net searches for."""
 
 from dimlift.integrations.nnunet.trainer import nnUNetTrainerDimlift
 

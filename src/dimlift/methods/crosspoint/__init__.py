@@ -1,0 +1,1 @@
+"""CrossPoint: contrast between point clouds and images of them."""

@@ -1,1 +1,0 @@
-"""Distillation of 2D teachers into 3D networks."""

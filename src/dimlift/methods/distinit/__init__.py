@@ -1,0 +1,1 @@
+"""DistInit: distil image classifiers into a 3D network."""

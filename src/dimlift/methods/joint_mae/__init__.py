@@ -1,0 +1,1 @@
+"""Joint-MAE: masked autoencoder of point clouds and their depth images."""

@@ -1,0 +1,1 @@
+"""Mean teacher: segment points from few labels."""

@@ -1,0 +1,1 @@
+"""Point-MAE and Point-M2AE: reconstruct masked patches of point clouds."""

@@ -1,0 +1,1 @@
+"""Networks for point clouds, trained from labels."""

@@ -1,0 +1,1 @@
+"""PPKT: contrast between points and the pixels that show them."""

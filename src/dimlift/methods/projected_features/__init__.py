@@ -1,0 +1,1 @@
+"""Image features projected onto point clouds."""

@@ -1,0 +1,48 @@
+"""Classification metrics."""
+
+import numpy as np
+import pytest
+
+from dimlift.errors import ShapeError
+from dimlift.metrics.classification import auroc, macro_f1
+
+
+def test_macro_f1_matches_manual_value():
+    truth, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+    assert macro_f1(predicted, truth) == pytest.approx((0.8 + 2 / 3) / 2)
+
+
+def test_macro_f1_weights_classes_equally():
+    truth = np.array([0] * 98 + [2] * 2)
+    assert macro_f1(np.zeros(100, int), truth) == pytest.approx((2 * 98 / (98 + 100)) / 2)
+    assert macro_f1(truth, truth) == 1
+    assert macro_f1(np.array([], int), np.array([], int)) is None
+
+
+def test_auroc_is_fraction_of_ordered_pairs():
+    truth = np.array([0, 0, 1, 1])
+    positive = np.array([0.1, 0.4, 0.35, 0.8])
+    assert auroc(np.stack([1 - positive, positive], 1), truth) == 0.75  # 3 of 4 pairs
+    assert auroc(np.stack([-(positive**3), positive**3], 1), truth) == 0.75  # only order matters
+    assert auroc(np.stack([np.zeros(4), positive], 1), truth) == 0.75  # the second of two columns decides
+
+
+def test_auroc_averages_defined_classes():
+    truth = np.array([0, 0, 1, 1])
+    scores = np.array([[0.9, 0.1, 0.3], [0.8, 0.2, 0.1], [0.2, 0.7, 0.5], [0.3, 0.15, 0.5]])
+    assert auroc(scores, truth) == pytest.approx((1 + 0.75) / 2)  # class 2 has no case
+    assert auroc(scores[:2], truth[:2]) is None
+
+
+def test_auroc_maps_columns_to_classes():
+    truth = np.array([3, 7, 7])
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    assert auroc(scores, truth, [3, 7]) == 1
+    assert auroc(scores, truth, [7, 3]) == 0
+
+
+def test_classification_metrics_reject_wrong_shapes():
+    with pytest.raises(ShapeError, match="one per case"):
+        macro_f1(np.zeros(3, int), np.zeros(4, int))
+    with pytest.raises(ShapeError, match="a row for each of 4 cases"):
+        auroc(np.zeros((3, 2)), np.zeros(4, int))
