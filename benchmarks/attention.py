@@ -1,11 +1,11 @@
-"""Ways of attending across slices, compared: time, memory and distance from the 2D answers.
+"""Compare attention across slices: time, memory and deviation from the 2D outputs.
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/attention.py [--networks vit_tiny_patch16_224 ...]
 
-Forward and forward with backward of one network under each `attention=`, alternating in one process, on the GPU if
-there is one; the best of the rounds counts (processor time on a CPU, device time on a GPU). Memory is what one forward
-with backward adds at its peak, each in a process of its own on a CPU. The error of a law is relative to the largest 2D
-answer: slices on random slices, constancy on one slice repeated.
+Times the forward pass alone and with the backward pass for each value of `attention`, alternating in one process, on
+the GPU if available. The minimum over the rounds is reported (CPU time or device time). Memory is the peak added by one
+forward and backward pass; on a CPU each is measured in a separate process. The error of a law is relative to the
+largest 2D output: the law of slices on random slices, the law of constancy on one repeated slice.
 """
 
 import argparse
@@ -15,12 +15,12 @@ import time
 import warnings
 from pathlib import Path
 
-WAYS = {"per slice": "per_slice", "window of 3": 3, "volume": "volume", "planecycle": "planecycle"}
-"""Column of the table to `attention=`."""
+MODES = {"per slice": "per_slice", "window of 3": 3, "volume": "volume", "planecycle": "planecycle"}
+"""Label in the table: value of `attention`."""
 
 
-def lifted_in(name: str, way: str, side: int, device: str):
-    """A network whose slices see one another in this way; None where the way does not fit it."""
+def build_networks(name: str, mode: str, size: int, device: str):
+    """Return the 2D network and the lifted one; (None, None) if the network does not support the mode."""
     import torch
 
     import dimlift
@@ -29,17 +29,17 @@ def lifted_in(name: str, way: str, side: int, device: str):
     from dimlift.errors import PlanError
 
     torch.manual_seed(0)
-    flat, _ = create_backbone(f"timm:{name}", features_only=True, img_size=side)
+    network_2d, _ = create_backbone(f"timm:{name}", features_only=True, img_size=size)
     try:
         with warnings.catch_warnings(action="ignore"):
-            lifted = dimlift.lift(flat, DepthPlan(kernel=1, attention=WAYS[way]), certify=False)
+            lifted = dimlift.lift(network_2d, DepthPlan(kernel=1, attention=MODES[mode]), certify=False)
     except PlanError:
         return None, None
-    return flat.to(device).eval(), lifted.to(device).eval()
+    return network_2d.to(device).eval(), lifted.to(device).eval()
 
 
 def one_pass(network, volume, backward: bool) -> float:
-    """Seconds of one pass: of the processor, or of the device."""
+    """Return the seconds of one pass, in CPU time or device time."""
     import torch
 
     if volume.is_cuda:
@@ -58,29 +58,29 @@ def one_pass(network, volume, backward: bool) -> float:
     return start.elapsed_time(end) / 1e3
 
 
-def law_errors(flat, lifted, side: int, device: str) -> tuple[float, float]:
-    """Errors of the laws of slices and of constancy, over all maps."""
+def law_errors(network_2d, lifted, size: int, device: str) -> tuple[float, float]:
+    """Return the errors of the laws of slices and of constancy, maximum over all maps."""
     import torch
 
-    slices = torch.randn(4, 3, side, side, device=device)
+    slices = torch.randn(4, 3, size, size, device=device)
     errors = []
-    for given in (slices, slices[:1].expand_as(slices)):
+    for images in (slices, slices[:1].expand_as(slices)):
         with torch.no_grad():
-            pairs = zip(flat(given), lifted(given.transpose(0, 1)[None]), strict=True)
+            pairs = zip(network_2d(images), lifted(images.transpose(0, 1)[None]), strict=True)
         worst = 0.0
-        for wanted, output in pairs:
+        for expected, output in pairs:
             output = output[0].transpose(0, 1)
-            wanted = wanted if wanted.shape == output.shape else wanted.permute(0, 3, 1, 2)
-            worst = max(worst, float((output - wanted).abs().max() / wanted.abs().max()))
+            expected = expected if expected.shape == output.shape else expected.permute(0, 3, 1, 2)
+            worst = max(worst, float((output - expected).abs().max() / expected.abs().max()))
         errors.append(worst)
     return errors[0], errors[1]
 
 
-def peak_memory(name: str, way: str, shape: tuple[int, ...], device: str) -> int:
-    """Bytes that one forward with backward adds at its peak."""
+def peak_memory(name: str, mode: str, shape: tuple[int, ...], device: str) -> int:
+    """Return the peak bytes added by one forward and backward pass."""
     import torch
 
-    _, lifted = lifted_in(name, way, shape[-1], device)
+    _, lifted = build_networks(name, mode, shape[-1], device)
     if device == "cuda":
         volume = torch.randn(shape, device=device)
         torch.cuda.reset_peak_memory_stats()
@@ -89,41 +89,43 @@ def peak_memory(name: str, way: str, shape: tuple[int, ...], device: str) -> int
         return torch.cuda.max_memory_allocated() - before
     small = torch.randn(1, shape[1], 1, *shape[3:])
     one_pass(lifted, small, True)
-    before = _high_water()
+    before = _peak_rss()
     one_pass(lifted, torch.randn(shape), True)
-    return _high_water() - before
+    return _peak_rss() - before
 
 
-def _high_water() -> int:
+def _peak_rss() -> int:
     status = Path("/proc/self/status").read_text()
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
-def in_own_process(name: str, way: str, shape: tuple[int, ...]) -> int:
-    """`peak_memory` in a process of its own: a high-water mark cannot be set back."""
-    given = [sys.executable, __file__, "--memory", name, way, *map(str, shape)]
-    return int(subprocess.run(given, capture_output=True, check=True, text=True).stdout.split()[-1])
+def peak_memory_in_subprocess(name: str, mode: str, shape: tuple[int, ...]) -> int:
+    """Return `peak_memory` of a separate process, because VmHWM cannot be reset."""
+    command = [sys.executable, __file__, "--memory", name, mode, *map(str, shape)]
+    return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()[-1])
 
 
 def compare(name: str, shape: tuple[int, ...], rounds: int, device: str) -> None:
-    """Print the rows of one network."""
+    """Print the table rows of one network."""
     import torch
 
     volume = torch.randn(shape, device=device)
-    built = {way: lifted_in(name, way, shape[-1], device) for way in WAYS}
-    ways = [way for way, (_, lifted) in built.items() if lifted is not None]
-    best = {(way, backward): float("inf") for way in ways for backward in (False, True)}
+    built = {mode: build_networks(name, mode, shape[-1], device) for mode in MODES}
+    supported = [mode for mode, (_, lifted) in built.items() if lifted is not None]
+    best = {(mode, backward): float("inf") for mode in supported for backward in (False, True)}
     for _ in range(rounds + 1):
-        for way, backward in best:
-            best[way, backward] = min(best[way, backward], one_pass(built[way][1], volume, backward))
-    for way in WAYS:
-        if way not in ways:
-            print(f"| {name} | {way} | refused | | | | |", flush=True)
+        for mode, backward in best:
+            best[mode, backward] = min(best[mode, backward], one_pass(built[mode][1], volume, backward))
+    for mode in MODES:
+        if mode not in supported:
+            print(f"| {name} | {mode} | not supported | | | | |", flush=True)
             continue
-        memory = peak_memory(name, way, shape, device) if device == "cuda" else in_own_process(name, way, shape)
-        slices, constancy = law_errors(*built[way], shape[-1], device)
+        memory = (
+            peak_memory(name, mode, shape, device) if device == "cuda" else peak_memory_in_subprocess(name, mode, shape)
+        )
+        slices, constancy = law_errors(*built[mode], shape[-1], device)
         print(
-            f"| {name} | {way} | {1e3 * best[way, False]:.1f} ms | {1e3 * best[way, True]:.1f} ms | "
+            f"| {name} | {mode} | {1e3 * best[mode, False]:.1f} ms | {1e3 * best[mode, True]:.1f} ms | "
             f"{memory / 2**20:.0f} MiB | {slices:.0e} | {constancy:.0e} |",
             flush=True,
         )
@@ -133,26 +135,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
     parser.add_argument("--slices", type=int, default=12)
-    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", nargs="*", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
+    options = parser.parse_args()
 
     import torch
 
-    if chosen.memory:
-        name, way, *shape = chosen.memory
-        print(peak_memory(name, way, tuple(map(int, shape)), "cpu"))
+    if options.memory:
+        name, mode, *shape = options.memory
+        print(peak_memory(name, mode, tuple(map(int, shape)), "cpu"))
         return
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
-    shape = (1, 3, chosen.slices, chosen.side, chosen.side)
+    shape = (1, 3, options.slices, options.image_size, options.image_size)
     print(f"volume {shape}, {torch.cuda.get_device_name() if device == 'cuda' else 'CPU, one thread'}, float32")
     print(
-        "| network | attention | forward | and backward | memory | slices | constancy |\n|---|---|---|---|---|---|---|"
+        "| network | attention | forward | with backward | memory | slices | constancy |\n|---|---|---|---|---|---|---|"
     )
-    for name in chosen.networks:
-        compare(name, shape, chosen.rounds, device)
+    for name in options.networks:
+        compare(name, shape, options.rounds, device)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What `dimlift check` costs beside reading every file once with nibabel.
+"""Time of `dimlift check` relative to reading every file once with nibabel.
 
     OMP_NUM_THREADS=1 python benchmarks/check.py
 
 The same generated volumes (int16 noise on a smooth ramp, a mask of three labels) are read by nibabel, checked by one
-thread, and checked by as many as `check` takes by itself, alternating, in one process; the best of the rounds counts,
-in seconds of the clock. nibabel stops before the checksum of a stream, so it does less than is needed to trust a file.
+thread, and checked by the default number of threads, alternating in one process. The minimum wall time over the rounds
+is reported. nibabel does not verify the checksum of a compressed stream, so it does less than `check`.
 """
 
 import argparse
@@ -22,25 +22,26 @@ from dimlift.data.quality.check_dataset import check_dataset
 
 
 def generate(root: Path, cases: int, side: int) -> None:
-    """images/ and labels/ of cubes."""
+    """Write images/ and labels/ with cubic volumes."""
     grid = np.indices((side, side, side)).sum(axis=0)
     for number in range(cases):
         noise = np.random.default_rng(number).normal(0, 20, grid.shape)
         for folder, array in (("images", grid + noise), ("labels", grid * 4 // (3 * side))):
             (root / folder).mkdir(parents=True, exist_ok=True)
-            kind = np.int16 if folder == "images" else np.uint8
-            nib.save(nib.Nifti1Image(array.astype(kind), np.eye(4)), root / folder / f"case_{number:02d}.nii.gz")
+            dtype = np.int16 if folder == "images" else np.uint8
+            nib.save(nib.Nifti1Image(array.astype(dtype), np.eye(4)), root / folder / f"case_{number:02d}.nii.gz")
 
 
 def read_once(root: Path) -> None:
-    """Every voxel of every file, by nibabel."""
+    """Read every voxel of every file with nibabel."""
     for path in sorted(root.rglob("*.nii.gz")):
         np.asanyarray(nib.load(path).dataobj)
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(function: Callable[[], object]) -> float:
+    """Return the wall time of one call."""
     started = time.perf_counter()
-    work()
+    function()
     return time.perf_counter() - started
 
 
@@ -54,20 +55,20 @@ def main() -> None:
         root = Path(folder)
         generate(root, options.cases, options.side)
         size = sum(path.stat().st_size for path in root.rglob("*.nii.gz"))
-        works: dict[str, Callable[[], object]] = {
+        functions: dict[str, Callable[[], object]] = {
             "nibabel reads every file once": lambda: read_once(root),
-            "opening: labels found in the masks": lambda: open_dataset(root),
+            "open_dataset: labels found in the masks": lambda: open_dataset(root),
             "check, one thread": lambda: check_dataset(dataset, num_workers=1),
-            f"check, its own threads ({min(4, len(os.sched_getaffinity(0)))})": lambda: check_dataset(dataset),
+            f"check, default threads ({min(4, len(os.sched_getaffinity(0)))})": lambda: check_dataset(dataset),
         }
         dataset = open_dataset(root)
-        best = dict.fromkeys(works, float("inf"))
+        best = dict.fromkeys(functions, float("inf"))
         for _ in range(options.rounds):
-            for name, work in works.items():
-                best[name] = min(best[name], seconds(work))
+            for name, function in functions.items():
+                best[name] = min(best[name], seconds(function))
     base = best["nibabel reads every file once"]
-    print(f"{options.cases} cases of {options.side}^3, {size / 1e6:.0f} MB packed\n")
-    print("| | seconds | of reading once |\n|---|---|---|")
+    print(f"{options.cases} cases of {options.side}^3, {size / 1e6:.0f} MB compressed\n")
+    print("| | seconds | relative to nibabel |\n|---|---|---|")
     for name, value in best.items():
         print(f"| {name} | {value:.2f} | {value / base:.2f} x |")
 

@@ -1,12 +1,12 @@
-"""Eleven classes of furniture as volumes of 32 x 32 x 32 voxels: what 2D knowledge is worth in a classification.
+"""Classification of furniture as volumes of 32 x 32 x 32 voxels, with and without 2D pretraining.
 
     python benchmarks/furniture.py --budget seconds:60
-    python benchmarks/furniture.py --budget steps:4 --seeds 0 --cases 44        # a proof that everything runs
+    python benchmarks/furniture.py --budget steps:4 --seeds 0 --cases 44        # a test run
 
-385 objects (points2048.npz: points, labels, classes), each a row of a table of NIfTI volumes whose voxels are the
-square root of the share of points in them. Arms of benchmarks/furniture.yaml are compared by `dimlift compare`; the
-train-free embedding is probed beside them. It can be stopped at any time: started again it goes on. The tables go
-into docs/results.md, between their markers.
+The 385 objects in 11 classes (points2048.npz: points, labels, classes) become a table of NIfTI volumes; each voxel is
+the square root of the fraction of points in it. The arms of benchmarks/furniture.yaml are compared, and the
+training-free embedding is probed. An interrupted benchmark resumes. The tables are written to docs/results.md, between
+their markers.
 """
 
 import argparse
@@ -16,19 +16,19 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from dimlift.evaluation.linear_probe import probe
-from dimlift.inference.embed import embed
+from dimlift.evaluation.linear_probe import cross_validated_probe
+from dimlift.inference.embed import VolumeEmbedder, embed
 from dimlift.methods.frozen_features.settings import FeatureExtractionSettings
 from dimlift.records.embeddings import Embeddings
 from dimlift.studies.load_config import load_config
 from dimlift.studies.run_config import StudyConfig
-from hippocampus import ROOT, run_study, print_event, write_block
+from hippocampus import ROOT, print_event, run_study, write_block
 
 SIDE = 32
 
 
 def main() -> None:
-    """Make the volumes, run what is missing, write the tables."""
+    """Write the volumes, execute the missing runs, write the tables."""
     options = arguments()
     kind, _, amount = options.budget.partition(":")
     folder = options.out / f"{kind}-{amount}"
@@ -39,30 +39,30 @@ def main() -> None:
     embeddings = options.out / f"embeddings-{options.cases or 'all'}.npz"
     if not embeddings.exists():
         settings = FeatureExtractionSettings(planes=("depth", "height", "width"), upsample=3.0, cache_channels=128)
-        embed(table, settings, embeddings, pooling="both", cache=options.out / "maps", progress=print_event)
+        embed(table, VolumeEmbedder(settings, "both", cache=options.out / "maps"), embeddings, print_event)
     write_probe(embeddings)
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Return the command line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     points = ROOT / "../shared/data/sweethome3d_furniture/points2048.npz"
     parser.add_argument("--points", type=Path, default=points, help="points2048.npz")
-    parser.add_argument("--budget", default="seconds:60", help="steps:N or seconds:S, of one run")
+    parser.add_argument("--budget", default="seconds:60", help="steps:N or seconds:S of each run")
     parser.add_argument("--arms", default="", help="names from the YAML file, separated by commas; all by default")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--cases", type=int, default=0, help="only so many objects, of all classes; 0 takes all")
+    parser.add_argument("--cases", type=int, default=0, help="number of objects, from all classes; 0 uses all")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "furniture")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     return parser.parse_args()
 
 
 def make_volumes(points: Path, folder: Path, cases: int = 0) -> Path:
-    """Write each object as a volume, and the table that names class and object; those there already are kept."""
+    """Write missing volumes, and the table with the class and the object of each; return the table."""
     stored = np.load(points, allow_pickle=False)
     classes, labels = stored["classes"], stored["labels"]
-    places = np.argsort(labels, kind="stable")
-    chosen = places[np.linspace(0, len(places) - 1, cases).astype(int)] if cases else places
+    order = np.argsort(labels, kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, cases).astype(int)] if cases else order
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in sorted(chosen.tolist()):
@@ -77,24 +77,24 @@ def make_volumes(points: Path, folder: Path, cases: int = 0) -> Path:
 
 
 def occupancy(points: np.ndarray) -> np.ndarray:
-    """Points of the unit sphere as a volume: the root of the share of points in each voxel, so that edges stay seen."""
-    places = np.clip(((points.astype(np.float64) + 1) / 2 * SIDE).astype(int), 0, SIDE - 1)
+    """Return points of the unit sphere as a volume: the square root of the fraction of points in each voxel."""
+    voxels = np.clip(((points.astype(np.float64) + 1) / 2 * SIDE).astype(int), 0, SIDE - 1)
     counts = np.zeros((SIDE,) * 3, np.float32)
-    np.add.at(counts, tuple(places.T), 1)
+    np.add.at(counts, tuple(voxels.T), 1)
     return np.sqrt(counts / len(points)).astype(np.float32)
 
 
 def write_probe(path: Path) -> None:
-    """The table of the train-free embedding, between its markers."""
+    """Write the table of the training-free embedding between its markers."""
     stored = Embeddings.load(path)
-    found = probe(stored)
+    result = cross_validated_probe(stored)
     lines = [
         "| probe | measure | value | 95 % interval |",
         "| --- | --- | --- | --- |",
     ]
-    for each in found.findings:
-        spread = "" if each.interval is None else f"{each.interval[0]:.3f} to {each.interval[1]:.3f}"
-        lines.append(f"| {each.probe} | {each.metric} | {each.value:.3f} | {spread} |")
+    for score in result.scores:
+        interval = "" if score.interval is None else f"{score.interval[0]:.3f} to {score.interval[1]:.3f}"
+        lines.append(f"| {score.probe} | {score.metric} | {score.value:.3f} | {interval} |")
     write_block("furniture embedding", "\n".join(lines))
 
 

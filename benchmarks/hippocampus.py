@@ -1,4 +1,4 @@
-"""Does 2D knowledge pay on 8 hippocampus volumes? Every arm of a study at equal steps or equal wall time.
+"""Compare the arms of a study on 8 hippocampus volumes, at equal steps or equal wall time.
 
     python benchmarks/hippocampus.py --budget steps:500
     python benchmarks/hippocampus.py --budget seconds:120 --arms unet,frozen_features --seeds 0,1,2,3,4
@@ -6,9 +6,8 @@
     python benchmarks/hippocampus.py --study benchmarks/transseg.yaml --budget seconds:120
     python benchmarks/hippocampus.py --study benchmarks/attention_modes.yaml --budget steps:60 --seeds 0,1
 
-It may run for hours on one core and can be stopped at any time: started again with the same budget it goes on. Its
-table goes into docs/results.md, between the markers of its budget. `key.sub=value` pairs at the end override the
-YAML file.
+It may run for hours on one core; started again with the same budget it resumes. The table is written to
+docs/results.md, between the markers of its budget. `key.sub=value` pairs at the end override the YAML file.
 """
 
 import argparse
@@ -34,7 +33,7 @@ COLUMNS = ("arm", "Dice", "difference [95 %]", "verdict", "HD95 mm", "steps", "s
 
 
 def main() -> None:
-    """Run what is missing, then write the table."""
+    """Execute the missing runs, then write the table."""
     options = arguments()
     kind, _, amount = options.budget.partition(":")
     overrides = [f"budget={{{kind}: {amount}}}", f"seeds=[{options.seeds}]", *options.overrides]
@@ -48,10 +47,10 @@ def main() -> None:
 
 
 def run_study(study: StudyConfig, folder: Path, arms: list[str], budget: str, name: str) -> None:
-    """Execute the missing runs of some arms, then write the table of all there are."""
+    """Execute the missing runs of some arms, then write the table of all finished runs."""
     unknown = set(arms) - set(study.arms)
     if unknown:
-        raise SystemExit(f"no such arm: {', '.join(sorted(unknown))}; there are {', '.join(study.arms)}")
+        raise SystemExit(f"unknown arm: {', '.join(sorted(unknown))}; the study has {', '.join(study.arms)}")
     if arms:
         os.chdir(ROOT)
         compare(study, folder, progress=print_event, only=arms)
@@ -59,42 +58,44 @@ def run_study(study: StudyConfig, folder: Path, arms: list[str], budget: str, na
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Return the command line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", default="steps:500", help="steps:N or seconds:S")
     parser.add_argument("--arms", default="", help="names from the YAML file, separated by commas; all by default")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--study", type=Path, default=Path(__file__).with_suffix(".yaml"))
     parser.add_argument("--data", default="", help="folder with images/ and labels/")
-    parser.add_argument("--out", type=Path, help="runs/NAME OF THE STUDY by default")
-    parser.add_argument("--name", default="", help="part of the markers in docs/results.md; the study's by default")
-    parser.add_argument("--table-only", action="store_true", help="write the table of what there is, run nothing")
+    parser.add_argument("--out", type=Path, help="runs/STUDY_NAME by default")
+    parser.add_argument("--name", default="", help="name in the markers of docs/results.md; the study's by default")
+    parser.add_argument(
+        "--table-only", action="store_true", help="write the table of the finished runs without running any"
+    )
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     return parser.parse_args()
 
 
 def print_event(event: Event) -> None:
-    """One line for what a person wants to know."""
+    """Print messages and the end of each run."""
     if event.message or event.stage in ("done", "failed"):
         clock = time.strftime("%H:%M:%S")
         print(f"{clock} [{event.run_index}/{event.num_runs}] {event.arm} {event.stage}: {event.message}", flush=True)
 
 
 def write_table(folder: Path, budget: str, name: str) -> None:
-    """The table of a study, between the markers of its budget in docs/results.md."""
+    """Write the table of a study between the markers of its budget in docs/results.md."""
     summary = summarise(folder)
     finished = [record for record in load_records(folder / "records") if record.status == "finished"]
     write_block(f"{name} {budget}", table(summary, finished, budget))
 
 
 def write_block(marker: str, content: str) -> None:
-    """Put a table between its markers in docs/results.md; append it where there are none yet."""
+    """Write a block between its markers in docs/results.md; append it if there are none yet."""
     opening, closing = f"<!-- {marker} -->", f"<!-- end of {marker} -->"
     block = f"{opening}\n{content}\n{closing}"
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n"
     if opening in text:
-        before, _, rest = text.partition(opening)
-        text = before + block + rest.partition(closing)[2]
+        before, _, after = text.partition(opening)
+        text = before + block + after.partition(closing)[2]
     else:
         text = f"{text.rstrip()}\n\n{block}\n"
     RESULTS.write_text(text, encoding="utf-8")
@@ -102,7 +103,7 @@ def write_block(marker: str, content: str) -> None:
 
 
 def table(summary: Summary, records: list[RunRecord], budget: str) -> str:
-    """Return a Markdown table with one row per arm; a column without entries is left out."""
+    """Return a Markdown table with one row per arm; empty columns are omitted."""
     kind, _, amount = budget.partition(":")
     columns = [name.replace("Dice", summary.measure.title) for name in COLUMNS]
     rows = [_row(row) for row in summary.rows if row.finished]

@@ -1,15 +1,14 @@
-"""nnU-Net's own trainer beside nnUNetTrainerDimlift: 8 labelled hippocampi, equal iterations on a processor.
+"""nnU-Net's trainer and nnUNetTrainerDimlift on 8 labelled hippocampus volumes, with equal iterations on a CPU.
 
     pip install 'dimlift[nnunet]'
     python -m dimlift.integrations.nnunet
     python benchmarks/nnunet.py --iterations 1000 --seeds 0,1
 
-Planning, preprocessing, augmentation, loss, schedule and inference are nnU-Net's. What differs is for a processor's
-sake: the plans are cut down to two patches of 24 x 32 x 24 voxels and a quarter of the channels at every level, and
-volumes are predicted without mirroring (nnU-Net's `--disable_tta`). Each seed draws its training volumes and is a fold
-of nnU-Net's `splits_final.json`; the same 30 volumes are its validation cases, predicted by nnU-Net when training ends
-and scored by dimlift. It can be stopped at any time: started again it goes on at the last checkpoint. The table goes
-into docs/results.md.
+Planning, preprocessing, augmentation, loss, schedule and inference are nnU-Net's. For speed on a CPU, the plans are
+reduced to two patches of 24 x 32 x 24 voxels and a quarter of the channels at every level, and volumes are predicted
+without mirroring (nnU-Net's `--disable_tta`). Each seed samples its training volumes and is one fold of nnU-Net's
+`splits_final.json`; the same 30 volumes are its validation cases, predicted by nnU-Net after training and scored by
+dimlift. An interrupted benchmark resumes from the last checkpoint. The table is written to docs/results.md.
 """
 
 import argparse
@@ -39,27 +38,27 @@ NUMBER, NAME, CONFIGURATION = 501, "Dataset501_Hippocampus", "3d_fullres"
 TRAINERS = {"nnunet": "nnUNetTrainer", "dimlift": "nnUNetTrainerDimlift"}
 EPOCH = 100
 """Iterations between two checkpoints."""
-SECONDS = "processor_seconds.json"
+CPU_SECONDS = "cpu_seconds.json"
 BATCH, PATCH, CHANNELS = 2, [24, 32, 24], 0.25
-"""Of the plans: patches in a batch, their size, and the share of the channels that is kept."""
+"""Changes of the plans: patches per batch, their size, and the fraction of the channels that is kept."""
 
 
 def main() -> None:
-    """Train and predict what is missing, then write the table."""
+    """Execute the missing trainings and predictions, then write the table."""
     options = arguments()
     os.chdir(ROOT)
     home = options.out.resolve()
     results = home / f"iterations-{options.iterations}"
-    for kind, place in (("raw", home / "raw"), ("preprocessed", home / "preprocessed"), ("results", results)):
-        os.environ[f"nnUNet_{kind}"] = str(place)
-        place.mkdir(parents=True, exist_ok=True)
+    for kind, path in (("raw", home / "raw"), ("preprocessed", home / "preprocessed"), ("results", results)):
+        os.environ[f"nnUNet_{kind}"] = str(path)
+        path.mkdir(parents=True, exist_ok=True)
     os.environ.update(nnUNet_n_proc_DA="1", nnUNet_def_n_proc="1")
     torch.set_num_threads(1)
     ensure_torchvision_imports()
     seeds = [int(text) for text in options.seeds.split(",")]
-    study = configuration(options, results, seeds)
+    study = study_config(options, results, seeds)
     prepare(study, home)
-    os.environ.update(nnUNet_n_proc_DA="0")  # augmentation in this process; planning wants at least 1
+    os.environ.update(nnUNet_n_proc_DA="0")  # augmentation in this process; planning needs at least 1
     for seed in seeds:
         for trainer in TRAINERS.values():
             train(trainer, seed, results, options.iterations)
@@ -67,18 +66,20 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Return the command line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterations", type=int, default=1000, help=f"of each training, a multiple of {EPOCH}")
-    parser.add_argument("--seeds", default="0,1", help="0 and what follows it")
+    parser.add_argument(
+        "--iterations", type=int, default=1000, help=f"iterations of each training, a multiple of {EPOCH}"
+    )
+    parser.add_argument("--seeds", default="0,1", help="consecutive, starting at 0")
     parser.add_argument("--labelled", type=int, default=8)
     parser.add_argument("--data", default="../shared/data/hippocampus", help="folder with images/ and labels/")
     parser.add_argument("--out", type=Path, default=Path("runs/nnunet"))
     return parser.parse_args()
 
 
-def configuration(options: argparse.Namespace, results: Path, seeds: list[int]) -> StudyConfig:
-    """nnU-Net's answers as the arms of a study."""
+def study_config(options: argparse.Namespace, results: Path, seeds: list[int]) -> StudyConfig:
+    """Return a study whose arms are nnU-Net's predictions."""
 
     def external_predictions(trainer: str) -> str:
         return str(results / NAME / f"{trainer}__nnUNetPlans__{CONFIGURATION}" / "fold_{seed}" / "validation")
@@ -98,19 +99,22 @@ def configuration(options: argparse.Namespace, results: Path, seeds: list[int]) 
         "reference": "nnunet",
     }
     study = parse(raw, StudyConfig, source="benchmarks/nnunet.py")
-    return study.model_copy(update={"arms": {name: study.arms[name] for name in arms}})  # no U-Net of ours beside them
+    return study.model_copy(update={"arms": {name: study.arms[name] for name in arms}})  # without the default baseline
 
 
 def prepare(study: StudyConfig, home: Path) -> None:
-    """A data set of nnU-Net's with the cases that are needed, planned, preprocessed and split."""
+    """Write a dataset for nnU-Net with the required cases; plan, preprocess and split it."""
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
 
-    splits, cases = [], {}
+    splits: list[dict[str, list[str]]] = []
+    cases: dict[str, Case] = {}
     dataset = open_dataset(study.dataset.path, study.dataset.layout)
     for seed in range(max(study.seeds) + 1):
-        sides = split_cases(dataset, study.run_config("nnunet", train_size=study.train_sizes[0], fold=0, seed=seed))
-        cases |= {case.name: case for side in sides for case in side}
-        splits.append({side: [case.name for case in of] for side, of in zip(("train", "val"), sides, strict=True)})
+        subsets = split_cases(dataset, study.run_config("nnunet", train_size=study.train_sizes[0], fold=0, seed=seed))
+        cases |= {case.name: case for subset in subsets for case in subset}
+        splits.append(
+            {name: [case.name for case in part] for name, part in zip(("train", "val"), subsets, strict=True)}
+        )
     preprocessed = home / "preprocessed" / NAME
     splits_file = preprocessed / "splits_final.json"
     if splits_file.is_file() and json.loads(splits_file.read_text())[: len(splits)] == splits:
@@ -130,7 +134,7 @@ def prepare(study: StudyConfig, home: Path) -> None:
 
 
 def write_raw(folder: Path, cases: dict[str, Case], labels: dict[str, int]) -> None:
-    """Cases as nnU-Net wants them, images and masks as links."""
+    """Write cases in nnU-Net's layout, with images and masks as symbolic links."""
     for kind in ("imagesTr", "labelsTr"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     for name, case in cases.items():
@@ -139,7 +143,7 @@ def write_raw(folder: Path, cases: dict[str, Case], labels: dict[str, int]) -> N
             (folder / "labelsTr" / f"{name}.nii.gz", case.label),
         ):
             link.unlink(missing_ok=True)
-            link.symlink_to(Path(file).resolve())
+            link.symlink_to(Path(str(file)).resolve())
     write_json(
         folder / "dataset.json",
         {
@@ -152,29 +156,30 @@ def write_raw(folder: Path, cases: dict[str, Case], labels: dict[str, int]) -> N
 
 
 def train(trainer: str, seed: int, results: Path, iterations: int) -> None:
-    """Train one fold and predict its validation cases; go on from a checkpoint where there is one."""
+    """Train one fold and predict its validation cases; resume from a checkpoint if there is one."""
     from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 
     fold = results / NAME / f"{trainer}__nnUNetPlans__{CONFIGURATION}" / f"fold_{seed}"
     if (fold / "validation" / "summary.json").is_file():
         return
-    begun = any(fold.glob("checkpoint_*.pth"))
-    for draw in (random.seed, np.random.seed, torch.manual_seed):
-        draw(seed)
-    made: Any = get_trainer_from_args(
-        str(NUMBER), CONFIGURATION, seed, trainer, continue_training=begun, device=torch.device("cpu")
+    resume = any(fold.glob("checkpoint_*.pth"))
+    for set_seed in (random.seed, np.random.seed, torch.manual_seed):
+        set_seed(seed)
+    trainer_object: Any = get_trainer_from_args(
+        str(NUMBER), CONFIGURATION, seed, trainer, continue_training=resume, device=torch.device("cpu")
     )
-    made.num_iterations_per_epoch, made.num_val_iterations_per_epoch = EPOCH, 1
-    made.num_epochs, made.save_every = iterations // EPOCH, 1
-    maybe_load_checkpoint(made, begun, validation_only=False)
-    splits_file = fold / SECONDS
-    before, began = json.loads(splits_file.read_text()) if begun and splits_file.is_file() else 0.0, time.process_time()
+    trainer_object.num_iterations_per_epoch, trainer_object.num_val_iterations_per_epoch = EPOCH, 1
+    trainer_object.num_epochs, trainer_object.save_every = iterations // EPOCH, 1
+    maybe_load_checkpoint(trainer_object, resume, validation_only=False)
+    seconds_file = fold / CPU_SECONDS
+    before = json.loads(seconds_file.read_text()) if resume and seconds_file.is_file() else 0.0
+    start = time.process_time()
     try:
-        made.run_training()
+        trainer_object.run_training()
     finally:
-        write_json(splits_file, before + time.process_time() - began)
-    made.inference_allowed_mirroring_axes = None
-    made.perform_actual_validation(False)
+        write_json(seconds_file, before + time.process_time() - start)
+    trainer_object.inference_allowed_mirroring_axes = None
+    trainer_object.perform_actual_validation(False)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""How long a browser needs to show the page of a large study: 200 arms on 50 cases.
+"""Time to render the report of a large study in a browser: 200 arms, 50 cases.
 
     python benchmarks/page.py [--arms 200] [--cases 50]
 
-Needs Chromium on the PATH and playwright. Prints the size of the page and the browser's own first contentful paint.
+Needs Chromium on the PATH and playwright. Prints the size of the page and the time until the
+browser renders its first content.
 """
 
 import argparse
@@ -15,14 +16,14 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 from dimlift.records.record import RunRecord, Score
-from dimlift.records.study import StudyArm, Study
+from dimlift.records.study import Study, StudyArm
 from dimlift.report.page import write_report
 
-FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+FIRST_CONTENT = "performance.getEntries().find(entry => entry.name.startsWith('first-contentful'))?.startTime"
 
 
-def study(folder: Path, arms: int, cases: int) -> Path:
-    """A study of random scores, two seeds."""
+def write_study(folder: Path, arms: int, cases: int) -> Path:
+    """Write a study with random scores and two seeds; return its folder."""
     rng = np.random.default_rng(0)
     names = [f"arm_{index:03d}" for index in range(arms)]
     Study("Many arms", "segmentation", names[0], {name: StudyArm(name) for name in names}, planned=2 * arms).save(
@@ -39,24 +40,25 @@ def study(folder: Path, arms: int, cases: int) -> Path:
 
 
 def main() -> None:
-    """Write the page, open it several times, print the median."""
+    """Write the page, open it several times, and print the median time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", type=int, default=200)
     parser.add_argument("--cases", type=int, default=50)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
-        page = write_report(study(Path(folder), options.arms, options.cases))
-        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        page = write_report(write_study(Path(folder), options.arms, options.cases))
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         times = []
         for _ in range(5):
             window = browser.new_page()
             window.goto(page.as_uri())
-            window.wait_for_function(f"{FIRST_PAINT} > 0")
-            times.append(window.evaluate(FIRST_PAINT))
+            window.wait_for_function(f"{FIRST_CONTENT} > 0")
+            times.append(window.evaluate(FIRST_CONTENT))
             window.close()
         size = page.stat().st_size / 1e6
         print(
-            f"{options.arms} arms x {options.cases} cases: {size:.1f} MB, first paint {statistics.median(times):.0f} ms"
+            f"{options.arms} arms x {options.cases} cases: {size:.1f} MB, first content after "
+            f"{statistics.median(times):.0f} ms"
         )
 
 

@@ -1,11 +1,11 @@
-"""A training step of lifted networks beside the 3D networks of others: the same answers' shapes, time and memory.
+"""Training step of lifted networks and of 3D networks of other libraries: output shapes, time and memory.
 
     pip install --no-deps --target peers timm_3d==1.0.1 ACSConv==0.1.1
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive PYTHONPATH=peers python benchmarks/peers.py
 
 All are resnet18 with five maps, depth 16 -> 8, 4, 2, 1, 1. They run alternating in one process on one thread, each in
-the memory format that suits it better; the median over the rounds of the ratio to the 2D network counts, in processor
-seconds. Memory is the high-water mark of a process of its own, above what it held before its first step.
+its faster memory format. The median over the rounds of the ratio to the 2D network is reported, in CPU time. Memory is
+the peak of a separate process minus its memory before the first step.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from dimlift import DepthPlan
 from dimlift.backbones.factory import create_backbone
 from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 
-REDUCED = (2, 2, 2, 2, 1)
+DEPTH_POOL = (2, 2, 2, 2, 1)
 
 
-def flat() -> nn.Module:
+def network_2d() -> nn.Module:
     return create_backbone("timm:resnet18", features_only=True)[0]
 
 
@@ -45,17 +45,17 @@ def monai() -> nn.Module:
 
 
 def acs() -> nn.Module:
-    """The library's own converter stops at torch 2.13's BatchNorm3d; its operator takes every convolution's place."""
+    """Replace every convolution by ACSConv's operator; its own converter fails on BatchNorm3d of torch 2.13."""
     from acsconv.operators import ACSConv
 
-    network = flat()
+    network = network_2d()
     for name, layer in list(network.named_modules()):
         if isinstance(layer, nn.Conv2d):
             sizes = layer.kernel_size[0], layer.stride[0], layer.padding[0]
             new: nn.Module = ACSConv(layer.in_channels, layer.out_channels, *sizes, bias=False)
         elif isinstance(layer, nn.BatchNorm2d):
             new = nn.BatchNorm3d(layer.num_features)
-            if hasattr(layer, "drop"):  # timm's, with its activation inside
+            if hasattr(layer, "drop"):  # timm's BatchNormAct2d, which includes the activation
                 new = nn.Sequential(new, layer.act)
         elif isinstance(layer, nn.MaxPool2d):
             new = nn.MaxPool3d(layer.kernel_size, layer.stride, layer.padding)
@@ -67,9 +67,11 @@ def acs() -> nn.Module:
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "2D on the slices": flat,
-    "lifted, full kernel 3": lambda: dimlift.lift(flat(), DepthPlan(depth_pool=REDUCED), certify=False),
-    "lifted, factorised 3": lambda: dimlift.lift(flat(), DepthPlan(depth_pool=REDUCED, factorised=True), certify=False),
+    "2D on the slices": network_2d,
+    "lifted, full kernel 3": lambda: dimlift.lift(network_2d(), DepthPlan(depth_pool=DEPTH_POOL), certify=False),
+    "lifted, factorised 3": lambda: dimlift.lift(
+        network_2d(), DepthPlan(depth_pool=DEPTH_POOL, factorised=True), certify=False
+    ),
     "timm_3d 1.0.1": timm_3d,
     "MONAI ResNet": monai,
     "ACSConv 0.1.1": acs,
@@ -77,7 +79,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def step(network: nn.Module, volume: torch.Tensor) -> tuple[float, list[tuple[int, ...]]]:
-    """Processor seconds of forward and backward, and the shapes of the maps."""
+    """Return the CPU seconds of forward and backward, and the shapes of the maps."""
     network.zero_grad()
     started = time.process_time()
     maps = network(volume)
@@ -85,7 +87,7 @@ def step(network: nn.Module, volume: torch.Tensor) -> tuple[float, list[tuple[in
     return time.process_time() - started, [tuple(m.shape) for m in maps]
 
 
-def prepared(name: str, channels_last: bool) -> tuple[nn.Module, torch.Tensor]:
+def prepare(name: str, channels_last: bool) -> tuple[nn.Module, torch.Tensor]:
     volume, network = torch.randn(1, 3, 16, 64, 64), NETWORKS[name]().train()
     if name == "2D on the slices":
         network = network.to(memory_format=torch.channels_last)
@@ -97,7 +99,7 @@ def prepared(name: str, channels_last: bool) -> tuple[nn.Module, torch.Tensor]:
     return network, volume
 
 
-def high_water() -> int:
+def peak_rss() -> int:
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return 1024 * int(line.split()[1])
 
@@ -105,26 +107,28 @@ def high_water() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--memory", nargs=2, metavar=("NETWORK", "CHANNELS_LAST"), help="one network's peak, as JSON")
-    chosen = parser.parse_args()
+    parser.add_argument(
+        "--memory", nargs=2, metavar=("NETWORK", "CHANNELS_LAST"), help="print the peak memory of one network as JSON"
+    )
+    options = parser.parse_args()
     torch.set_num_threads(1)
     ensure_torchvision_imports()
-    if chosen.memory:
-        network, volume = prepared(chosen.memory[0], chosen.memory[1] == "1")
-        before = high_water()
+    if options.memory:
+        network, volume = prepare(options.memory[0], options.memory[1] == "1")
+        before = peak_rss()
         for _ in range(3):
             step(network, volume)
-        print(json.dumps(high_water() - before))
+        print(json.dumps(peak_rss() - before))
         return
 
     runs = {}
     for name in NETWORKS:
-        formats = [prepared(name, last) for last in (True, False)]
+        formats = [prepare(name, last) for last in (True, False)]
         seconds = [min(step(*run)[0] for _ in range(2)) for run in formats]
         last = seconds[0] <= seconds[1]
         runs[name] = (*formats[0 if last else 1], last)
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(chosen.rounds):
+    for _ in range(options.rounds):
         for name, (network, volume, _) in runs.items():
             times[name].append(step(network, volume)[0])
     print("| network | memory format | median step | to 2D | to timm_3d | peak memory | shapes as timm_3d |")

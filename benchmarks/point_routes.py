@@ -1,13 +1,13 @@
-"""How 2D knowledge reaches a small network of points: every route at equal steps, on shapes and on aerial lidar.
+"""Pretraining methods for a small point encoder at equal steps, probed on shapes and on aerial lidar.
 
     python benchmarks/point_routes.py DATA OUT
-    python benchmarks/point_routes.py DATA OUT --neighbours 8,4,4 --routes random "Point-M2AE (no 2D)" \\
-        --questions "furniture svm"
+    python benchmarks/point_routes.py DATA OUT --group-sizes 8,4,4 --routes random "Point-M2AE (no 2D)" \\
+        --probes "furniture svm"
 
-DATA holds sweethome3d_furniture/points2048.npz, dales_objects/dales_objects.npz and
-dinov2_vits14_saliency/vits14_fp16.pth. Pretraining sees the furniture without labels. What is finished in OUT is not
-run again; after --seconds nothing new is begun. The table goes to OUT/table.md. `hidden in leakage` is the share of what
-is to be foreseen that stands in sight all the same, because patches overlap: few patches have to be small ones.
+DATA contains sweethome3d_furniture/points2048.npz, dales_objects/dales_objects.npz and
+dinov2_vits14_saliency/vits14_fp16.pth. Pretraining uses the furniture without labels. Finished results in OUT are
+reused; after --seconds no new result is started. The table is written to OUT/table.md. `leakage` is the fraction of
+masked points that are visible in other patches, because patches overlap.
 """
 
 import argparse
@@ -21,7 +21,8 @@ import torch
 
 from dimlift.config.method_config import TaskSpec
 from dimlift.data.datasets.point_cloud_set import PointCloudSet, load_point_cloud_set
-from dimlift.evaluation.point_probe import probe_points, resampled_interval
+from dimlift.evaluation.probe import probe_weights
+from dimlift.evaluation.probe_protocols import Protocol, resampled_interval
 from dimlift.methods.registry import POINT_ENCODERS
 from dimlift.records.record import load_records
 from dimlift.records.weights import read_card, write_weights
@@ -43,16 +44,16 @@ PRETRAINED = {
 }
 
 
-def weights_of(route: str, seed: int, data: Path, out: Path, neighbours: list[int]) -> Path:
-    """A weights folder of the route: pretrained, or as it starts."""
-    arm = {**ARM, "group_sizes": neighbours}
+def weights_of(route: str, seed: int, data: Path, out: Path, group_sizes: list[int]) -> Path:
+    """Return the weights folder of a route, pretrained or initialised."""
+    arm = {**ARM, "group_sizes": group_sizes}
     folder = out / f"{route.replace(' ', '_')}-{seed}"
     if route in PRETRAINED:
-        way = dict(PRETRAINED[route])
-        if "network" in way:
-            way["weights"] = str(data / "dinov2_vits14_saliency" / "vits14_fp16.pth")
+        pretraining = dict(PRETRAINED[route])
+        if "network" in pretraining:
+            pretraining["weights"] = str(data / "dinov2_vits14_saliency" / "vits14_fp16.pth")
         config = {
-            "pretraining": way,
+            "pretraining": pretraining,
             "arm": arm,
             "dataset": {"path": str(data / "sweethome3d_furniture" / "points2048.npz")},
             "point_clouds": {"num_points": POINTS},
@@ -73,77 +74,77 @@ def weights_of(route: str, seed: int, data: Path, out: Path, neighbours: list[in
     return folder / "weights"
 
 
-PROBES = [
+PROBES: list[tuple[Protocol, str, str]] = [
     *(("svm", name, route) for name in ("furniture", "lidar") for route in ("random", *PRETRAINED)),
     *(("fine_tune", "furniture", route) for route in ("Simple3D-Former, scratch", "Simple3D-Former, lifted", "random")),
 ]
-"""Which question is put to a route, on which set."""
+"""Protocol, dataset and route of each probe."""
 COLUMNS = ["furniture svm", "lidar svm", "furniture fine_tune"]
 
 
 def measure(options: argparse.Namespace) -> dict[str, dict[str, list[list[float]]]]:
-    """Accuracies by route and question, for each seed those of its repeats; none is begun after `options.seconds`."""
+    """Return accuracies by route and probe, one list of repeats per seed; none is started after `options.seconds`."""
     data, out = options.data, options.out
-    neighbours = [int(text) for text in options.neighbours.split(",")]
+    group_sizes = [int(text) for text in options.group_sizes.split(",")]
     sets: dict[str, PointCloudSet] = {
         "furniture": load_point_cloud_set(data / "sweethome3d_furniture" / "points2048.npz"),
         "lidar": load_point_cloud_set(data / "dales_objects" / "dales_objects.npz"),
     }
     found: dict[str, dict[str, list[list[float]]]] = {}
-    began = time.perf_counter()
+    start = time.perf_counter()
     for group in (("svm", "furniture"), ("svm", "lidar"), ("fine_tune", "furniture")):
-        wanted = [each for each in PROBES if each[:2] == group and f"{each[1]} {each[0]}" in options.probes]
-        for seed, (protocol, name, route) in product(SEEDS, [each for each in wanted if each[2] in options.routes]):
-            file = out / "answers" / f"{route}-{seed}-{name}-{protocol}.json".replace(" ", "_")
+        probes = [each for each in PROBES if each[:2] == group and f"{each[1]} {each[0]}" in options.probes]
+        for seed, (protocol, name, route) in product(SEEDS, [each for each in probes if each[2] in options.routes]):
+            file = out / "results" / f"{route}-{seed}-{name}-{protocol}.json".replace(" ", "_")
             if not file.exists():
-                if time.perf_counter() - began > options.seconds:
+                if time.perf_counter() - start > options.seconds:
                     continue
                 started = time.perf_counter()
-                weights = weights_of(route, seed, data, out, neighbours)
-                # every route of a seed is asked on the same draws
-                result = probe_points(
+                weights = weights_of(route, seed, data, out, group_sizes)
+                # all routes of a seed are probed on the same splits
+                result = probe_weights(
                     weights, sets[name], protocol, repeats=REPEATS if protocol == "svm" else 1,
-                    points=POINTS, steps=FINE_TUNE_STEPS, control=False, seed=seed,
+                    num_points=POINTS, steps=FINE_TUNE_STEPS, control=False, seed=seed,
                 )  # fmt: skip
                 file.parent.mkdir(parents=True, exist_ok=True)
                 cost = read_card(weights).get("seconds", 0.0)
                 leakage = [r.extra.get("leakage") for r in load_records(weights.parent / "records")]
-                content = {"values": result.values, "share": result.share, "seconds": cost, "sight": leakage}
+                content = {"values": result.values, "seconds": cost, "leakage": leakage}
                 file.write_text(json.dumps(content))
-                took = time.perf_counter() - started
-                print(f"{route}, seed {seed}, {name}, {protocol}: {result.mean:.3f} ({took:.0f} s)", flush=True)
+                elapsed = time.perf_counter() - started
+                print(f"{route}, seed {seed}, {name}, {protocol}: {result.mean:.3f} ({elapsed:.0f} s)", flush=True)
             content = json.loads(file.read_text())
             found.setdefault(route, {}).setdefault(f"{name} {protocol}", []).append(content["values"])
             found[route].setdefault("seconds", []).append([content["seconds"]])
-            found[route].setdefault("sight", []).append([each for each in content.get("sight", []) if each is not None])
+            found[route].setdefault("leakage", []).append([each for each in content["leakage"] if each is not None])
     return found
 
 
 def table(found: dict[str, dict[str, list[list[float]]]]) -> str:
-    """Means with 95 % intervals over seeds (how many in brackets; each its own weights and draws), as Markdown."""
-    lines = ["| route | " + " | ".join(COLUMNS) + " | hidden in sight | pretraining, s |", "| --- |" + " ---: |" * 5]
+    """Return means with 95 % intervals over seeds as a Markdown table; the number of seeds is in brackets."""
+    lines = ["| route | " + " | ".join(COLUMNS) + " | leakage | pretraining, s |", "| --- |" + " ---: |" * 5]
     for route, results in found.items():
         cells = []
         for column in COLUMNS:
             means = [float(np.mean(v)) for v in results.get(column, [])]
             interval = resampled_interval(means, 0.0)
-            reach = f" ± {100 * (interval[1] - interval[0]) / 2:.1f}" if interval else ""
-            cells.append(f"{100 * np.mean(means):.1f}{reach} ({len(means)})" if means else "")
-        leakages = [value for values in results["sight"] for value in values]
+            half_width = f" ± {100 * (interval[1] - interval[0]) / 2:.1f}" if interval else ""
+            cells.append(f"{100 * np.mean(means):.1f}{half_width} ({len(means)})" if means else "")
+        leakages = [value for values in results["leakage"] for value in values]
         cells += [f"{100 * np.mean(leakages):.0f} %" if leakages else "", f"{np.mean(results['seconds']):.0f}"]
         lines.append(f"| {route} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Measure what is missing, and write the table."""
+    """Measure the missing results and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("data", type=Path, help="folder of the datasets and weights")
+    parser.add_argument("out", type=Path, help="folder for weights, results and the table")
     parser.add_argument("--seconds", type=float, default=float("inf"))
-    parser.add_argument("--neighbours", default="16,8,4", help="of the patches of each level, finest first")
+    parser.add_argument("--group-sizes", default="16,8,4", help="points per patch of each level, finest first")
     parser.add_argument("--routes", nargs="+", default=[route for _, _, route in PROBES])
-    parser.add_argument("--questions", nargs="+", default=COLUMNS)
+    parser.add_argument("--probes", nargs="+", default=COLUMNS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     text = table(measure(options))

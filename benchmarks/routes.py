@@ -1,13 +1,13 @@
-"""Every route from 2D to 3D on the hippocampus: equal fine-tuning, pretraining shared over seeds.
+"""Methods that transfer 2D knowledge to 3D on the hippocampus: equal fine-tuning, pretraining shared over seeds.
 
     python benchmarks/routes.py --budget seconds:120 --labelled 8,32 --pretraining seconds:600 --round seconds:60
     python benchmarks/routes.py --budget steps:1 --labelled 4 --seeds 0 --pretraining steps:1 --round steps:20 \\
-        --rounds 1 --pictures 32 --data TEN_VOLUMES split.num_test=2        # a proof that everything runs
+        --rounds 1 --image-size 32 --data TEN_VOLUMES split.num_test=2        # a test run
 
-30 volumes test, and no route sees them. The 100 others are the pool: slice distillation and DistInit learn from all
-of them without labels, once for all seeds; segmia begins with the labelled ones of each seed and pseudo-labels the
-others. The first command takes hours on one core and can be stopped at any time: started again it goes on. One table
-for each number of labelled volumes goes into docs/results.md, between its markers, whatever it says.
+30 volumes are tested and never used in training. The 100 others are the pool: slice distillation and DistInit are
+pretrained on all of them without labels, once for all seeds; segmia starts from the labelled volumes of each seed and
+pseudo-labels the others. The first command takes hours on one core; started again it resumes. One table per number of
+labelled volumes is written to docs/results.md, between its markers.
 """
 
 import argparse
@@ -25,9 +25,9 @@ from dimlift.studies.run_config import StudyConfig
 from dimlift.studies.self_training.config import SelfTrainingConfig
 from dimlift.studies.self_training.run import self_train
 from dimlift.studies.split import split_cases
-from hippocampus import ROOT, run_study, print_event
+from hippocampus import ROOT, print_event, run_study
 
-SHARED: dict[str, dict[str, Any]] = {
+SHARED_PRETRAINING: dict[str, dict[str, Any]] = {
     "unet_slice_distillation": {
         "pretraining": {"method": "slice_distillation", "stages": [0, 1, 2, 3], "num_components": 48},
     },
@@ -40,11 +40,11 @@ SHARED: dict[str, dict[str, Any]] = {
         "training": {"patch_size": "auto", "batch_size": 8},
     },
 }
-"""The pretraining of an arm, once for all seeds; the student is the arm's own."""
+"""Pretraining of an arm, shared by all seeds, of the network of the arm."""
 
 
 def main() -> None:
-    """Pretrain what is missing, run the studies, write the tables."""
+    """Execute the missing pretrainings and runs, write the tables."""
     options = arguments()
     os.chdir(ROOT)
     kind, _, amount = options.budget.partition(":")
@@ -54,14 +54,14 @@ def main() -> None:
             overrides.append(f"dataset.path={options.data}")
         study = load_config(Path(__file__).with_suffix(".yaml"), [*overrides, *options.overrides], StudyConfig)
         chosen = options.arms.split(",") if options.arms else list(study.arms)
-        study = placed(study, options.out / "pretrained", count)
+        study = resolve_init_from(study, options.out / "pretrained", count)
         for name in chosen:
-            if name in SHARED:
-                shared(study, name, options)
+            if name in SHARED_PRETRAINING:
+                pretrain_shared(study, name, options)
         if "lifted_segmia" in chosen:
             for seed in study.seeds:
-                pseudo_labels(study, seed, count, options)
-        found = {name: study.arms[name] for name in study.arms if ready(study, name)}
+                train_segmia(study, seed, count, options)
+        found = {name: study.arms[name] for name in study.arms if is_pretrained(study, name)}
         study = study.model_copy(update={"arms": found, "title": f"{study.title}, {count} labelled volumes"})
         arms = [name for name in chosen if name in study.arms]
         run_study(
@@ -70,25 +70,25 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Return the command line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", default="seconds:120", help="steps:N or seconds:S of each fine-tuning")
     parser.add_argument("--labelled", default="8,32", help="numbers of labelled volumes, one study each")
     parser.add_argument("--pretraining", default="seconds:600", help="budget of each shared pretraining")
     parser.add_argument("--round", default="seconds:60", help="budget of each training within segmia")
-    parser.add_argument("--rounds", type=int, default=3, help="most rounds of segmia")
+    parser.add_argument("--rounds", type=int, default=3, help="maximum number of rounds of segmia")
     parser.add_argument("--arms", default="", help="names from the YAML file, separated by commas; all by default")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--data", default="", help="folder with images/ and labels/")
-    parser.add_argument("--photos", default="../shared/data/imagenet_photos", help="folder of photographs")
-    parser.add_argument("--pictures", type=int, default=224, help="height and width photographs are shown at")
+    parser.add_argument("--images", default="../shared/data/imagenet_photos", help="folder of images")
+    parser.add_argument("--image-size", type=int, default=224, help="height and width of images in VDT pretraining")
     parser.add_argument("--out", type=Path, default=Path("runs/routes"))
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     return parser.parse_args()
 
 
-def placed(study: StudyConfig, pretrained: Path, count: int) -> StudyConfig:
-    """The study with the folders its arms start from."""
+def resolve_init_from(study: StudyConfig, pretrained: Path, count: int) -> StudyConfig:
+    """Return the study with the pretrained folders inserted in `init_from`."""
     arms = {}
     for name, arm in study.arms.items():
         start = arm.init_from and arm.init_from.replace("PRETRAINED", str(pretrained)).replace("LABELLED", str(count))
@@ -96,15 +96,15 @@ def placed(study: StudyConfig, pretrained: Path, count: int) -> StudyConfig:
     return study.model_copy(update={"arms": arms})
 
 
-def ready(study: StudyConfig, name: str) -> bool:
-    """Whether an arm has what it starts from, for every seed."""
+def is_pretrained(study: StudyConfig, name: str) -> bool:
+    """Return whether the pretrained weights of an arm exist for every seed."""
     start = study.arms[name].init_from
     return start is None or all(Path(start.replace("{seed}", str(seed))).is_dir() for seed in study.seeds)
 
 
-def shared(study: StudyConfig, name: str, options: argparse.Namespace) -> None:
-    """Pretrain the network of an arm, once for all seeds, on volumes none of which tests."""
-    recipe, arm = SHARED[name], study.arms[name]
+def pretrain_shared(study: StudyConfig, name: str, options: argparse.Namespace) -> None:
+    """Pretrain the network of an arm on volumes that are not tested, once for all seeds."""
+    recipe, arm = SHARED_PRETRAINING[name], study.arms[name]
     kind, _, amount = options.pretraining.partition(":")
     raw: dict[str, Any] = {
         **recipe,
@@ -113,23 +113,23 @@ def shared(study: StudyConfig, name: str, options: argparse.Namespace) -> None:
         "training": {**study.training.model_dump(mode="json"), **recipe.get("training", {})},
     }
     if recipe["pretraining"]["method"] == "vdt":
-        raw["images"] = {"path": options.photos, "size": options.pictures}
+        raw["images"] = {"path": options.images, "size": options.image_size}
     else:
         raw |= {"dataset": study.dataset.model_dump(), "split": study.split.model_dump()}
     pretrain(parse(raw, PretrainConfig, source=name), Path(arm.init_from or "").parent, print_event)
 
 
-def pseudo_labels(study: StudyConfig, seed: int, count: int, options: argparse.Namespace) -> None:
-    """Rounds of pseudo-labels for the labelled volumes of one seed; the pool is what neither trains nor tests."""
+def train_segmia(study: StudyConfig, seed: int, count: int, options: argparse.Namespace) -> None:
+    """Run segmia for the labelled volumes of one seed; the pool is all volumes that are neither trained nor tested."""
     arm = study.arms["lifted_segmia"]
     out = Path((arm.init_from or "").replace("{seed}", str(seed))).parent
     dataset = open_dataset(study.dataset.path, study.dataset.layout)
     train, test = split_cases(dataset, study.run_config("unet", train_size=TrainSize(count=count), fold=0, seed=seed))
-    spoken_for = {case.name for case in [*train, *test]}
-    rest = [case for case in dataset.cases if case.name not in spoken_for]
+    used = {case.name for case in [*train, *test]}
+    pool = [case for case in dataset.cases if case.name not in used]
     tables = out.parent / f"{out.name}-tables"
     tables.mkdir(parents=True, exist_ok=True)
-    for name, cases in (("labelled", train), ("unlabelled", rest)):
+    for name, cases in (("labelled", train), ("unlabelled", pool)):
         with (tables / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(["image", "label", "group", "name"])

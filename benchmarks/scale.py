@@ -1,7 +1,7 @@
-"""Patches a second from packed volumes and from NIfTI; steps a second of one process and of two.
+"""Patches per second from Blosc and NIfTI files; steps per second of one process and of two.
 
-python benchmarks/scale.py loader      # 8 simulated volumes of 96 x 192 x 192, patches of 64 cubed, taking turns
-python benchmarks/scale.py processes   # the same run by 1 and by 2 processes of one thread each, taking turns
+python benchmarks/scale.py loader      # 8 simulated volumes of 96 x 192 x 192, patches of 64 cubed, alternating
+python benchmarks/scale.py processes   # the same run by 1 and by 2 processes of one thread each, alternating
 """
 
 import json
@@ -24,7 +24,7 @@ ROUNDS = 5
 
 
 def write_volumes(folder: Path, count: int, shape: tuple[int, int, int]) -> Path:
-    """Smooth grey volumes with noise, stored as whole numbers and gzip, as scanners' volumes are."""
+    """Write smooth volumes with noise as gzip-compressed integers, similar to scanner data; return the folder."""
     from scipy.ndimage import gaussian_filter
 
     for number in range(count):
@@ -40,32 +40,34 @@ def write_volumes(folder: Path, count: int, shape: tuple[int, int, int]) -> Path
 def loader(folder: Path) -> None:
     dataset = open_dataset(write_volumes(folder / "data", 8, (192, 192, 96)))
     preprocessing = Preprocessing.fit(dataset, dataset.cases)
-    began = time.perf_counter()
-    stored = [load_blosc_sample(preprocessing, case, folder / "packed") for case in dataset.cases]
-    packing = time.perf_counter() - began
+    start = time.perf_counter()
+    stored = [load_blosc_sample(preprocessing, case, folder / "blosc") for case in dataset.cases]
+    writing = time.perf_counter() - start
     sampler = PatchSampler(stored, (64, 64, 64), augment=False)
 
-    def from_disk(step: int) -> None:
+    def from_blosc(step: int) -> None:
         sampler.batch(step, 2)
 
     def from_nifti(step: int) -> None:
-        for place in range(2):
-            case = dataset.cases[(2 * step + place) % len(dataset.cases)]
+        for index in range(2):
+            case = dataset.cases[(2 * step + index) % len(dataset.cases)]
             PatchSampler([preprocessing.read(case)], (64, 64, 64), augment=False).batch(step, 1)
 
-    seconds = {"packed": [], "nifti": []}
-    for turn in range(ROUNDS):
-        for name, make in (("packed", from_disk), ("nifti", from_nifti)):
-            began = time.process_time()
+    seconds = {"blosc": [], "nifti": []}
+    for round_index in range(ROUNDS):
+        for name, make in (("blosc", from_blosc), ("nifti", from_nifti)):
+            start = time.process_time()
             for step in range(4):
-                make(4 * turn + step)
-            seconds[name].append((time.process_time() - began) / 8)
-    mapped = sum(file.stat().st_size for file in (folder / "packed").rglob("*.blocks"))
-    plain = sum(int(np.prod(sample.image.shape)) * 6 for sample in stored)
-    each = {name: float(np.median(found)) for name, found in seconds.items()}
-    print(f"packing: {packing / len(stored):.2f} s a volume, {mapped / plain:.2f} of the bytes in memory")
-    print(f"processor time of a patch: NIfTI {each['nifti'] * 1e3:.0f} ms, packed {each['packed'] * 1e3:.1f} ms")
-    print(f"packed is {each['nifti'] / each['packed']:.1f} times as fast")
+                make(4 * round_index + step)
+            seconds[name].append((time.process_time() - start) / 8)
+    compressed = sum(file.stat().st_size for file in (folder / "blosc").rglob("*.blocks"))
+    uncompressed = sum(int(np.prod(sample.image.shape)) * 6 for sample in stored)
+    median = {name: float(np.median(found)) for name, found in seconds.items()}
+    print(
+        f"writing Blosc: {writing / len(stored):.2f} s per volume, {compressed / uncompressed:.2f} of the memory size"
+    )
+    print(f"CPU time per patch: NIfTI {median['nifti'] * 1e3:.0f} ms, Blosc {median['blosc'] * 1e3:.1f} ms")
+    print(f"Blosc is {median['nifti'] / median['blosc']:.1f} times as fast")
 
 
 def processes(folder: Path) -> None:
@@ -80,11 +82,11 @@ def processes(folder: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     programs = Path(sys.executable).parent
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    for turn in range(3):
+    for round_index in range(3):
         for count in seconds:
-            out = folder / f"run-{turn}-{count}"
-            start = [programs / "torchrun", "--nproc-per-node", str(count), "--no-python", programs / "dimlift"]
-            command = [*start, "train", folder / "train.yaml", "--out", out]
+            out = folder / f"run-{round_index}-{count}"
+            launcher = [programs / "torchrun", "--nproc-per-node", str(count), "--no-python", programs / "dimlift"]
+            command = [*launcher, "train", folder / "train.yaml", "--out", out]
             subprocess.run(list(map(str, command)), check=True, env=environment, capture_output=True)
             (record,) = (out / "records").glob("*.json")
             seconds[count].append(json.loads(record.read_text())["seconds"])

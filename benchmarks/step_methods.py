@@ -1,4 +1,4 @@
-"""The methods that benchmarks/steps.py times, each with data made up for it."""
+"""The methods that benchmarks/steps.py times, and their generated data."""
 
 import csv
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ M2AE = {"method": "point_m2ae", "num_groups": [128, 64, 16], "group_sizes": [16,
 TEACHER = {"network": "packaged:efficientnet_lite0", "render_size": 96}
 FRAMES = {"network": "packaged:efficientnet_lite0", "width_multiplier": 0.25, "depth": 18, "voxel_size": 0.05}
 DISTINIT = {"method": "distinit", "teachers": [{"network": "packaged:efficientnet_lite0"}]}
-STAGED = {"arm": {"method": "convnext3d", "network": "timm:convnext_atto"}, "baseline": False, "folds": 2}
+SELF_TRAINING = {"arm": {"method": "convnext3d", "network": "timm:convnext_atto"}, "baseline": False, "folds": 2}
 FEATURES = {"network": "packaged:efficientnet_lite0", "planes": ["depth", "height", "width"]}
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -75,14 +75,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "pretrain i2p_mae": {"pretraining": {"method": "i2p_mae", **DEIT, "render_size": 96}, "arm": M2AE},
     "pretrain joint_mae": {"pretraining": {"method": "joint_mae", "render_size": 96}, "arm": M2AE},
     "pretrain crosspoint": {"pretraining": {"method": "crosspoint", **TEACHER}, "arm": M2AE},
-    "stages segmentation": {"stages": ["segmentation"], **STAGED},
-    "stages multitask": {"stages": ["segmentation", "multitask"], **STAGED},
+    "self-train segmentation": {"stages": ["segmentation"], **SELF_TRAINING},
+    "self-train multitask": {"stages": ["segmentation", "multitask"], **SELF_TRAINING},
 }
 
 
 @dataclass(frozen=True)
 class BenchmarkData:
-    """Generated data: volumes with masks, the same in a table with classes, photographs, clouds, RGB-D frames."""
+    """Generated data: volumes with masks, a table of them with classes, images, point clouds and RGB-D frames."""
 
     folder: Path
     patch: tuple[int, int, int]
@@ -90,44 +90,48 @@ class BenchmarkData:
     stride: int
 
 
-def configuration(name: str, material: BenchmarkData, steps: int) -> dict[str, Any]:
-    """A run of a method, as it would stand in a file."""
-    home, method = material.folder, METHODS[name]
+def run_options(name: str, data: BenchmarkData, steps: int) -> dict[str, Any]:
+    """Return the configuration of a run of a method."""
+    folder, method = data.folder, METHODS[name]
     raw: dict[str, Any] = {**method, "budget": {"steps": steps}}
     raw["training"] = {"batch_size": 2, "num_threads": 1, "device": "cpu", "checkpoint_every": 3600.0}
     if "stages" in method:
-        raw |= {part: {"path": str(home / f"{part}.csv")} for part in ("labelled", "classification")} | {
+        raw |= {part: {"path": str(folder / f"{part}.csv")} for part in ("labelled", "classification")} | {
             "num_rounds": 1
         }
     elif "pretraining" not in method:
-        paths = {"IMAGES": home / "photos", "WEIGHTS": home / "weights.safetensors"}
+        paths = {"IMAGES": folder / "jpegs", "WEIGHTS": folder / "weights.safetensors"}
         arm = {key: str(paths[value]) if str(value) in paths else value for key, value in method["arm"].items()}
         if "weights" in arm:
             save_file(create_backbone(DEIT["network"], pretrained=False)[0].state_dict(), arm["weights"])
-        classifying = method.get("task") == "classification"
-        raw |= {"arm": arm, "dataset": {"path": str(home / "table.csv" if classifying else home)}, "fold": None}
+        is_classification = method.get("task") == "classification"
+        raw |= {
+            "arm": arm,
+            "dataset": {"path": str(folder / "table.csv" if is_classification else folder)},
+            "fold": None,
+        }
     elif "point" in str(method.get("arm")):
-        raw["dataset"] = {"path": str(home / "point_clouds.npz")}
-        raw["point_clouds"] = {"num_points": material.points}
+        raw["dataset"] = {"path": str(folder / "point_clouds.npz")}
+        raw["point_clouds"] = {"num_points": data.points}
         raw["training"]["batch_size"] = 8
     elif "arm" not in method:
-        raw["frames"] = {"path": str(home / "room"), "num_pairs": 2048, "stride": material.stride}
+        raw["frames"] = {"path": str(folder / "room"), "num_pairs": 2048, "stride": data.stride}
     elif "images" in method:
-        raw["images"] = {**method["images"], "path": str(home / "photos")}
+        raw["images"] = {**method["images"], "path": str(folder / "jpegs")}
         raw["training"]["batch_size"] = 8
     else:
-        raw["dataset"] = {"path": str(home), "layout": "folders"}
+        raw["dataset"] = {"path": str(folder), "layout": "folders"}
     if not {"point_clouds", "frames", "images"} & set(raw):
-        raw["training"]["patch_size"] = list(material.patch)
+        raw["training"]["patch_size"] = list(data.patch)
     return raw
 
 
 def generate(folder: Path, scale: int = 0) -> BenchmarkData:
-    """Write what the methods learn from.
+    """Write the training data of all methods.
 
     Args:
-        scale: 0 for the sizes that are timed; 1 for small ones, 2 for the same with four times the voxels, points and
-            pixels (depth as before: a loop over the slices of a volume is allowed).
+        scale: 0 for the timed sizes; 1 for small data, 2 for four times the voxels, points and pixels of 1 at the same
+            depth, because a loop over slices is allowed.
     """
     rng = np.random.default_rng(0)
     depth, side = {0: (48, 56), 1: (16, 32), 2: (16, 64)}[scale]
@@ -137,7 +141,7 @@ def generate(folder: Path, scale: int = 0) -> BenchmarkData:
     for number in range(4):
         image = rng.normal(0, 1, (side, side, depth)).astype(np.float32)
         image[side // 4 : side // 2, side // 4 : side // 2, depth // 4 : depth // 2] += 3
-        halves = (image > 0).astype(np.uint8)  # a network of few steps finds both, so that it can teach
+        halves = (image > 0).astype(np.uint8)  # a network finds both after few steps, so that it can serve as teacher
         for kind, array in (("images", image), ("labels", (image > 2).astype(np.uint8)), ("halves", halves)):
             nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / kind / f"case_{number}.nii.gz")
         rows.append([f"images/case_{number}.nii.gz", "even" if number % 2 else "odd", f"case_{number}"])
@@ -147,7 +151,7 @@ def generate(folder: Path, scale: int = 0) -> BenchmarkData:
             csv.writer(stream).writerows([["image", "label", "group"], *chosen])
     image_size = {0: (375, 500), 1: (192, 256), 2: (384, 512)}[scale]
     for number in range(8):
-        path = folder / "photos" / ("cat" if number % 2 else "dog")
+        path = folder / "jpegs" / ("cat" if number % 2 else "dog")
         path.mkdir(parents=True, exist_ok=True)
         random_image(rng, image_size).save(path / f"{number}.jpg", quality=90)
     simulate_shapes(folder / "point_clouds.npz", 4, {0: 1024, 1: 256, 2: 1024}[scale])
@@ -156,14 +160,14 @@ def generate(folder: Path, scale: int = 0) -> BenchmarkData:
 
 
 def random_image(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Soft blobs of colour, which a JPEG file holds in as many bytes as a photograph."""
+    """Return smooth random colours, whose JPEG file is as large as that of a natural image."""
     coarse = Image.fromarray(rng.integers(0, 255, (size[0] // 16, size[1] // 16, 3), np.uint8))
     smooth = np.asarray(coarse.resize(size[::-1], Image.Resampling.BICUBIC), np.int16)
     return Image.fromarray((smooth + rng.integers(-12, 12, smooth.shape)).clip(0, 255).astype(np.uint8))
 
 
 def write_room(folder: Path, rng: np.random.Generator, size: tuple[int, int], frames: int = 4) -> None:
-    """RGB-D frames of a wall 2 m away with a box before it, taken while the camera moves."""
+    """Write RGB-D frames of a wall at 2 m with a box in front of it, from a moving camera."""
     folder.mkdir(parents=True)
     height, width = size
     focal = 0.9 * width

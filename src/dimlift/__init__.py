@@ -1,4 +1,4 @@
-"""Give pretrained 2D vision networks a third dimension, and find out whether it paid.
+"""Lift pretrained 2D vision networks to 3D, train them, and measure the effect of 2D pretraining.
 
 Names are imported when they are first used: `import dimlift` alone loads no torch.
 """
@@ -56,14 +56,14 @@ _HOMES = {
     "export_onnx": "dimlift.integrations.onnx",
     "check": ("dimlift.data.quality.check_dataset", "check_dataset"),
     "summarise": "dimlift.report.summary",
-    "write_report": "dimlift.report.page",  # "report" is the room: a function of that name would vanish behind it
+    "write_report": "dimlift.report.page",  # not "report": the subpackage dimlift.report would shadow it
 }
 
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import the room a public name lives in."""
+    """Import a public name on first use."""
     if name not in _HOMES:
         raise AttributeError(f"dimlift has no {name!r}; it has {', '.join(__all__)}")
     home = _HOMES[name]

@@ -96,7 +96,8 @@ def test_train_and_predict_classification(tmp_path):
         kind, flat = (("ball", 1.0), ("disc", 0.05))[number % 2]
         (tmp_path / "shapes" / kind).mkdir(parents=True, exist_ok=True)
         np.save(tmp_path / "shapes" / kind / f"{number}.npy", rng.normal(size=(70, 3)) * [1, 1, flat])
-    head = f"dataset: {{path: {tmp_path / 'shapes'}}}\npoint_clouds: {{num_points: 48}}\ntask: classification\narm: {ARM}\n"
+    head = f"dataset: {{path: {tmp_path / 'shapes'}}}\npoint_clouds: {{num_points: 48}}\n"
+    head += f"task: classification\narm: {ARM}\n"
     (tmp_path / "train.yaml").write_text(head + COMMON % 20)
     result = run_cli("train", tmp_path / "train.yaml", "--out", tmp_path / "run")
     assert result.code == 0, result.err

@@ -84,7 +84,7 @@ def test_failed_worker_reports_traceback_and_case(monkeypatch):
     message = str(fault.value)
     assert "ZeroDivisionError: torn file" in message
     assert "in fail" in message  # from the traceback
-    assert f"cut from case {broken}" in message
+    assert f"cropped from case {broken}" in message
 
 
 def test_killed_worker_is_reported_with_its_cases():

@@ -1,8 +1,7 @@
-"""Coverage-guided fuzzing of every reader in turn, with atheris. Stops at the first input that is neither read nor
-refused, and says where it lies.
+"""Coverage-guided fuzzing of every reader with atheris; stops at the first input that is neither read nor rejected.
 
-python tests/hostile/fuzz.py SECONDS [TARGET ...]        # goes on looking for files nobody thought of
-python tests/hostile/fuzz.py --runs RUNS [TARGET ...]    # as many inputs of each target, the same every time
+python tests/hostile/fuzz.py SECONDS [TARGET ...]        # limited by time
+python tests/hostile/fuzz.py --runs RUNS [TARGET ...]    # a fixed number of inputs per target, deterministic
 """
 
 import subprocess
@@ -28,21 +27,21 @@ def one(name: str, limit: str, corpus: Path) -> None:
 
 
 def main() -> int:
-    """Every target for its share of the time."""
+    """Fuzz every target for a fraction of the time."""
     if sys.argv[1] == "--one":
         one(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
         return 0
     try:
         import atheris  # noqa: F401
     except ImportError:
-        sys.exit("atheris is not here; install the extra dimlift[dev], on Python 3.11 to 3.13")
+        sys.exit("atheris is not installed; install the extra dimlift[dev], on Python 3.11 to 3.13")
     from targets import TARGETS
 
     counted = sys.argv[1] == "--runs"
     names = sys.argv[2 + counted :] or list(TARGETS)
     amount = int(sys.argv[1 + counted])
-    share = max(1, amount // len(names))
-    limit = f"-runs={amount} -seed=1" if counted else f"-max_total_time={share}"
+    seconds_each = max(1, amount // len(names))
+    limit = f"-runs={amount} -seed=1" if counted else f"-max_total_time={seconds_each}"
     for name in names:
         folder = Path(tempfile.mkdtemp(prefix="dimlift-fuzz-"))
         (folder / "corpus").mkdir()
@@ -51,11 +50,11 @@ def main() -> int:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            print(f"{name}: an input is neither read nor refused; it lies in {folder}")
+            print(f"{name}: an input is neither read nor rejected; it is in {folder}")
             print(done.stdout[-3000:] + done.stderr[-1000:])
             return 1
-        spent, kept = f"{amount} runs" if counted else f"{share} s", len(list((folder / "corpus").iterdir()))
-        print(f"{name}: nothing in {spent}, {kept} inputs kept")
+        spent, kept = f"{amount} runs" if counted else f"{seconds_each} s", len(list((folder / "corpus").iterdir()))
+        print(f"{name}: no failure in {spent}, {kept} inputs kept")
     return 0
 
 

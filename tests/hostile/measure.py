@@ -1,4 +1,4 @@
-"""Give every file of the corpus to its reader, each in a process of its own; print what it said, took and needed.
+"""Read every file of the corpus in a process of its own; print message, time and memory.
 
 python tests/hostile/measure.py
 """
@@ -18,18 +18,18 @@ from corpus import CORPUS, marker
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CPU_SECONDS, MORE_MEMORY = 60, 6 << 30
-"""What stops a file that is not refused."""
+"""Limits for files that are not rejected."""
 
 
 class Outcome(NamedTuple):
-    """What came of one file.
+    """Result of reading one file.
 
     Attributes:
         errors: names of the error's classes, its own first; empty if the file was read.
         executed: whether code of the file ran.
         seconds: processor time.
         mebibytes: largest memory beyond that of a process that reads nothing.
-        left: what lies beside the file afterwards.
+        left: files next to the file afterwards.
     """
 
     errors: list[str]
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
 
 def readers() -> dict[str, Callable[[Path], object]]:
-    """Whoever reads a foreign file, by what `corpus` calls it."""
+    """Return the readers by their names in `corpus`."""
     import torch
 
     from dimlift.backbones.load_checkpoint import load_weights
@@ -65,12 +65,12 @@ def readers() -> dict[str, Callable[[Path], object]]:
         "record": RunRecord.load,
         "study": Study.load,
         "cloud": read_point_cloud,
-        "picture": read_rgb,
+        "image": read_rgb,
     }
 
 
 def measure(names: list[str], folder: Path) -> dict[str, Outcome]:
-    """Make and read each file below `folder`."""
+    """Write and read each file in a subfolder of `folder`."""
     read = readers()
     _, idle, _ = _in_child(lambda: None)
     outcomes = {}
@@ -78,15 +78,15 @@ def measure(names: list[str], folder: Path) -> dict[str, Outcome]:
         own = folder / str(number)
         own.mkdir()
         path = CORPUS[name].make(own)
-        said, peak, seconds = _in_child(lambda path=path, name=name: read[CORPUS[name].reader](path))
+        result, peak, seconds = _in_child(lambda path=path, name=name: read[CORPUS[name].reader](path))
         beside = sorted(entry.name for entry in own.iterdir() if entry != path and not path.is_relative_to(entry))
         executed = any(folder.rglob(marker(own).name)) or marker(folder.parent).exists()
-        outcomes[name] = Outcome(said[0], said[1], executed, seconds, max(0.0, (peak - idle) / 1024), beside)
+        outcomes[name] = Outcome(result[0], result[1], executed, seconds, max(0.0, (peak - idle) / 1024), beside)
     return outcomes
 
 
 def _in_child(work: Callable[[], object]) -> tuple[tuple[list[str], str], int, float]:
-    """Error classes and message, largest memory in KiB, processor seconds, of `work` in a fork of this process."""
+    """Run `work` in a fork; return error classes and message, peak memory in KiB and CPU seconds."""
     end, start = os.pipe()
     child = os.fork()
     if not child:
@@ -94,13 +94,13 @@ def _in_child(work: Callable[[], object]) -> tuple[tuple[list[str], str], int, f
         now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + MORE_MEMORY,) * 2)
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS,) * 2)
-        said: tuple[list[str], str] = ([], "")
+        result: tuple[list[str], str] = ([], "")
         try:
             work()
         except BaseException as fault:
-            said = ([kind.__name__ for kind in type(fault).__mro__], str(fault))
+            result = ([kind.__name__ for kind in type(fault).__mro__], str(fault))
         with os.fdopen(start, "w", encoding="utf-8", errors="backslashreplace") as pipe:
-            json.dump(said, pipe)
+            json.dump(result, pipe)
         os._exit(0)
     os.close(start)
     with os.fdopen(end, encoding="utf-8") as pipe:
@@ -122,10 +122,10 @@ def main() -> None:
         Path(sys.argv[1]).write_text(json.dumps({name: one._asdict() for name, one in outcomes.items()}))
         return
     for name, one in sorted(outcomes.items(), key=lambda item: -item[1].mebibytes):
-        verdict = "refused" if "DimliftError" in one.errors else f"NOT REFUSED ({one.errors[:1]})"
+        verdict = "rejected" if "DimliftError" in one.errors else f"NOT REJECTED ({one.errors[:1]})"
         print(f"{one.seconds:6.2f} s {one.mebibytes:7.1f} MiB  {verdict}  {name}: {one.message[:90]!r}")
     slowest, largest = (max(getattr(one, field) for one in outcomes.values()) for field in ("seconds", "mebibytes"))
-    print(f"{len(outcomes)} files: at most {slowest:.2f} s and {largest:.0f} MiB each; {took:.0f} s with making them")
+    print(f"{len(outcomes)} files: at most {slowest:.2f} s and {largest:.0f} MiB each; {took:.0f} s including writing")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is fuzzed: readers of foreign bytes. Each takes any bytes, and may answer or refuse, but never fail otherwise.
+"""Fuzzing targets: readers of untrusted bytes, which may return or raise a DimliftError and must not fail otherwise.
 
 Hypothesis (`test_fuzz.py`) and atheris (`fuzz.py`) share these.
 """
@@ -15,9 +15,8 @@ from corpus import cloud, dicom, entry, nifti, packed, png, safetensors, tar, zi
 from dimlift.data.datasets.open_dataset import open_dataset
 from dimlift.data.io.archives import ArchiveLimits, extract_archive
 from dimlift.data.io.images import read_rgb
-from dimlift.data.io.point_cloud import POINT_CLOUD_READERS as CLOUDS
-from dimlift.data.io.point_cloud import read_point_cloud
-from dimlift.data.io.readers import POINT_CLOUD_READERS, read_grid, read_volume
+from dimlift.data.io.point_cloud import POINT_CLOUD_READERS, read_point_cloud
+from dimlift.data.io.readers import VOLUME_READERS, read_grid, read_volume
 from dimlift.errors import DimliftError
 from dimlift.records.record import RunRecord
 from dimlift.records.study import Study
@@ -50,21 +49,21 @@ DESCRIPTION = (
 )
 
 
-def _refuses(read: Callable[[Path], object], name: str, beside: dict[str, bytes] | None = None) -> Target:
-    """Bytes become a file, `name` in a folder of its own, and `read` is given that folder."""
+def _refuses(read: Callable[[Path], object], name: str, others: dict[str, bytes] | None = None) -> Target:
+    """Return a target that writes bytes to the file `name` in a new folder and calls `read` with the folder."""
 
     def target(content: bytes) -> None:
         logging.disable(logging.CRITICAL)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            for other, bytes_ in {**(beside or {}), name: content}.items():
+            for other, bytes_ in {**(others or {}), name: content}.items():
                 (folder / other).parent.mkdir(parents=True, exist_ok=True)
                 (folder / other).write_bytes(bytes_)
             try:
                 read(folder)
             except DimliftError as refusal:
                 if not str(refusal).strip():
-                    raise AssertionError("a refusal without words") from refusal
+                    raise AssertionError("an error without a message") from refusal
 
     return target
 
@@ -81,16 +80,16 @@ def _archive(suffix: str) -> Target:
 TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     **{
         f"volume {suffix}": (_volume(suffix), [packed(nifti()) if suffix.endswith("gz") else nifti(), b""])
-        for suffix in POINT_CLOUD_READERS
+        for suffix in VOLUME_READERS
     },
     **{
         f"cloud {suffix}": (
             _refuses(lambda f, suffix=suffix: read_point_cloud(f / f"a{suffix}"), f"a{suffix}"),
             [cloud(suffix)],
         )
-        for suffix in CLOUDS
+        for suffix in POINT_CLOUD_READERS
     },
-    "picture": (_refuses(lambda f: read_rgb(f / "a.png"), "a.png"), [png(4, 4)]),
+    "image": (_refuses(lambda f: read_rgb(f / "a.png"), "a.png"), [png(4, 4)]),
     "DICOM slice": (_refuses(lambda f: read_volume(f / "series"), "series/a.dcm"), [dicom()]),
     "train configuration": (_refuses(lambda f: load_config(f / "a", [], TrainConfig), "a"), [CONFIG, b"a: &a [*a]"]),
     "study configuration": (_refuses(lambda f: load_config(f / "a", [], StudyConfig), "a"), [CONFIG, b"- 1"]),

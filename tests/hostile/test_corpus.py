@@ -1,4 +1,4 @@
-"""Every file of the corpus is refused by name, runs nothing, and leaves nothing behind."""
+"""Every hostile file is rejected by name, executes nothing and leaves nothing behind."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def test_hostile_files_are_rejected_without_execution(tmp_path):
-    """One process for the imports and a fork for every file; the figures are printed, never asserted."""
+    """Uses one process for imports and a fork per file; time and memory are printed and not asserted."""
     done = subprocess.run(
         [sys.executable, HERE / "measure.py", tmp_path / "outcomes.json"], capture_output=True, text=True, check=False
     )
@@ -27,12 +27,12 @@ def test_hostile_files_are_rejected_without_execution(tmp_path):
     for name, found in outcomes.items():
         if "DimliftError" not in found["errors"]:
             faults.append(f"{name}: {found['errors'][:1] or 'was read'} {found['message'][:200]}")
-        elif CORPUS[name].says not in found["message"] or "corpus" not in found["message"]:
-            faults.append(f"{name}: does not say {CORPUS[name].says!r} of its file: {found['message'][:200]}")
+        elif CORPUS[name].message not in found["message"] or "corpus" not in found["message"]:
+            faults.append(f"{name}: does not state {CORPUS[name].message!r} of its file: {found['message'][:200]}")
         if "Traceback" in found["message"] or "weights_only" in found["message"]:
-            faults.append(f"{name}: speaks to programmers: {found['message'][:200]}")
+            faults.append(f"{name}: is a message for programmers: {found['message'][:200]}")
         if found["executed"]:
-            faults.append(f"{name}: code of the file was run, or it wrote where it likes")
+            faults.append(f"{name}: code of the file was executed, or it wrote outside of its folder")
         if found["left"]:
             faults.append(f"{name}: left {found['left']}")
     assert not faults, "\n".join(faults)
@@ -41,7 +41,7 @@ def test_hostile_files_are_rejected_without_execution(tmp_path):
 
 
 def test_corpus_pickles_are_executable(tmp_path):
-    """Else the test above could not fail."""
+    """Otherwise the test above could not fail."""
     import pickle
 
     pickle.loads(pickled("a.pt")(tmp_path).read_bytes())
@@ -49,7 +49,7 @@ def test_corpus_pickles_are_executable(tmp_path):
 
 
 class Elements(HTMLParser):
-    """What a browser would make of a page."""
+    """Elements, handlers, links and scripts of a page."""
 
     def __init__(self):
         super().__init__()
@@ -89,7 +89,19 @@ def test_report_escapes_html_in_names(tmp_path):
         extra = {"notes": [evil], "error": evil}
         status = "failed" if number == 3 else "finished"
         record = RunRecord(
-            f"r{number}", arm, 1.0, 0, number // 2, 2, 2.0, 1, {evil: evil}, status, history, scores, extra
+            f"r{number}",
+            arm,
+            0,
+            number // 2,
+            2,
+            2.0,
+            1,
+            {evil: evil},
+            status,
+            history,
+            scores,
+            extra,
+            train_fraction=1.0,
         )
         record.save(tmp_path / "records")
     text = write_report(tmp_path).read_text(encoding="utf-8")
@@ -97,6 +109,6 @@ def test_report_escapes_html_in_names(tmp_path):
     page.feed(text)
     assert "&lt;script&gt;alert(1)" in text
     assert not {"img", "iframe", "object"} & page.tags
-    assert not any("alert(" in script for script in page.scripts)  # the page has one of its own
+    assert not any("alert(" in script for script in page.scripts)  # the page has its own script
     assert not page.handlers
     assert not page.links

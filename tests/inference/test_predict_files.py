@@ -109,7 +109,7 @@ def test_predict_refuses_a_wrong_number_of_channels(run, data, tmp_path):
         predict(run, [tmp_path / "two.nii.gz"], tmp_path / "out")
     for channel in range(2):
         nib.save(image, tmp_path / f"pair_{channel:04d}.nii.gz")
-    with pytest.raises(DataError, match="case pair has [23] channel files"):
+    with pytest.raises(DataError, match=r"case pair has \d channel files"):
         predict(run, [tmp_path / f"pair_{channel:04d}.nii.gz" for channel in range(2)], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from dimlift.data.sampling.grid_sampling import sample_feature_box
 from dimlift.inference.sliding_window import classify_volume, labels_of_tiles, segment_volume
-from dimlift.methods.frozen_features.sampling import sample_features
+from dimlift.methods.frozen_features.sampling import sample_feature_maps
 from dimlift.methods.method import Method
 
 
@@ -35,7 +35,7 @@ def scores(method, image, **more):
 
 
 class PositionDependent(Method):
-    """Logits that depend on the position within the window, so that only the right blending weights give the right result."""
+    """Logits that depend on the position within the window, which makes the blending weights visible."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ def test_segment_volume_samples_strided_features_at_block_centres():
 
 def test_sample_features_is_zero_outside_the_volume():
     grid = torch.tensor([-1.2, -1.0, 0.0, 1.0, 1.2]).view(5, 1, 1, 1).expand(-1, -1, -1, 3)
-    assert sample_features([torch.ones(1, 2, 2, 2)], grid).flatten().tolist() == [0, 1, 1, 1, 0]
+    assert sample_feature_maps([torch.ones(1, 2, 2, 2)], grid).flatten().tolist() == [0, 1, 1, 1, 0]
 
 
 def test_segment_volume_pads_with_the_minimum():

@@ -8,7 +8,7 @@ from dimlift.methods.frozen_features.backbone import open_slice_backbone
 from dimlift.methods.frozen_features.cost_estimate import estimate_cost
 from dimlift.methods.frozen_features.extraction import FeatureExtractor
 from dimlift.methods.frozen_features.receptive_field import measure_maps
-from dimlift.methods.frozen_features.sampling import sample_features, window_features, window_grid
+from dimlift.methods.frozen_features.sampling import sample_feature_maps, window_features, window_grid
 from dimlift.methods.frozen_features.settings import FeatureExtractionSettings
 
 NETWORK = "packaged:efficientnet_lite0"
@@ -130,7 +130,7 @@ def test_window_features_samples_voxel_centres_and_is_zero_outside():
     window = window_features([ramp], (6, 4, 4), (-1, 0, 0), (8, 4, 4))
     torch.testing.assert_close(window[0, :, 1, 2], torch.tensor([0.0, 0, 1, 2, 3, 4, 5, 0]))
     halved = torch.tensor([0.5, 2.5, 4.5])[None, :, None, None]  # the same ramp at half the resolution
-    inner = sample_features([halved], window_grid((6, 4, 4), (0, 0, 0), (6, 4, 4)))
+    inner = sample_feature_maps([halved], window_grid((6, 4, 4), (0, 0, 0), (6, 4, 4)))
     torch.testing.assert_close(inner[0, 1:5, 0, 0], torch.arange(1.0, 5.0))
 
 

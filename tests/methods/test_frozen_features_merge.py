@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dimlift.methods.frozen_features.merge import merge_maps
-from dimlift.methods.frozen_features.sampling import sample_features, window_grid
+from dimlift.methods.frozen_features.sampling import sample_feature_maps, window_grid
 
 SIZE = (12, 16, 10)
 
@@ -20,7 +20,7 @@ def test_merge_maps_keeps_positions_and_channels():
     (one,) = merge_maps(maps, SIZE, 2)
     assert one.shape == (5, 6, 8, 5)
     inside = window_grid(SIZE, (2, 2, 2), (8, 12, 6))
-    torch.testing.assert_close(sample_features([one], inside), sample_features(maps, inside), atol=2e-2, rtol=0)
+    torch.testing.assert_close(sample_feature_maps([one], inside), sample_feature_maps(maps, inside), atol=2e-2, rtol=0)
 
 
 def test_merge_maps_averages_on_coarser_grid():

@@ -6,9 +6,9 @@ from synthetic_study import Study, record
 
 from dimlift.records.record import Score
 from dimlift.records.study import StudyArm
+from dimlift.report.confidence_interval import crossed_interval
 from dimlift.report.label_curves import label_curves
 from dimlift.report.label_efficiency import ReferenceCurve
-from dimlift.report.mixed_effects import crossed_interval
 from dimlift.report.page import write_report
 from dimlift.report.paired_differences import PairedDifferences
 from dimlift.report.phrases import format_energy, format_label_savings

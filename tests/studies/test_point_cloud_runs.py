@@ -252,7 +252,7 @@ def test_options_of_the_other_modality_are_refused(changes, message, data):
 
 def test_dataset_of_the_other_modality_is_refused(data):
     config = parse({**raw(data), "arm": {"method": "unet"}, "point_clouds": {}}, TrainConfig)
-    with pytest.raises(ConfigError, match="holds point clouds, but the method is trained on volumes.*point_unet"):
+    with pytest.raises(ConfigError, match=r"holds point clouds, but the method is trained on volumes.*point_unet"):
         open_configured_dataset(config)
 
 

@@ -34,7 +34,7 @@ def test_lock_run_folder_rejects_concurrent_use(tmp_path):
 def test_lock_run_folder_rejects_foreign_files(tmp_path):
     (tmp_path / "records").mkdir()
     with (
-        pytest.raises(RunError, match="holds records but no run.json"),
+        pytest.raises(RunError, match=r"holds records but no run\.json"),
         lock_run_folder(tmp_path, "train", "one", {}),
     ):
         pass

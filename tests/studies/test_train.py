@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from dimlift.inference.modality.patches import auto_patch_size
 from safetensors.torch import load_file
 
 from dimlift.data.datasets.open_dataset import open_dataset
@@ -14,6 +13,7 @@ from dimlift.data.datasets.splits import balanced_class_weights
 from dimlift.data.preprocessing.sample import IGNORED
 from dimlift.data.sampling.patch_sampler import PatchSampler
 from dimlift.errors import DataError, RunError
+from dimlift.inference.modality.patches import auto_patch_size
 from dimlift.records.record import RunRecord
 from dimlift.studies.split import split_cases
 from dimlift.studies.train import train

@@ -1,1 +1,1 @@
-"""The command line: parse arguments, call one function, print results. torch is imported only by commands that need it."""
+"""The command line: parse arguments, call one function, print results. torch is imported only when needed."""

@@ -32,7 +32,7 @@ def train(
 
         dimlift train examples/train.yaml dataset.path=Task04_Hippocampus seed=1 train_count=8 --out run-1
 
-        dimlift train scans point_clouds.normalise=centre 'point_clouds.features=[colours]' --out run
+        dimlift train scans point_clouds.normalise=centre 'point_clouds.features=\\[colours]' --out run
 
         dimlift train Task04_Hippocampus --log csv --log tensorboard --out run-2
 

@@ -73,6 +73,7 @@ class MethodConfig(Section):
     """A method and its options: one competitor ("arm") of a study."""
 
     modality: ClassVar[str] = "volumes"
+    supports_gradient_checkpointing: ClassVar[bool] = False
     """What the method is trained on: "volumes" or "point_clouds"."""
 
     method: str = Field(description="Name of the method.")
@@ -106,6 +107,30 @@ class MethodConfig(Section):
         Raises:
             ConfigError: if the method does not support the task.
         """
+
+    def require_segmentation(self, task: TaskSpec) -> None:
+        """Check that the task is a segmentation.
+
+        Raises:
+            ConfigError: for another kind of task, or gradient checkpointing that the method does not support.
+        """
+        if task.kind != "segmentation":
+            raise ConfigError(
+                f"method {self.method!r} supports segmentation only, the task is {task.kind}; use 'lifted', "
+                "'slicewise' or 'resnet'"
+            )
+        self.require_gradient_checkpointing(task)
+
+    def require_gradient_checkpointing(self, task: TaskSpec) -> None:
+        """Check that the method supports gradient checkpointing, if the task uses it.
+
+        Raises:
+            ConfigError: if it does not.
+        """
+        if task.gradient_checkpointing and not self.supports_gradient_checkpointing:
+            raise ConfigError(
+                f"method {self.method!r} has no gradient checkpointing; set training.gradient_checkpointing=false"
+            )
 
     def training_patch_size(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return the (depth, height, width) of training patches of this method, where the run's are of `size`."""

@@ -48,7 +48,7 @@ def probe(
 
     Args:
         source: what `embed` wrote; or with `dataset` a weights folder.
-        protocol: "cross_validation" or one of `PROTOCOLS`; None means cross-validation of embeddings, "svm" for weights.
+        protocol: "cross_validation" or one of `PROTOCOLS`; None is cross-validation of embeddings, "svm" of weights.
         labels: see `cross_validated_probe`, as `label_column`, `group_column`, `task` and `folds`.
         options: of `probe_weights`, or of `probe_embeddings`.
 

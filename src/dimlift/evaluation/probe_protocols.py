@@ -168,7 +168,21 @@ def svm_accuracy(
     protocol: Protocol,
     penalty: float = PUBLISHED_C,
 ) -> float:
-    """Return the test accuracy of a linear SVM; except for `svm_published`, its penalty is chosen on training cases."""
+    """Return the test accuracy of `svm_correct`."""
+    return float(svm_correct(vectors, truth, split, protocol, penalty).mean())
+
+
+def svm_correct(
+    vectors: NDArray[Any],
+    truth: NDArray[np.intp],
+    split: ProbeSplit,
+    protocol: Protocol,
+    penalty: float = PUBLISHED_C,
+) -> NDArray[np.bool_]:
+    """Return which test cases a linear SVM classifies correctly.
+
+    Except for `svm_published` and `few_shot`, its penalty is chosen on the training cases.
+    """
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -184,4 +198,5 @@ def svm_accuracy(
         inner = int(min(3, np.bincount(truth[train])[np.unique(truth[train])].min()))
         scaled = make_pipeline(StandardScaler(), SVC(kernel="linear"))
         model = GridSearchCV(scaled, {"svc__C": PENALTIES}, cv=inner)
-    return float(model.fit(vectors[train], truth[train]).score(vectors[test], truth[test]))
+    predicted = model.fit(vectors[train], truth[train]).predict(vectors[test])
+    return np.asarray(predicted == truth[test])

@@ -35,8 +35,8 @@ def cut_patches(points: Float[Tensor, "batch points 3"], num_groups: int, group_
     if points.dim() != 3 or points.shape[-1] != 3:
         raise ShapeError(f"point clouds must be (batch, points, 3), got {tuple(points.shape)}")
     if not torch.isfinite(points).all():
-        index = int((~torch.isfinite(points)).flatten(1).any(1).int().argmax())
-        raise ShapeError(f"point cloud {index} has a coordinate that is NaN or infinite; remove such points")
+        broken = int((~torch.isfinite(points)).flatten(1).any(1).int().argmax())
+        raise ShapeError(f"point cloud {broken} has a coordinate that is NaN or infinite; remove such points")
     if points.shape[1] < max(num_groups, group_size):
         raise ShapeError(
             f"{num_groups} patches of {group_size} points requested of point clouds of {points.shape[1]} points; "

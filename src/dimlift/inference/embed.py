@@ -190,5 +190,10 @@ def embed_point_clouds(
 def _embeddings(
     vectors: NDArray[Any], names: Sequence[str], groups: Sequence[str], labels: Sequence[str], **facts: Any
 ) -> Embeddings:
-    texts = (np.array(each, np.str_) for each in (names, groups, labels))
-    return Embeddings(vectors.astype(np.float32), *texts, facts)
+    return Embeddings(
+        vectors.astype(np.float32),
+        np.array(names, np.str_),
+        np.array(groups, np.str_),
+        np.array(labels, np.str_),
+        facts,
+    )

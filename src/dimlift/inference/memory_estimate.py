@@ -47,8 +47,9 @@ class MemoryEstimate:
     def __str__(self) -> str:
         size = " x ".join(str(n) for n in self.shape)
         return (
-            f"{self.case} ({size} voxels): about {format_bytes(self.peak)} of memory at the peak (reading "
-            f"{format_bytes(self.reading)}, network {format_bytes(self.inference)}, writing {format_bytes(self.writing)})"
+            f"{self.case} ({size} voxels): about {format_bytes(self.peak)} of memory at the peak "
+            f"(reading {format_bytes(self.reading)}, network {format_bytes(self.inference)}, "
+            f"writing {format_bytes(self.writing)})"
         )
 
 

@@ -35,8 +35,8 @@ def predict(
         output: folder; receives one file for each case, or one predictions.json for tasks about whole cases. For a
             single case also the file itself.
         max_memory: resident bytes the process may reach; more is refused before anything is predicted.
-        output_format: of volumes one of `dimlift.data.io.writers.LABEL_FORMATS`, of point clouds "ply" or "npz"; None takes
-            the format of each input, and for a DICOM series a DICOM segmentation.
+        output_format: of volumes one of `dimlift.data.io.writers.LABEL_FORMATS`, of point clouds "ply" or "npz"; None
+            takes the format of each input, and for a DICOM series a DICOM segmentation.
 
     Returns:
         the files written.

@@ -60,9 +60,9 @@ class Predictor:
             spacing: (z, y, x) millimetres between the voxels of an array; 1 if None.
 
         Returns:
-            for a segmentation an integer array: of a file or array its label values, on its own grid or in the order of
-            its points; of a sample class indices, on the grid of the sample. For a classification the class index. For a
-            regression a number.
+            for a segmentation an integer array: label values of a file or array, on its own grid or in the order of
+            its points; class indices of a sample, on the grid of the sample. For a classification the class index. For
+            a regression a number.
 
         Raises:
             DataError: if a file cannot be used.
@@ -221,7 +221,7 @@ def load_state_strict(method: nn.Module, state: Mapping[str, Tensor], source: Pa
 
 
 def lifted_facts(method: nn.Module, spacing: tuple[float, float, float] | None = None) -> dict[str, Any]:
-    """Return source, licence, provenance, plan and certificate of the lifted network in a method, None where there is none.
+    """Return source, licence, provenance, plan and certificate of the lifted network in a method; None without one.
 
     Args:
         spacing: millimetres between voxels at the input of the network, for the drawing of its depth plan.

@@ -17,7 +17,7 @@ from dimlift.inference.streaming_window import (
     overlapping_rows,
     stream_windows,
 )
-from dimlift.methods.frozen_features.sampling import sample_features, window_grid
+from dimlift.methods.frozen_features.sampling import sample_feature_maps, window_grid
 from dimlift.methods.method import Method
 
 WINDOWS_PER_BATCH = 2
@@ -73,7 +73,7 @@ def segment_volume(
                 starts = [[first - m // 2 for first, m in zip(corner, margins, strict=True)] for corner in corners]
                 grids = [window_grid(size, start, patches.shape[2:], device).movedim(-1, 0) for start in starts]
                 blocks = F.avg_pool3d(torch.stack(grids), feature_stride).movedim(1, -1)
-                logits = method(patches, torch.stack([sample_features(coarse, grid) for grid in blocks]))
+                logits = method(patches, torch.stack([sample_feature_maps(coarse, grid) for grid in blocks]))
         if not isinstance(logits, Tensor):
             raise TypeError(f"{type(method).__name__} returns {type(logits).__name__}, expected one tensor of logits")
         skipped = row.write.start - row.read.start

@@ -1,8 +1,8 @@
 """Sliding windows over a volume, row by row along depth; what no later window overlaps is returned at once.
 
-Memory does not grow with the depth of the volume: it holds the sums of one row of windows that the next row adds to, and
-of one strip of windows within a row. Weights and the order of additions are those of MONAI's `sliding_window_inference`,
-so the results are equal.
+Memory does not grow with the depth of the volume: it holds the sums of one row of windows that the next row adds to,
+and of one strip of windows within a row. Weights and the order of additions are those of MONAI's
+`sliding_window_inference`, so the results are equal.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -95,7 +95,7 @@ class VolumeWriter(DatasetWriter):
 
     def label_values(self, masks: Sequence[Path]) -> list[int]:
         """Return the values above zero."""
-        return find_label_values(masks)
+        return find_label_values(list(masks))
 
     def channels(self, files: tuple[Path, ...]) -> tuple[str, ...]:
         """Count the files of a volume, or the last axis of its only one."""
@@ -133,7 +133,10 @@ class PointCloudWriter(DatasetWriter):
         folder.mkdir(parents=True, exist_ok=True)
         files = [folder / f"{number}.npz" for number in range(len(clouds))]
         for number, (file, points) in enumerate(zip(files, clouds, strict=True)):
-            np.savez(file, points=points, **({} if labels is None else {"labels": labels[number]}))
+            arrays: dict[str, Any] = (
+                {"points": points} if labels is None else {"points": points, "labels": labels[number]}
+            )
+            np.savez(file, **arrays)
         return [(file,) for file in files]
 
     def label_values(self, masks: Sequence[Path]) -> list[int]:

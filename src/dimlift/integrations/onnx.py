@@ -36,7 +36,7 @@ class OnnxExport:
     """An ONNX file, its input shape, and how it was checked.
 
     Attributes:
-        dynamic: axes whose length may be any multiple of a number, {"batch": 1, "depth": 8}; the others are as in `shape`.
+        dynamic: axes whose length may be any multiple of a number, {"batch": 1, "depth": 8}; others are as in `shape`.
         shape: of the volume it was traced with, (B, C, D, H, W).
         error: largest difference from torch over all checked volumes, relative to the largest output.
     """

@@ -14,7 +14,6 @@ from dimlift.data.case import Case, Dataset, TaskType
 from dimlift.errors import DataError
 from dimlift.evaluation.evaluate import score_cases
 from dimlift.inference.modality.registry import modality_of
-from dimlift.inference.predictor import Predictor
 from dimlift.integrations.array_files import DATASET_WRITERS, DatasetWriter, Files, are_files
 from dimlift.lookup import pick
 from dimlift.methods.registry import METHODS
@@ -89,7 +88,7 @@ class _Estimator(BaseEstimator):
         }
         config = parse(raw, TrainConfig)
         channels = self._writer().channels(images[0])
-        dataset = Dataset("arrays", folder, cases, channels, labels, self.task, modality=modality.name)
+        dataset = Dataset("arrays", folder, cases, channels, labels, self.task, modality=cast(Any, modality.name))
         data = load_run_data(config, dataset, self.progress)
         paths = RunPaths(*(folder / name for name in ("records", "weights", "predictions", "checkpoints", "cache")))
         self.predictor_, fit, _ = train_run(config, data, paths, self.progress)
@@ -143,7 +142,7 @@ class DimliftClassifier(ClassifierMixin, _Estimator):
     def predict_proba(self, X: Cases) -> NDArray[np.float64]:  # noqa: N803
         """Return probabilities (N, classes), in the order of `classes_`."""
         cases = self._each(X)
-        return np.stack([cast(Predictor, self.predictor_).predict_proba(case, self.spacing) for case in cases])
+        return np.stack([self.predictor_.predict_proba(case, self.spacing) for case in cases])
 
     def predict(self, X: Cases) -> NDArray[Any]:  # noqa: N803
         """Return labels, (N,)."""
@@ -184,7 +183,7 @@ class DimliftSegmenter(_Estimator):
         Labels of files lie on the axes of the file, (i, j, k), or in the order of its points.
         """
         cases = self._each(X)
-        found = [cast(Predictor, self.predictor_).predict(case, self.spacing) for case in cases]
+        found = [self.predictor_.predict(case, self.spacing) for case in cases]
         return np.stack(found) if isinstance(X, np.ndarray) else found
 
     def score(self, X: Cases, y: Cases) -> float:  # noqa: N803

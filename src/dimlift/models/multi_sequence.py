@@ -37,7 +37,7 @@ class SharedSequenceEncoder(nn.Module):
         if maps.in_channels != 1:
             raise LiftError(
                 f"sequences are encoded one at a time, but the encoder reads {maps.in_channels} channels; lift it with "
-                "in_channels=1"
+                "in_chans=1"
             )
         self.network, self.fusion = encoder, fusion
         self.in_channels, self.channels, self.strides = sequences, maps.channels, maps.strides

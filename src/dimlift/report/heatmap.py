@@ -75,7 +75,7 @@ def _select(scores: Scores, cases: Collection[str]) -> Scores:
 def _cases_by_difficulty(
     records: Sequence[RunRecord], size: TrainSize, reference: Scores, summary: Summary
 ) -> list[str]:
-    """Sort the cases of the reference by the mean score of all arms, so that noise of the reference forms no pattern."""
+    """Sort the cases of the reference by the mean score of all arms; its own noise would form a pattern."""
     cases = {key.case for key, value in reference.items() if value is not None}
     scores: dict[str, list[float]] = {case: [] for case in cases}
     for record in records:

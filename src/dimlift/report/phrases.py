@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from dimlift.records.study import Study
 from dimlift.records.train_size import TrainSize
+from dimlift.report.confidence_interval import CrossedInterval
 from dimlift.report.measures import Measure
-from dimlift.report.mixed_effects import CrossedInterval
 from dimlift.report.summary_types import LabelSavings, SummaryRow
 from dimlift.report.verdict import NOT_SIGNIFICANT
 

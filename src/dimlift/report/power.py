@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from dimlift.report.mixed_effects import CrossedInterval
+from dimlift.report.confidence_interval import CrossedInterval
 from dimlift.report.phrases import plural
 from dimlift.report.summary_types import Summary
 

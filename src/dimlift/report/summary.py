@@ -8,9 +8,9 @@ from dimlift.metrics.scores import ONE_EMPTY
 from dimlift.records.record import RunRecord, load_records
 from dimlift.records.study import Study
 from dimlift.records.train_size import TrainSize, sorted_sizes
+from dimlift.report.confidence_interval import crossed_interval
 from dimlift.report.label_efficiency import add_label_savings
 from dimlift.report.measures import MEASURES, primary_measure
-from dimlift.report.mixed_effects import crossed_interval
 from dimlift.report.paired_differences import Scores, collect_scores, paired_differences
 from dimlift.report.phrases import verdict_sentence
 from dimlift.report.summary_types import ClassResult, FailedRun, Summary, SummaryRow

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from dimlift.records.train_size import TrainSize
+from dimlift.report.confidence_interval import CrossedInterval
 from dimlift.report.measures import Measure
-from dimlift.report.mixed_effects import CrossedInterval
 from dimlift.report.verdict import Comparison
 
 

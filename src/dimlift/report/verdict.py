@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from dimlift.report.mixed_effects import CrossedInterval, crossed_interval
+from dimlift.report.confidence_interval import CrossedInterval, crossed_interval
 from dimlift.report.paired_differences import PairedDifferences
 
 LEVEL = 0.95

@@ -35,8 +35,8 @@ def require_modality(config: Any) -> None:
         section = getattr(config, other.section)
         if other is not modality and section != type(section)():
             raise ValueError(
-                f"'{other.section}' applies to {other.plural}, but the method is trained on {modality.plural}; remove it "
-                f"(see '{modality.section}'), or choose a method of: {', '.join(methods_for(other.name))}"
+                f"'{other.section}' applies to {other.plural}, but the method is trained on {modality.plural}; "
+                f"remove it (see '{modality.section}'), or choose a method of: {', '.join(methods_for(other.name))}"
             )
     default = TrainingSection()
     for key in modality.inapplicable:

@@ -137,7 +137,7 @@ def _error_lines(errors: list[ErrorDetails], raw: Mapping[str, Any], model: type
 
 
 def _resolve(location: tuple[int | str, ...], raw: Any, keep_last: bool) -> tuple[list[str], Any]:
-    """Return the part of a location that exists in the file, without pydantic's names of union members, and its value."""
+    """Return the part of a location that exists in the file (pydantic adds names of union members), and its value."""
     path: list[str] = []
     value = raw
     for position, part in enumerate(location):

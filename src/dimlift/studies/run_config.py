@@ -28,7 +28,7 @@ from dimlift.training.initialise import file_digest, weights_digest
 if TYPE_CHECKING:
     AnyArm = MethodConfig
 else:
-    AnyArm = Annotated[Union[tuple(METHODS.values())], Field(discriminator="method")]
+    AnyArm = Annotated[Union[tuple(METHODS.values())], Field(discriminator="method")]  # noqa: UP007
 
 TrainFraction = Annotated[float, Field(gt=0, le=1)]
 TrainCount = Annotated[int, Field(ge=1)]

@@ -13,6 +13,9 @@ from dimlift.data.io.point_cloud import LABEL_FILE_SUFFIX, POINT_CLOUD_READERS, 
 from dimlift.data.io.readers import volume_suffix
 from dimlift.errors import DataError
 
+_MAX_HEADER = 1 << 16
+"""Characters of the header of a table."""
+
 
 class PointCloudEntry(NamedTuple):
     """One point cloud of a dataset.
@@ -44,9 +47,9 @@ def is_point_cloud_dataset(path: Path) -> bool:
                 return False
         return not suffixes.isdisjoint(POINT_CLOUD_READERS.keys() - {".txt"})
     if path.suffix.lower() == ".csv" and path.is_file():
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-            columns = next(csv.reader(stream), [])
-        return "cloud" in columns
+        with path.open(encoding="utf-8-sig", errors="replace") as stream:
+            header = stream.readline(_MAX_HEADER)
+        return "cloud" in {name.strip('"') for name in header.strip().split(",")}
     return path.suffix.lower() in (*ARRAY_SUFFIXES, ".txt") and path.is_file()
 
 
@@ -144,16 +147,21 @@ def _index_folder(folder: Path) -> list[PointCloudEntry]:
 
 
 def _index_table(path: Path) -> list[PointCloudEntry]:
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(stream)]
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise DataError(
+            f"{path} is not a CSV table in UTF-8 ({fault}); export it as CSV, UTF-8, with commas"
+        ) from fault
     if not rows or "cloud" not in rows[0]:
         found = ", ".join(map(str, rows[0])) if rows else "no row"
         raise DataError(f"{path} has {found}; a column 'cloud' with files, and optionally 'label', is expected")
-    labels = [(row.get("label") or "").strip() for row in rows]
+    labels = [row.get("label", "").strip() for row in rows]
     if any(labels) and not all(labels):
         raise DataError(f"{path}: row {labels.index('') + 2} has no label, but others do; fill it in or remove the row")
     entries = []
     for row, label in zip(rows, labels, strict=True):
-        name, group = row["cloud"], (row.get("group") or "").strip()
+        name, group = row["cloud"], row.get("group", "").strip()
         entries.append(PointCloudEntry(path.parent / name, name, label or None, group or name))
     return entries

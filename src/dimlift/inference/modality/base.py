@@ -142,7 +142,7 @@ class Modality(ABC):
 
     @abstractmethod
     def describe_inputs(self, preprocessing: Any) -> dict[str, Any]:
-        """Return the entries of a weights card that describe the data: channels, spacing, orientation, normalisation."""
+        """Return the entries of a weights card about the data: channels, spacing, orientation, normalisation."""
 
     @abstractmethod
     def predict(self, predictor: "Predictor", sample: Any) -> NDArray[Any]:

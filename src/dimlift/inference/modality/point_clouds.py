@@ -1,8 +1,8 @@
-"""Point clouds: random points in training, tiles that cover every point in prediction, labels in the order of the file."""
+"""Point clouds: random points in training, tiles over all points in prediction, labels in the order of the file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class PointCloudModality(Modality):
         "gradient_checkpointing",
     )  # fmt: skip
     class_axis = -1
-    output_suffixes: Mapping[str, tuple[str, ...]] = {"ply": (".ply",), "npz": (".npz",)}
+    output_suffixes: ClassVar[Mapping[str, tuple[str, ...]]] = {"ply": (".ply",), "npz": (".npz",)}
     prediction_suffix = ".npz"
 
     def load_data(

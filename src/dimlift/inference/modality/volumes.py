@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -49,7 +49,9 @@ class VolumeModality(Modality):
     section = "preprocessing"
     tasks = ("segmentation", "classification", "regression")
     class_axis = 0
-    output_suffixes: Mapping[str, tuple[str, ...]] = {name: output.suffixes for name, output in LABEL_FORMATS.items()}
+    output_suffixes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        name: output.suffixes for name, output in LABEL_FORMATS.items()
+    }
     prediction_suffix = ".nii.gz"
 
     def load_data(
@@ -238,7 +240,7 @@ class VolumeModality(Modality):
         if type(predictor.arm).extra_inputs is not MethodConfig.extra_inputs:
             raise ExportError(
                 f"{predictor.arm.method} needs 2D features beside the image, which a single network cannot hold; use "
-                "`dimlift predict`, or export a method that takes the image alone (unet, slices, lifted, ...)"
+                "`dimlift predict`, or export a method that takes the image alone (unet, slicewise, lifted, ...)"
             )
         shape = (2, predictor.task.in_channels, *predictor.task.patch_size)
         return torch.randn(shape, generator=torch.Generator().manual_seed(0))

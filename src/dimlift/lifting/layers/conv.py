@@ -130,7 +130,7 @@ class InflatedConv2d(nn.Conv2d):
         return f"{super().extra_repr()}, depth={self.depth_kernel_size}, {form}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the registered type, whose functions may not be picklable; `__setstate__` looks it up."""
+        """Leave out the registered type, whose functions may not be picklable; `__setstate__` restores it."""
         return {name: value for name, value in self.__dict__.items() if name != "conv_type"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

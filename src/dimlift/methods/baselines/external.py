@@ -8,7 +8,6 @@ from pydantic import Field
 
 from dimlift.config.method_config import MethodConfig, TaskSpec
 from dimlift.errors import ConfigError
-from dimlift.methods.baselines.unets import require_segmentation
 from dimlift.methods.method import Method
 from dimlift.records.train_size import TrainSize, sorted_sizes
 
@@ -30,7 +29,7 @@ class ExternalConfig(MethodConfig):
         Raises:
             ConfigError: always.
         """
-        require_segmentation(self.method, task)
+        self.require_segmentation(task)
         raise ConfigError(
             "method 'external' scores predictions of another program and trains nothing; use dimlift compare"
         )

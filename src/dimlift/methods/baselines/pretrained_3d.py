@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import Field, model_validator
 
 from dimlift.config.method_config import MethodConfig, TaskSpec
-from dimlift.methods.baselines.unets import require_segmentation
 
 if TYPE_CHECKING:
     from dimlift.methods.method import Method
@@ -66,7 +65,7 @@ class Pretrained3DConfig(MethodConfig):
         from dimlift.models.monai_networks import ReversedAxes, monai_network
         from dimlift.models.residual_unet import residual_unet
 
-        require_segmentation(self.method, task)
+        self.require_segmentation(task)
         if self.network == "resenc":
             model = residual_unet(task.in_channels, task.num_classes, widths=self.widths, blocks=self.blocks)
         elif self.network.startswith("monai:"):

@@ -33,9 +33,6 @@ class ResNetConfig(MethodConfig):
 
         if task.kind == "segmentation":
             raise ConfigError(f"{self.method!r} has one output per volume; use task: classification or regression")
-        if task.gradient_checkpointing:
-            raise ConfigError(
-                f"method {self.method!r} has no gradient checkpointing; set training.gradient_checkpointing=false"
-            )
+        self.require_gradient_checkpointing(task)
         network = plain_resnet(task.in_channels, task.num_classes, layers=self.layers, widths=self.widths)
         return supervised_method(network, task)

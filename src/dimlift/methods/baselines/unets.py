@@ -1,19 +1,16 @@
 """3D U-Nets trained from scratch, convolutional and with transformers: the usual baselines."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from dimlift.config.method_config import MethodConfig, TaskSpec
-from dimlift.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from dimlift.methods.method import Method
-
-SUPPORTS_CHECKPOINTING = ("slicewise", "lifted", "convnext3d", "swin_unetr")
 
 
 class ScratchUNetConfig(MethodConfig):
@@ -27,7 +24,7 @@ class ScratchUNetConfig(MethodConfig):
         """Build the network with supervised training."""
         from dimlift.methods.supervised.volumes import Supervised
 
-        require_segmentation(self.method, task)
+        self.require_segmentation(task)
         return Supervised(self.network(task))
 
 
@@ -82,6 +79,8 @@ class NNUNetConfig(ScratchUNetConfig):
 class SwinUNETRConfig(ScratchUNetConfig):
     """Swin UNETR from scratch (MONAI)."""
 
+    supports_gradient_checkpointing: ClassVar[bool] = True
+
     method: Literal["swin_unetr"] = Field(default="swin_unetr", description="Swin UNETR from scratch.")
     feature_size: int = Field(
         default=24,
@@ -132,18 +131,3 @@ class UNETRConfig(ScratchUNetConfig):
             hidden_size=self.hidden_size,
             num_heads=self.num_heads,
         )
-
-
-def require_segmentation(method: str, task: TaskSpec) -> None:
-    """Check that a method that only supports segmentation can do a task.
-
-    Raises:
-        ConfigError: for another kind of task, or gradient checkpointing that the method does not support.
-    """
-    if task.kind != "segmentation":
-        raise ConfigError(
-            f"method {method!r} supports segmentation only, the task is {task.kind}; use 'lifted', 'slicewise' or "
-            "'resnet'"
-        )
-    if task.gradient_checkpointing and method not in SUPPORTS_CHECKPOINTING:
-        raise ConfigError(f"method {method!r} has no gradient checkpointing; set training.gradient_checkpointing=false")

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from dimlift.config.method_config import MethodConfig, TaskSpec
 from dimlift.config.sections import DropRate
-from dimlift.methods.baselines.unets import require_segmentation
 from dimlift.methods.frozen_features.feature_config import FeatureExtractionConfig
 from dimlift.methods.method import Method
 from dimlift.progress import Event, Progress, no_progress
@@ -63,7 +62,7 @@ class FrozenFeaturesConfig(FeatureExtractionConfig, MethodConfig):
         """Build a U-Net and its frozen network; a random network is initialised with the seed of the run."""
         from dimlift.methods.frozen_features.method import FrozenFeatureUNet
 
-        require_segmentation(self.method, task)
+        self.require_segmentation(task)
         return FrozenFeatureUNet(
             self.extractor(task.seed),
             task.in_channels,

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def sample_features(
+def sample_feature_maps(
     coarse: Sequence[Float[Tensor, "_ _ _ _"]], grid: Float[Tensor, "depth height width 3"]
 ) -> Float[Tensor, "components depth height width"]:
     """Sample every map at the positions of a grid and concatenate the channels.
@@ -29,7 +29,7 @@ def sample_features(
 def window_grid(
     volume: Sequence[int], start: Sequence[int], size: Sequence[int], device: torch.device | str = "cpu"
 ) -> Float[Tensor, "depth height width 3"]:
-    """Return the positions of the voxels of a window, for `sample_features`.
+    """Return the positions of the voxels of a window, for `sample_feature_maps`.
 
     Args:
         volume: (depth, height, width) voxels of the whole volume.
@@ -49,4 +49,4 @@ def window_features(
     coarse: Sequence[Float[Tensor, "_ _ _ _"]], volume: Sequence[int], start: Sequence[int], size: Sequence[int]
 ) -> Float[Tensor, "components depth height width"]:
     """Return the features at the voxels of a window of the volume."""
-    return sample_features(coarse, window_grid(volume, start, size, coarse[0].device))
+    return sample_feature_maps(coarse, window_grid(volume, start, size, coarse[0].device))

@@ -1,7 +1,7 @@
 """Configuration of lifted 2D networks and the bases shared with other methods around a 2D network."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -71,6 +71,8 @@ class Backbone2DConfig(MethodConfig):
 
 class DecoderConfig(Backbone2DConfig):
     """Base of methods with a decoder behind the feature maps of a 2D network."""
+
+    supports_gradient_checkpointing: ClassVar[bool] = True
 
     image_size: int | None = Field(default=None, ge=1, description="Slice size of networks with a fixed input size.")
     out_indices: tuple[int, ...] | None = Field(
@@ -207,11 +209,10 @@ class LiftedConfig(MultiSequenceConfig):
     def _smp_method(self, task: TaskSpec, load_pretrained: bool) -> "Method[Any]":
         """Return a method around a 2D segmentation network that is lifted with its decoder."""
         from dimlift.lifting.lift import lift
-        from dimlift.methods.baselines.unets import require_segmentation
         from dimlift.methods.supervised.volumes import Supervised
         from dimlift.models.lifted_segmenter import lifted_segmenter
 
-        require_segmentation(self.method, task)
+        self.require_segmentation(task)
         lifted = lift(
             self.network,
             self.plan.depth_plan(task.spacing),

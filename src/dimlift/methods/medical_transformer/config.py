@@ -24,6 +24,8 @@ NETWORK_PRESET: dict[str, Any] = {
 class MedicalTransformerConfig(PaperPreset, DecoderConfig):
     """Medical Transformer: slices of three planes, each plane a sequence of a transformer."""
 
+    supports_gradient_checkpointing: ClassVar[bool] = False
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": NETWORK_PRESET}
 
     method: Literal["medical_transformer"] = Field(

@@ -8,7 +8,6 @@ from dimlift.config.method_config import TaskSpec
 from dimlift.config.sections import PaperPreset
 from dimlift.errors import UnknownNameError
 from dimlift.inflation.profiles import PROFILES, parse_profile
-from dimlift.methods.baselines.unets import require_segmentation
 from dimlift.methods.lifted.config import DecoderConfig
 from dimlift.methods.lifted.decoder_choice import DecoderName, decoder_class
 from dimlift.methods.method import Method
@@ -30,6 +29,8 @@ PAPER: dict[str, Any] = {
 
 class TransSegConfig(PaperPreset, DecoderConfig):
     """TransSeg: the first layer reads a window of slices, the centre slice is predicted."""
+
+    supports_gradient_checkpointing: ClassVar[bool] = True
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
 
@@ -82,7 +83,7 @@ class TransSegConfig(PaperPreset, DecoderConfig):
         from dimlift.models.slice_window_segmenter import SliceWindowSegmenter
         from dimlift.models.tubelets import tubelet_encoder
 
-        require_segmentation(self.method, task)
+        self.require_segmentation(task)
         encoder = tubelet_encoder(
             self.network,
             self.window,

@@ -1,5 +1,5 @@
 "use strict";
-// Sortable tables: a button in every heading; what has no value stays at the end.
+// Sortable tables: a button in every heading; rows without a value stay at the end.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const value = (row, column) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
@@ -15,8 +15,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const rows = [...body.rows].map((row) => [value(row, column), row]);
       const numeric = rows.every(([key]) => key === "" || key === "–" || !Number.isNaN(Number(key)));
       rows.sort(([a], [b]) => {
-        const gone = (key) => key === "" || key === "–";
-        if (gone(a) || gone(b)) return gone(a) - gone(b);
+        const missing = (key) => key === "" || key === "–";
+        if (missing(a) || missing(b)) return missing(a) - missing(b);
         return order * (numeric ? a - b : a.localeCompare(b, "en", { numeric: true }));
       });
       body.append(...rows.map(([, row]) => row));
@@ -26,14 +26,14 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 const content = (id) => JSON.parse(document.getElementById(id)?.textContent ?? "null");
 
-// The slice viewer: sheets of slices drawn onto canvases, one slice at a time.
+// Slice viewer: draws one slice at a time from sprite sheets onto canvases.
 const viewer = document.getElementById("viewer");
 const shown = content("viewer-content");
 if (viewer && shown) {
   viewer.hidden = false;
   const find = (name) => viewer.querySelector(`[data-part="${name}"]`);
   const slider = find("slice"), status = find("status"), choice = find("case"), panels = find("panels");
-  const washed = find("labels"), outlined = find("outline");
+  const overlaid = find("labels"), outlined = find("outline");
   const canvases = [];
   let current, slice = 0;
 
@@ -54,15 +54,15 @@ if (viewer && shown) {
     panels.append(figure);
     canvases.push(panel);
   };
-  const picture = (address) => {
+  const loadImage = (url) => {
     const image = new Image();
-    image.src = address;
+    image.src = url;
     image.addEventListener("load", () => draw());
     return image;
   };
   const ready = (image) => image && image.complete && image.naturalWidth;
 
-  // the foreground's border, found on the slice of the sheet itself
+  // border of the foreground of one slice of a label sheet
   const border = (sheet, left, top) => {
     const { width, height } = current;
     const scratch = document.createElement("canvas");
@@ -83,7 +83,7 @@ if (viewer && shown) {
   function draw() {
     const { width, height, columns } = current;
     const left = (slice % columns) * width, top = Math.floor(slice / columns) * height;
-    const place = `${current.axis} slice ${current.slices[slice]} of ${current.of}`;
+    const position = `${current.axis} slice ${current.slices[slice]} of ${current.of}`;
     const outline = outlined.checked && ready(current.sheets.truth) && border(current.sheets.truth, left, top);
     for (const { kind, arm, canvas, text } of canvases) {
       const found = kind === "prediction" ? current.predictions[arm] : null;
@@ -92,7 +92,7 @@ if (viewer && shown) {
       const pen = canvas.getContext("2d");
       if (ready(current.sheets.image)) pen.drawImage(current.sheets.image, left, top, width, height, 0, 0, 2 * width, 2 * height);
       pen.imageSmoothingEnabled = false;
-      if (washed.checked && ready(labels)) {
+      if (overlaid.checked && ready(labels)) {
         pen.globalAlpha = 0.5;
         pen.drawImage(labels, left, top, width, height, 0, 0, 2 * width, 2 * height);
         pen.globalAlpha = 1;
@@ -102,11 +102,11 @@ if (viewer && shown) {
       const score = kind === "prediction" ? (found ? found.score : "no prediction of this case") : "";
       const named = kind === "prediction" && shown.arms.length > shown.most ? score : [title, score].filter(Boolean).join(" · ");
       text.textContent = named;
-      canvas.setAttribute("aria-label", `${current.name}, ${place}: ${kind === "prediction" ? `prediction of ${title}, ${score}` : kind}`);
+      canvas.setAttribute("aria-label", `${current.name}, ${position}: ${kind === "prediction" ? `prediction of ${title}, ${score}` : kind}`);
     }
     slider.value = slice;
-    slider.setAttribute("aria-valuetext", place);
-    status.textContent = place;
+    slider.setAttribute("aria-valuetext", position);
+    status.textContent = position;
   }
   const move = (to) => {
     const next = Math.max(0, Math.min(current.slices.length - 1, to)), moved = next !== slice;
@@ -118,8 +118,8 @@ if (viewer && shown) {
     current = shown.cases[(index + shown.cases.length) % shown.cases.length];
     choice.value = shown.cases.indexOf(current);
     if (!current.sheets) {
-      current.sheets = { image: picture(current.image), truth: picture(current.truth) };
-      for (const [arm, found] of Object.entries(current.predictions)) current.sheets[`arm ${arm}`] = picture(found.sheet);
+      current.sheets = { image: loadImage(current.image), truth: loadImage(current.truth) };
+      for (const [arm, found] of Object.entries(current.predictions)) current.sheets[`arm ${arm}`] = loadImage(found.sheet);
     }
     slider.max = current.slices.length - 1;
     slice = current.start;
@@ -132,33 +132,33 @@ if (viewer && shown) {
   for (const [arm] of shown.arms.slice(0, shown.most)) addPanel("prediction", arm);
   choice.addEventListener("change", () => open(Number(choice.value)));
   slider.addEventListener("input", () => move(Number(slider.value)));
-  for (const box of [washed, outlined]) box.addEventListener("change", draw);
+  for (const box of [overlaid, outlined]) box.addEventListener("change", draw);
 
-  const steps = { ArrowUp: -1, ArrowDown: 1, PageUp: -5, PageDown: 5, Home: -1e6, End: 1e6 };
+  const keySteps = { ArrowUp: -1, ArrowDown: 1, PageUp: -5, PageDown: 5, Home: -1e6, End: 1e6 };
   viewer.addEventListener("keydown", (event) => {
     if (event.target.closest("select, input")) return;
-    if (event.key in steps) move(slice + steps[event.key]);
+    if (event.key in keySteps) move(slice + keySteps[event.key]);
     else if (event.key === "ArrowLeft" || event.key === "ArrowRight") open(Number(choice.value) + (event.key === "ArrowRight" ? 1 : -1));
     else return;
     event.preventDefault();
   });
-  let turned = 0;
+  let scrolled = 0;
   panels.addEventListener("wheel", (event) => {
     if (event.ctrlKey) return;
-    turned += event.deltaMode ? 40 * event.deltaY : event.deltaY;
-    const whole = Math.trunc(turned / 40);
-    // at either end the page scrolls on
-    if (whole === 0 || move(slice + whole)) event.preventDefault();
-    turned -= 40 * whole;
+    scrolled += event.deltaMode ? 40 * event.deltaY : event.deltaY;
+    const steps = Math.trunc(scrolled / 40);
+    // beyond the first and the last slice the page scrolls
+    if (steps === 0 || move(slice + steps)) event.preventDefault();
+    scrolled -= 40 * steps;
   }, { passive: false });
-  let from = null;
+  let dragStart = null;
   panels.addEventListener("pointerdown", (event) => {
-    if (event.target.tagName === "CANVAS") from = { x: event.clientX, slice, width: event.target.clientWidth };
+    if (event.target.tagName === "CANVAS") dragStart = { x: event.clientX, slice, width: event.target.clientWidth };
   });
   panels.addEventListener("pointermove", (event) => {
-    if (from) move(from.slice + Math.round((event.clientX - from.x) / from.width * current.slices.length));
+    if (dragStart) move(dragStart.slice + Math.round((event.clientX - dragStart.x) / dragStart.width * current.slices.length));
   });
-  for (const end of ["pointerup", "pointercancel", "pointerleave"]) panels.addEventListener(end, () => { from = null; });
+  for (const end of ["pointerup", "pointercancel", "pointerleave"]) panels.addEventListener(end, () => { dragStart = null; });
   open(0);
 
   globalThis.openCase = (name) => {
@@ -167,10 +167,10 @@ if (viewer && shown) {
   };
 }
 
-// Case by case: the square under the pointer in words; a click opens its case.
+// Heatmap: describes the square under the pointer; a click opens its case in the viewer.
 const squares = document.querySelector(".squares"), table = content("heatmap-content");
 if (squares && table) {
-  const words = document.getElementById("square");
+  const caption = document.getElementById("square");
   const under = (event) => {
     const box = squares.getBoundingClientRect();
     const column = Math.floor((event.clientX - box.left) / box.width * table.cases.length);
@@ -179,7 +179,7 @@ if (squares && table) {
   };
   squares.addEventListener("pointermove", (event) => {
     const [line, column] = under(event), value = table.differences[line]?.[column];
-    words.textContent = value === undefined ? "" : `${table.arms[line]}, ${table.cases[column]}: ${value === null ? "no score" : (value > 0 ? "+" : "") + value.toFixed(3)}`;
+    caption.textContent = value === undefined ? "" : `${table.arms[line]}, ${table.cases[column]}: ${value === null ? "no score" : (value > 0 ? "+" : "") + value.toFixed(3)}`;
   });
   squares.addEventListener("click", (event) => globalThis.openCase?.(table.cases[under(event)[1]]));
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dimlift.report.mixed_effects import crossed_interval
+from dimlift.report.confidence_interval import crossed_interval
 
 
 def table(rng, n, s, case=0.03, seed=0.01, residual=0.03):

@@ -1,1 +1,0 @@
-"""The module that nnU-Net finds by its name."""
