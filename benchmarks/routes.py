@@ -1,4 +1,4 @@
-"""Methods that transfer 2D knowledge to 3D on the hippocampus: equal fine-tuning, pretraining shared over seeds.
+"""Methods that transfer 2D pretraining to 3D on the hippocampus: equal fine-tuning, pretraining shared over seeds.
 
     python benchmarks/routes.py --budget seconds:120 --labelled 8,32 --pretraining seconds:600 --round seconds:60
     python benchmarks/routes.py --budget steps:1 --labelled 4 --seeds 0 --pretraining steps:1 --round steps:20 \\

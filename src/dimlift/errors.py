@@ -2,7 +2,7 @@
 
 DimliftError
 ├── ShapeError        a tensor or volume has the wrong axes or sizes
-├── PlanError         a DepthPlan is inconsistent or does not fit the network
+├── PlanError         a DepthPlan or another option does not fit the network
 ├── LiftError         a 2D layer or network has no known 3D counterpart
 ├── WeightsError      weights do not fit the network
 ├── ExportError       a network cannot be exported to another format
@@ -28,7 +28,7 @@ class ShapeError(DimliftError, ValueError):
 
 
 class PlanError(DimliftError, ValueError):
-    """A DepthPlan is inconsistent or does not fit the network."""
+    """A DepthPlan or another option of lifting does not fit the network, or a package it needs is not installed."""
 
 
 class LiftError(DimliftError, TypeError):

@@ -28,13 +28,13 @@ def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
 
     Args:
         package: the package that exports the names.
-        homes: by exported name the module that defines it, "module" or "module:other_name".
+        homes: by exported name the module that defines it, relative to the package.
     """
 
     def load(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}; it exports {', '.join(sorted(homes))}")
-        module, _, attribute = homes[name].partition(":")
-        return getattr(import_module(f"{package}.{module}"), attribute or name)
+        module = f"{package}.{homes[name]}"
+        return getattr(import_module(module), name)
 
     return load

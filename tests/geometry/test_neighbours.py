@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from dimlift.errors import ShapeError
 from dimlift.geometry import neighbours
 from dimlift.geometry.chamfer import chamfer_distance
-from dimlift.geometry.neighbours import ball_query, interpolate, knn
+from dimlift.geometry.neighbours import interpolate, knn
 from dimlift.geometry.sampling import MIN_COMPILED_DISTANCES, farthest_point_sample, fps_reference, gather_points
 
 
@@ -73,16 +73,6 @@ def test_knn_blocks_match_scipy_far_from_origin():
     expected = cKDTree(points[0].numpy()).query(points[0].numpy(), k=4)[0]
     assert np.allclose(distances.numpy(), expected, atol=1e-3)
     assert torch.equal(indices[:, 0], torch.arange(300))
-
-
-def test_ball_query_returns_points_within_radius():
-    points, queries = clouds(0, 1, 60), clouds(1, 1, 10)
-    index = ball_query(queries, points, 0.3, 16)
-    gaps = (gather_points(points, index) - queries[:, :, None]).norm(dim=-1)
-    first = torch.cdist(queries, points).amin(-1, keepdim=True)
-    assert ((gaps <= 0.3) | torch.isclose(gaps, first)).all()
-    inside = (torch.cdist(queries, points) <= 0.3).sum(-1).clamp(1, 16)
-    assert [len(set(row)) for row in index[0].tolist()] == inside[0].tolist()
 
 
 def test_interpolate_reproduces_values_and_constants():

@@ -12,9 +12,9 @@ from dimlift.errors import LiftError, PlanError, UnknownNameError
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"kernel": 0}, PlanError, "from 1 upwards, got 0"),
+        ({"kernel": 0}, PlanError, "of at least 1, got 0"),
         ({"kernel": "cube"}, UnknownNameError, "cubic"),
-        ({"kernel": {"layer1": 0}}, PlanError, "from 1 upwards, got 0"),
+        ({"kernel": {"layer1": 0}}, PlanError, "of at least 1, got 0"),
         ({"inflation": "gauss"}, UnknownNameError, "average, box3, centre, gaussian, gaussian:SIGMA"),
         ({"inflation": torch.ones}, PlanError, "sum to 3"),
         ({"axes": ()}, PlanError, "at least 'depth'"),
@@ -26,7 +26,7 @@ from dimlift.errors import LiftError, PlanError, UnknownNameError
         ({"inflation": "gaussian:0"}, PlanError, "sigma > 0"),
         ({"stride": "cubic"}, UnknownNameError, "first_conv, kernel, none"),
         ({"stride": "first_conv", "kernel": "cubic"}, PlanError, "needs a number of slices as the kernel, got 'cubic'"),
-        ({"depth_pool": (1, 0)}, PlanError, "from 1 upwards"),
+        ({"depth_pool": (1, 0)}, PlanError, "of at least 1"),
         ({"attention": "windows"}, UnknownNameError, "volume"),
         ({"attention": 0}, PlanError, "number of slices from 1"),
         ({"pool": "all"}, UnknownNameError, "per_slice, volume"),
@@ -161,12 +161,12 @@ def test_lift_rejects_other_inputs():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"in_chans": 0}, "in_chans takes whole numbers from 1 upwards, got 0"),
-        ({"num_stages": 0, "features_only": True}, "num_stages takes whole numbers from 1 upwards, got 0"),
+        ({"in_chans": 0}, "in_chans takes whole numbers of at least 1, got 0"),
+        ({"num_stages": 0, "features_only": True}, "num_stages takes whole numbers of at least 1, got 0"),
         ({"num_stages": 9, "features_only": True}, r"maps \[0, 1, 2, 3, 4, 5, 6, 7, 8\] of test_resnet.*use fewer"),
-        ({"image_size": (64, 0)}, r"image_size takes whole numbers from 1 upwards, got \(64, 0\)"),
+        ({"image_size": (64, 0)}, r"image_size takes whole numbers of at least 1, got \(64, 0\)"),
         ({"image_size": 64.5}, "image_size takes whole numbers"),
-        ({"upsample": 0}, "upsample takes whole numbers from 1 upwards, got 0"),
+        ({"upsample": 0}, "upsample takes whole numbers of at least 1, got 0"),
     ],
 )
 def test_lift_rejects_invalid_sizes(options, message):

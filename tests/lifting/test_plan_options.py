@@ -89,7 +89,7 @@ def test_configuration_rejects_invalid_plan_with_its_key():
         parse({"inflation": "ramp"}, PlanSection)
     with pytest.raises(ConfigError, match="'attention' must be"):
         parse({"attention": "windows"}, PlanSection)
-    with pytest.raises(ConfigError, match="from 1 upwards, got 0"):
+    with pytest.raises(ConfigError, match="of at least 1, got 0"):
         parse({"kernel": 0}, PlanSection)
 
 

@@ -44,7 +44,7 @@ def dimlift(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Adapt pretrained 2D vision networks to 3D data, and measure whether the transfer pays off.
+    """Adapt pretrained 2D vision networks to 3D data, and measure whether this improves results.
 
     To try it: `dimlift demo` needs no data, no network access and about ten minutes.
     """

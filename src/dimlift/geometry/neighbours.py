@@ -1,4 +1,4 @@
-"""k nearest neighbours, ball query and interpolation between points."""
+"""k nearest neighbours and interpolation between points."""
 
 import numpy as np
 import torch
@@ -34,18 +34,6 @@ def knn(
         results = [search(q, p, k) for q, p in zip(queries, points, strict=True)]
     distances, indices = zip(*results, strict=True)
     return torch.stack(distances), torch.stack(indices)
-
-
-def ball_query(
-    queries: Float[Tensor, "batch queries 3"], points: Float[Tensor, "batch points 3"], radius: float, k: int
-) -> Int[Tensor, "batch queries k"]:
-    """Return indices of up to k points within `radius` of every query, nearest first (PointNet++).
-
-    If there are fewer, or none, the nearest point is repeated.
-    """
-    k = min(k, points.shape[1])
-    distances, indices = knn(queries, points, k)
-    return torch.where(distances <= radius, indices, indices[..., :1])
 
 
 def interpolate(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from torch import nn
 
@@ -115,8 +116,7 @@ def validate_plan(network: nn.Module, context: LiftContext) -> None:
     if plan.attention == "planecycle":
         block_stack(network, is_attention)
     for conv in context.convs:
-        layer = network.get_submodule(conv.name)
-        assert isinstance(layer, nn.Conv2d)
+        layer = cast(nn.Conv2d, network.get_submodule(conv.name))
         conv_type(layer, conv.name)
     if not stem and context.in_channels != context.image_channels:
         raise LiftError(

@@ -1,5 +1,7 @@
 """Conversion of a 2D network into a lifted one, in place."""
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -78,8 +80,7 @@ def _inflate_convs(lifted: LiftedModule, context: LiftContext) -> list[MixingLay
         if name not in selected and context.in_channels != context.image_channels:
             inflate_conv(stem, name, 1, channels=context.in_channels)
     for conv in context.convs:
-        layer = lifted.network.get_submodule(conv.name)
-        assert isinstance(layer, nn.Conv2d)
+        layer = cast(nn.Conv2d, lifted.network.get_submodule(conv.name))
         inflate_conv(
             layer,
             conv.name,
@@ -91,8 +92,7 @@ def _inflate_convs(lifted: LiftedModule, context: LiftContext) -> list[MixingLay
             channels=context.in_channels if conv.name in context.stem else None,
         )
         if conv.tubelets and conv.name in context.stem:
-            assert isinstance(layer, InflatedConv2d)
-            layer.stacked_input = True
+            cast(InflatedConv2d, layer).stacked_input = True
             lifted.tubelet_depth = conv.k
     return [MixingLayer(conv.name, str(conv)) for conv in context.convs]
 

@@ -100,9 +100,9 @@ class DepthPlan:
                 "factorised=False"
             )
         if any(not is_positive_int(factor) for factor in self.depth_pool):
-            raise PlanError(f"depth_pool must hold whole numbers from 1 upwards, got {self.depth_pool}")
+            raise PlanError(f"depth_pool must hold whole numbers of at least 1, got {self.depth_pool}")
         if not isinstance(self.attention, str) and not is_positive_int(self.attention):
-            raise PlanError(f"attention must be a name or a number of slices from 1 upwards, got {self.attention!r}")
+            raise PlanError(f"attention must be a name or a number of slices of at least 1, got {self.attention!r}")
         if self.spacing is not None:
             self._check_spacing(self.spacing)
 
@@ -130,7 +130,7 @@ class DepthPlan:
         sizes = list(self.kernel.values()) if isinstance(self.kernel, Mapping) else [self.kernel]
         for size in (3 if size == "cubic" else size for size in sizes):
             if not is_positive_int(size):
-                raise PlanError(f"a depth kernel is a whole number from 1 upwards, got {size!r}")
+                raise PlanError(f"a depth kernel is a whole number of at least 1, got {size!r}")
             if self.inflation not in KERNEL_INFLATIONS:
                 profile_weights(self.inflation, size)
 
@@ -145,7 +145,7 @@ class DepthPlan:
         for name in (name for name, found in conflicts.items() if found):
             raise PlanError(
                 f"{name}={getattr(self, name)!r} with spacing: the spacing decides which stages mix along depth and "
-                "where depth is halved, with a kernel of one number; leave one of both out"
+                "where depth is halved, with a kernel of one number; set only one of them"
             )
 
     def for_stages(self, strides: Sequence[float], can_halve: Sequence[bool] | None = None) -> "DepthPlan":
@@ -202,5 +202,5 @@ def _literals(hint: Any) -> tuple[str, ...]:
 
 
 def is_positive_int(number: object) -> bool:
-    """Whether this is a whole number from 1 upwards."""
+    """Whether this is a whole number of at least 1."""
     return isinstance(number, int) and not isinstance(number, bool) and number >= 1

@@ -82,7 +82,7 @@ def lift(
         numbers = given if isinstance(given, tuple | list) else (given,)
         if given is not None and not all(is_positive_int(number) for number in numbers):
             raise PlanError(
-                f"{name} takes whole numbers from 1 upwards, got {given!r}; leave it out to keep the network's"
+                f"{name} takes whole numbers of at least 1, got {given!r}; leave it out to keep the network's"
             )
     if num_stages is not None:
         if not isinstance(network, str | Path) or not features_only:

@@ -25,8 +25,7 @@ class TrainSize:
         """Order by size as far as it is known without the dataset: counts first, then fractions."""
         if self.count is not None:
             return False, self.count
-        assert self.fraction is not None  # one of the two is set
-        return True, self.fraction
+        return True, self.fraction or 0.0  # one of the two is set
 
     def __str__(self) -> str:
         """Return the size as shown in tables: `8 cases`, `0.5` or `all`."""

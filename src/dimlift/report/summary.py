@@ -99,7 +99,7 @@ def _sizes(study: Study, records: Sequence[RunRecord]) -> list[TrainSize]:
         if record.extra.get("training_cases"):
             cases[record.train_size].append(len(record.extra["training_cases"]))
     if all(cases.values()):
-        sizes.sort(key=lambda size: sum(cases[size]) / len(cases[size]))  # stable
+        sizes.sort(key=lambda size: sum(cases[size]) / len(cases[size]))  # a stable sort keeps the order of equal sizes
     return sizes
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from dimlift.data.rgbd.cameras import CameraRig, load_matrix, read_camera_rig
 from dimlift.errors import CorruptFileError, DataError
@@ -172,14 +173,16 @@ def read_trajectory(path: Path) -> dict[int, NDArray[np.float64]]:
 
 
 def pose_from_quaternion(position: NDArray[np.float64], quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (4, 4) pose of a position and a quaternion (x, y, z, w), which is normalised first."""
-    x, y, z, w = quaternion / max(float(np.linalg.norm(quaternion)), 1e-12)
+    """Return the (4, 4) pose of a position and a quaternion (x, y, z, w), which is normalised.
+
+    Raises:
+        CorruptFileError: if the quaternion is not four numbers with a norm above zero.
+    """
     pose = np.eye(4)
-    pose[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
+    try:
+        pose[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
+    except ValueError as fault:
+        raise CorruptFileError(f"{quaternion} is not a quaternion ({fault}); copy the poses again") from fault
     pose[:3, 3] = position
     return pose
 

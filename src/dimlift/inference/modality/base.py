@@ -223,7 +223,7 @@ class Modality(ABC):
     def write_labels(
         self, preprocessing: Any, path: Path, labels: NDArray[Any], source: Any, output_format: str
     ) -> Path:
-        """Write class indices as a file of labels that stands on its own."""
+        """Write class indices as a self-contained file of labels."""
 
     @abstractmethod
     def write_prediction(self, preprocessing: Any, path: Path, labels: NDArray[Any], source: Any) -> Path:

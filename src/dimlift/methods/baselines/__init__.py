@@ -1,1 +1,1 @@
-"""Baselines without 2D knowledge, and external predictions."""
+"""Baselines without 2D pretraining, and external predictions."""

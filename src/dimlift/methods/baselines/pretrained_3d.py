@@ -1,4 +1,4 @@
-"""3D networks pretrained on volumes by others: the baselines that 2D knowledge has to beat."""
+"""Baselines: published 3D networks that were pretrained on volumes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast

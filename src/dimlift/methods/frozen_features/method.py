@@ -1,6 +1,6 @@
 """3D U-Net on the image and the features of a frozen 2D network.
 
-2D knowledge enters as extra channels and costs one pass over the slices of each volume, independent of the number of
+2D pretraining enters as extra channels and costs one pass over the slices of each volume, independent of the number of
 training steps. Features of one network as input of another: Sharif Razavian et al., 2014,
 https://arxiv.org/abs/1403.6382; the feature channels of volumes are this project's.
 """
