@@ -78,5 +78,5 @@ def test_shared_encoder_rejects_wrong_channels(volume):
         SharedSequenceEncoder(Maps(), 3)(volume[:, :2])
     colour = Maps()
     colour.in_channels = 3
-    with pytest.raises(LiftError, match="in_channels=1"):
+    with pytest.raises(LiftError, match="in_chans=1"):
         SharedSequenceEncoder(colour, 3)

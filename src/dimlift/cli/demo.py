@@ -13,9 +13,7 @@ def demo(
     to: Annotated[Path, typer.Option("--out", help="Folder for the files of the demo.")] = Path("dimlift-demo"),
     quick: Annotated[
         bool,
-        typer.Option(
-            "--quick", help="One minute of training instead of six: too short for conclusions."
-        ),
+        typer.Option("--quick", help="One minute of training instead of six: too short for conclusions."),
     ] = False,
     points: Annotated[
         bool, typer.Option("--points", help="Point clouds instead of volumes: about four minutes of training.")
