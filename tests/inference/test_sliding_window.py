@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dimlift.data.sampling.grid_sampling import sample_feature_box
+from dimlift.errors import RunError
 from dimlift.inference.sliding_window import classify_volume, labels_of_tiles, segment_volume
 from dimlift.methods.frozen_features.sampling import sample_feature_maps
 from dimlift.methods.method import Method
@@ -145,3 +146,24 @@ def test_segment_volume_sets_eval_mode():
     network = Drops().train()
     image = torch.randn(1, 8, 8, 8)
     torch.testing.assert_close(scores(network, image, window=(8, 8, 8)), image)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_segment_volume_rejects_outputs_that_are_not_finite(bad):
+    class Broken(Copy):
+        def forward(self, image, features=None):
+            logits = super().forward(image, features).clone()
+            logits[..., -1] = bad
+            return logits
+
+    with pytest.raises(RunError, match=r"case_7, window at depth \d+, height \d+, width \d+: .* NaN or infinite"):
+        list(segment_volume(Broken(), torch.randn(1, 8, 8, 8), window=(8, 8, 8), case="case_7"))
+
+
+def test_classify_volume_rejects_outputs_that_are_not_finite():
+    class Broken(Copy):
+        def forward(self, image, features=None):
+            return torch.full((1, 2), float("nan"))
+
+    with pytest.raises(RunError, match="case_7: 2 of 2 outputs"):
+        classify_volume(Broken(), torch.randn(1, 8, 8, 8), smallest=(8, 8, 8), case="case_7")

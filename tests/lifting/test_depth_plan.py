@@ -28,7 +28,7 @@ from dimlift.errors import LiftError, PlanError, UnknownNameError
         ({"stride": "first_conv", "kernel": "cubic"}, PlanError, "needs a number of slices as the kernel, got 'cubic'"),
         ({"depth_pool": (1, 0)}, PlanError, "of at least 1"),
         ({"attention": "windows"}, UnknownNameError, "volume"),
-        ({"attention": 0}, PlanError, "number of slices from 1"),
+        ({"attention": 0}, PlanError, "number of slices of at least 1"),
         ({"pool": "all"}, UnknownNameError, "per_slice, volume"),
         ({"pool": 1}, UnknownNameError, "per_slice, volume"),
         ({"slice_pool": "sum"}, UnknownNameError, "attention, max, mean, none"),

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dimlift.inference.finite_outputs import require_finite
 from dimlift.inference.streaming_window import (
     OutputTile,
     WindowRow,
@@ -33,6 +34,7 @@ def segment_volume(
     features: Sequence[Float[Tensor, "components d h w"]] | None = None,
     feature_stride: int = 1,
     bfloat16: bool = False,
+    case: str = "",
 ) -> Iterator[OutputTile]:
     """Yield the logits of every voxel, tile by tile, so that they are never all in memory.
 
@@ -43,8 +45,10 @@ def segment_volume(
             receives `slice_margin` slices on either side of those it predicts, where they exist.
         features: coarse maps over the whole volume; every window receives them on its own voxels, or on blocks of
             `feature_stride` voxels along each axis.
+        case: name of the case, for messages.
 
     Raises:
+        RunError: if a logit is NaN or infinite.
         TypeError: if the method returns anything but one tensor.
     """
     method.eval()
@@ -76,6 +80,7 @@ def segment_volume(
                 logits = method(patches, torch.stack([sample_feature_maps(coarse, grid) for grid in blocks]))
         if not isinstance(logits, Tensor):
             raise TypeError(f"{type(method).__name__} returns {type(logits).__name__}, expected one tensor of logits")
+        require_finite(logits, case, f"window at depth {row.read.start}, height {top}, width {lefts[0]}")
         skipped = row.write.start - row.read.start
         return logits[:, :, skipped : skipped + row.write.stop - row.write.start].to("cpu", torch.float32)
 
@@ -102,13 +107,20 @@ def classify_volume(
     *,
     smallest: tuple[int, int, int],
     bfloat16: bool = False,
+    case: str = "",
 ) -> Float[Tensor, " classes"]:
-    """Return the logits of a whole volume, padded with its minimum to at least the size of a training patch."""
+    """Return the logits of a whole volume, padded with its minimum to at least the size of a training patch.
+
+    Raises:
+        RunError: if a logit is NaN or infinite.
+    """
     method.eval()
     device = next(method.parameters()).device
     margins = [max(0, most - found) for most, found in zip(smallest, image.shape[1:], strict=True)]
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        return method(_padded(image, margins)[None].to(device))[0].float().cpu()
+        logits = method(_padded(image, margins)[None].to(device))[0].float().cpu()
+    require_finite(logits, case)
+    return logits
 
 
 def _padded(image: Tensor, margins: Sequence[int]) -> Tensor:

@@ -20,6 +20,7 @@ from dimlift.data.preprocessing.point_clouds import PointCloudPreprocessing, Poi
 from dimlift.data.sampling.point_cloud_sampler import PointCloudSampler, identity
 from dimlift.data.sampling.point_cloud_tiling import tile_point_cloud
 from dimlift.errors import ConfigError, DataError, ExportError
+from dimlift.inference.finite_outputs import require_finite
 from dimlift.inference.modality.base import BatchSource, InputSample, Modality, RunData
 from dimlift.inference.modality.point_cloud_inputs import find_point_clouds
 from dimlift.methods.method import Method
@@ -173,6 +174,7 @@ class PointCloudModality(Modality):
             features = None if columns is None else torch.from_numpy(columns).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=predictor.bfloat16):
                 logits = method(torch.from_numpy(points).to(device), features)
+            require_finite(logits, sample.name)
             probabilities = logits.float().softmax(dim=-1).cpu().numpy()
             if not segmenting:
                 return probabilities[0]

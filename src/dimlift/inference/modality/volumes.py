@@ -102,7 +102,7 @@ class VolumeModality(Modality):
             return labels_of_tiles(self._tiles(predictor, sample), sample.image.shape[1:])
         image = torch.from_numpy(sample.image)
         smallest, bfloat16 = predictor.task.patch_size, predictor.bfloat16
-        return classify_volume(predictor.method, image, smallest=smallest, bfloat16=bfloat16).numpy()
+        return classify_volume(predictor.method, image, smallest=smallest, bfloat16=bfloat16, case=sample.name).numpy()
 
     def predict_proba(self, predictor: "Predictor", sample: Sample) -> NDArray[Any]:
         """Return probabilities (classes, D, H, W), all in memory; for a classification (classes,)."""
@@ -123,6 +123,7 @@ class VolumeModality(Modality):
             features=predictor.arm.extra_inputs(method, sample, predictor.cache),
             feature_stride=method.feature_stride,
             bfloat16=predictor.bfloat16,
+            case=sample.name,
         )
 
     def explain(self, predictor: "Predictor", sample: Sample) -> dict[str, Any]:
