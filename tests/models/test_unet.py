@@ -7,7 +7,7 @@ from torch import nn
 from dimlift.errors import ShapeError
 from dimlift.models.feature_fusion_unet import feature_fusion_unet
 from dimlift.models.pad_to_multiple import PadToMultiple, PadToSize
-from dimlift.models.unet import level_geometry, nnunet_unet, plain_unet
+from dimlift.models.unet import level_geometry, nnunet_unet, plain_unet, strides_by_spacing
 from dimlift.models.unet_transformers import unetr
 
 SIZES = [(8, 16, 24), (7, 13, 9), (1, 5, 3), (4, 4, 4)]
@@ -24,6 +24,22 @@ def test_unets_keep_any_size(size):
         fused = feature_fusion_unet(2, 5, 3, widths=(4, 8, 16), residual_units=units).train()
         assert fused(volume, torch.randn(2, 5, *size)).shape == (2, 3, *size)
         assert fused(volume, torch.randn(2, 5, *(-(-n // 2) for n in size))).shape == (2, 3, *size)
+
+
+def test_strides_by_spacing_keep_slices_that_lie_far_apart():
+    """At 10 mm between slices of 1.4 mm pixels depth is halved only once pixels have become as large."""
+    assert strides_by_spacing((8, 128, 128), (10.0, 1.4, 1.4), 4) == [(1, 2, 2), (1, 2, 2), (2, 2, 2)]
+    assert strides_by_spacing((32, 32, 32), (1.0, 1.0, 1.0), 4) == [(2, 2, 2)] * 3
+    assert strides_by_spacing((4, 4, 4), (1.0, 1.0, 1.0), 4) == [(1, 1, 1)] * 3
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_unets_with_strides_by_spacing_keep_any_size(size):
+    strides = strides_by_spacing((8, 16, 24), (10.0, 1.4, 1.4), 3)
+    volume = torch.randn(2, 2, *size)
+    assert plain_unet(2, 3, widths=(4, 8, 16), strides=strides)(volume).shape == (2, 3, *size)
+    fused = feature_fusion_unet(2, 5, 3, widths=(4, 8, 16), strides=strides)
+    assert fused(volume, torch.randn(2, 5, *(-(-n // 2) for n in size))).shape == (2, 3, *size)
 
 
 @pytest.mark.parametrize("size", [(7, 13, 9), (16, 32, 16)])

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from monai.networks.layers.simplelayers import SkipConnection
 from torch import Tensor, nn
 
-from dimlift.models.pad_to_multiple import PadToMultiple
+from dimlift.models.pad_to_multiple import Grid, PadToMultiple
 from dimlift.models.unet import plain_unet
 
 
@@ -25,6 +25,7 @@ class FeatureFusionUNet(nn.Module):
         num_classes: channels of the logits.
         widths: channels of the levels, finest first.
         residual_units: convolutions per residual block.
+        strides: (z, y, x) between levels; 2 everywhere if None.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class FeatureFusionUNet(nn.Module):
         *,
         widths: Sequence[int] = (16, 32, 64, 128),
         residual_units: int = 0,
+        strides: Sequence[Grid] | None = None,
     ) -> None:
         super().__init__()
-        padded = plain_unet(in_channels, num_classes, widths=widths, residual_units=residual_units)
+        padded = plain_unet(in_channels, num_classes, widths=widths, residual_units=residual_units, strides=strides)
         self.unet: Any = padded.network  # submodules of MONAI are accessed one by one
         self.multiple = padded.multiple
         self.fusion = nn.ModuleList(_zero_init_conv(feature_channels, width) for width in widths)
@@ -76,9 +78,10 @@ def feature_fusion_unet(
     *,
     widths: Sequence[int] = (16, 32, 64, 128),
     residual_units: int = 0,
+    strides: Sequence[Grid] | None = None,
 ) -> PadToMultiple:
     """Return a `FeatureFusionUNet` for volumes of any size; its inputs are (image, features)."""
     network = FeatureFusionUNet(
-        in_channels, feature_channels, num_classes, widths=widths, residual_units=residual_units
+        in_channels, feature_channels, num_classes, widths=widths, residual_units=residual_units, strides=strides
     )
     return PadToMultiple(network, network.multiple)

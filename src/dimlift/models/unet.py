@@ -97,6 +97,12 @@ def level_geometry(
     return strides, kernels
 
 
+def strides_by_spacing(patch_size: Grid, spacing: tuple[float, float, float], num_levels: int) -> list[Grid]:
+    """Return the strides between `num_levels` levels by nnU-Net's rule; 1 where the patch is too small for another."""
+    strides = level_geometry(patch_size, spacing, num_levels)[0][1:num_levels]
+    return [*strides, *[(1, 1, 1)] * (num_levels - 1 - len(strides))]
+
+
 def _kernel(spacing: Sequence[float]) -> Grid:
     return tuple(3 if s <= 2 * min(spacing) else 1 for s in spacing)
 

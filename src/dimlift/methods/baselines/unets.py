@@ -38,6 +38,11 @@ class UNetConfig(ScratchUNetConfig):
     residual_units: int = Field(
         default=0, ge=0, description="Convolutions per residual block; 0 for plain convolutions."
     )
+    strides: Literal["isotropic", "spacing"] = Field(
+        default="isotropic",
+        description="Strides between the levels: 2 along every axis, or by nnU-Net's rule (`spacing`): an axis is "
+        "halved where its spacing is at most twice the finest.",
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout rate inside the blocks.")
 
     def network(self, task: TaskSpec) -> "nn.Module":
@@ -49,6 +54,7 @@ class UNetConfig(ScratchUNetConfig):
             task.num_classes,
             widths=self.widths,
             residual_units=self.residual_units,
+            strides=unet_strides(self.strides, task, len(self.widths)),
             dropout=self.dropout,
         )
 
@@ -131,3 +137,14 @@ class UNETRConfig(ScratchUNetConfig):
             hidden_size=self.hidden_size,
             num_heads=self.num_heads,
         )
+
+
+def unet_strides(
+    rule: Literal["isotropic", "spacing"], task: TaskSpec, num_levels: int
+) -> "list[tuple[int, ...]] | None":
+    """Return the strides between the levels of a U-Net for a task; None for 2 everywhere."""
+    from dimlift.models.unet import strides_by_spacing
+
+    if rule == "isotropic":
+        return None
+    return strides_by_spacing(task.patch_size, task.spacing or (1.0, 1.0, 1.0), num_levels)

@@ -54,12 +54,18 @@ class FrozenFeaturesConfig(FeatureExtractionConfig, MethodConfig):
     residual_units: int = Field(
         default=0, ge=0, description="Convolutions per residual block; 0 for plain convolutions."
     )
+    strides: Literal["isotropic", "spacing"] = Field(
+        default="isotropic",
+        description="Strides between the levels: 2 along every axis, or by nnU-Net's rule (`spacing`): an axis is "
+        "halved where its spacing is at most twice the finest.",
+    )
     channel_dropout: DropRate = Field(
         default=0.3, description="Fraction of the feature channels set to zero in each training patch."
     )
 
     def build(self, task: TaskSpec, *, load_pretrained: bool = True) -> Method[Any]:
         """Build a U-Net and its frozen network; a random network is initialised with the seed of the run."""
+        from dimlift.methods.baselines.unets import unet_strides
         from dimlift.methods.frozen_features.method import FrozenFeatureUNet
 
         self.require_segmentation(task)
@@ -71,6 +77,7 @@ class FrozenFeaturesConfig(FeatureExtractionConfig, MethodConfig):
             fusion=self.fusion,
             widths=self.widths,
             residual_units=self.residual_units,
+            strides=unet_strides(self.strides, task, len(self.widths)),
             channel_dropout=self.channel_dropout,
         )
 

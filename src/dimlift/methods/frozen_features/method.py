@@ -6,7 +6,7 @@ https://arxiv.org/abs/1403.6382; the feature channels of volumes are this projec
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from dimlift.methods.frozen_features.projection import FeatureProjection
 from dimlift.methods.method import Method, ParamGroup
 from dimlift.methods.supervised.encoder_layers import param_groups_layer_decay
 from dimlift.models.feature_fusion_unet import feature_fusion_unet
+from dimlift.models.pad_to_multiple import Grid
 from dimlift.models.unet import plain_unet
 
 FeatureFusion = Literal["input", "levels"]
@@ -44,6 +45,7 @@ class FrozenFeatureUNet(Method[VolumeBatch]):
             the U-Net, from half resolution on: an eighth of the voxels, and initially the plain U-Net.
         widths: channels of the levels of the U-Net.
         residual_units: convolutions per block.
+        strides: (z, y, x) between the levels; 2 everywhere if None.
         channel_dropout: fraction of the feature channels set to zero in each training patch.
         criterion: Dice plus cross-entropy if None.
 
@@ -61,6 +63,7 @@ class FrozenFeatureUNet(Method[VolumeBatch]):
         fusion: FeatureFusion = "input",
         widths: Sequence[int] = (16, 32, 64, 128),
         residual_units: int = 0,
+        strides: Sequence[Grid] | None = None,
         channel_dropout: float = 0.1,
         criterion: nn.Module | None = None,
     ) -> None:
@@ -72,10 +75,11 @@ class FrozenFeatureUNet(Method[VolumeBatch]):
         self.fusion, self.channel_dropout = fusion, channel_dropout
         self.feature_stride = 1 if fusion == "input" else 2
         count = self.projection.num_components
+        unet: dict[str, Any] = {"widths": widths, "residual_units": residual_units, "strides": strides}
         self.unet = (
-            plain_unet(in_channels + count, num_classes, widths=widths, residual_units=residual_units)
+            plain_unet(in_channels + count, num_classes, **unet)
             if fusion == "input"
-            else feature_fusion_unet(in_channels, count, num_classes, widths=widths, residual_units=residual_units)
+            else feature_fusion_unet(in_channels, count, num_classes, **unet)
         )
         self.criterion = criterion or DiceCELoss()
 
