@@ -82,7 +82,7 @@ def test_transseg_predicts_with_true_neighbours():
     image = torch.randn(1, 11, 32, 32)
     with torch.inference_mode():
         expected = method(image[None])[0].argmax(0)
-    np.testing.assert_array_equal(trained.predict(SimpleNamespace(image=image.numpy())), expected.numpy())
+    np.testing.assert_array_equal(trained.predict(SimpleNamespace(image=image.numpy(), name="case")), expected.numpy())
 
 
 def test_transseg_paper_preset_is_overridden_by_keys():

@@ -1,6 +1,7 @@
 """Device, precision and processes of training, through Lightning Fabric."""
 
 import atexit
+import gc
 import logging
 from typing import Any
 
@@ -56,6 +57,7 @@ def destroy_group() -> None:
     """Destroy the process group; otherwise threads of gloo may still run at exit and abort the process."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        gc.collect()  # DDP modules lie in reference cycles and hold the group, whose destructor joins the threads
 
 
 def uses_gpu(training: TrainingSection) -> bool:
