@@ -16,7 +16,8 @@ from dimlift.geometry.voxels import voxelise
 def camera(seed=0, size=(12, 16)):
     generator = torch.Generator().manual_seed(seed)
     pose = torch.eye(4, dtype=torch.float64)
-    pose[:3, :3] = random_rotations(1, generator)[0].double()
+    left, _, right = torch.linalg.svd(random_rotations(1, generator)[0].double())
+    pose[:3, :3] = left @ right  # orthonormal in float64; the drawn one is so in float32 only
     pose[:3, 3] = torch.randn(3, generator=generator, dtype=torch.float64)
     return Camera(pinhole(14.0, size, (7.3, 6.1)), pose, size)
 
