@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dimlift.config.sections import BudgetSection, TrainingSection
 from dimlift.data.datasets.point_cloud_set import PointCloudSet, concat_point_cloud_sets, load_point_cloud_set
@@ -22,6 +23,7 @@ from dimlift.evaluation.probe_protocols import (
     svm_accuracy,
 )
 from dimlift.inference.embed import BATCH_SIZE, build_point_encoder, embed_point_clouds, point_encoder_options
+from dimlift.lifting.bn_recalibration import recalibrate_bn, tracked_batch_norms
 from dimlift.progress import Progress, no_progress
 from dimlift.records.embeddings import Embeddings
 from dimlift.records.weights import read_card
@@ -159,6 +161,8 @@ def probe_weights(
             )
         pooling: Any = "max" if protocol == "svm_published" else "both"
         encoder = build_point_encoder(options, loaded, seed)
+        if loaded is None:
+            estimate_bn_statistics(encoder, clouds, num_points)
         vectors = embed_point_clouds(encoder, clouds, num_points, pooling, progress)
         return tuple(svm_accuracy(vectors, truth, split, protocol, penalty) for split in splits)
 
@@ -171,6 +175,15 @@ def probe_weights(
         len(clouds),
         tested,
     )
+
+
+def estimate_bn_statistics(encoder: nn.Module, clouds: PointCloudSet, num_points: int = 1024) -> None:
+    """Estimate the batch-norm statistics of an untrained encoder; without them its features are not normalised."""
+    sampler = PointCloudSampler(clouds, num_points, augment=False)
+    starts = range(0, len(clouds), BATCH_SIZE)
+    batches = (sampler.deterministic_batch(range(i, min(i + BATCH_SIZE, len(clouds)))).points for i in starts)
+    if any(tracked_batch_norms(encoder)):
+        recalibrate_bn(encoder, batches)
 
 
 def _fine_tune(
