@@ -31,7 +31,7 @@ from dimlift.studies.load_config import parse
 from dimlift.studies.pretrain import pretrain
 from dimlift.studies.pretrain_config import PretrainConfig
 
-FINE_TUNE_STEPS, BATCH, POINTS, SEEDS, REPEATS = 40, 8, 256, (0, 1, 2), 5
+FINE_TUNE_STEPS, POINTS, SEEDS, REPEATS = 40, 256, (0, 1, 2), 5
 ARM = {
     "method": "point_m2ae", "num_groups": [64, 32, 16], "group_sizes": [16, 8, 4], "widths": [48, 96, 192],
     "depths": [1, 1, 3], "heads": 6,
@@ -49,7 +49,7 @@ PRETRAINED = {
 }
 
 
-def weights_of(route: str, seed: int, data: Path, out: Path, steps: int, group_sizes: list[int]) -> Path:
+def weights_of(route: str, seed: int, data: Path, out: Path, steps: int, batch: int, group_sizes: list[int]) -> Path:
     """Return the weights folder of a route, pretrained or initialised."""
     arm = ONE_LEVEL if route == "Point-MAE (no 2D)" or "one level" in route else {**ARM, "group_sizes": group_sizes}
     folder = out / f"{route.replace(' ', '_')}-{seed}"
@@ -63,7 +63,7 @@ def weights_of(route: str, seed: int, data: Path, out: Path, steps: int, group_s
             "dataset": {"path": str(data / "sweethome3d_furniture" / "points2048.npz")},
             "point_clouds": {"num_points": POINTS},
             "budget": {"steps": steps},
-            "training": {"batch_size": BATCH, "weight_decay": 0.05, "num_threads": 1, "device": "cpu"},
+            "training": {"batch_size": batch, "weight_decay": 0.05, "num_threads": 1, "device": "cpu"},
             "seed": seed,
         }
         pretrain(parse(config, PretrainConfig), folder)
@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, list[list[float]
                 if time.perf_counter() - start > options.seconds:
                     continue
                 started = time.perf_counter()
-                weights = weights_of(route, seed, data, out, options.steps, group_sizes)
+                weights = weights_of(route, seed, data, out, options.steps, options.batch, group_sizes)
                 # all routes of a seed are probed on the same splits
                 result = probe_weights(
                     weights, sets[name], protocol, repeats=REPEATS if protocol == "svm" else 1,
@@ -163,6 +163,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for weights, results and the table")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--steps", type=int, default=1000, help="of pretraining")
+    parser.add_argument("--batch", type=int, default=32, help="point clouds of a batch")
     parser.add_argument("--group-sizes", default="16,8,4", help="points per patch of each level, finest first")
     parser.add_argument("--routes", nargs="+", default=[route for _, _, route in PROBES])
     parser.add_argument("--probes", nargs="+", default=COLUMNS)
