@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from dimlift.errors import ShapeError
 from dimlift.metrics.classification import auroc, macro_f1
@@ -25,6 +26,15 @@ def test_auroc_is_fraction_of_ordered_pairs():
     assert auroc(np.stack([1 - positive, positive], 1), truth) == 0.75  # 3 of 4 pairs
     assert auroc(np.stack([-(positive**3), positive**3], 1), truth) == 0.75  # only order matters
     assert auroc(np.stack([np.zeros(4), positive], 1), truth) == 0.75  # the second of two columns decides
+
+
+@pytest.mark.parametrize("decimals", [1, 8])
+def test_auroc_equals_the_area_under_the_roc_curve(decimals):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 60)
+    scores = rng.random((60, 3)).round(decimals)  # one decimal gives many ties
+    expected = [roc_auc_score(truth == k, scores[:, k]) for k in range(3)]
+    assert auroc(scores, truth) == pytest.approx(np.mean(expected), abs=1e-12)
 
 
 def test_auroc_averages_defined_classes():
