@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn import metrics as reference
 
 from dimlift.errors import ShapeError
-from dimlift.metrics.classification import auroc, macro_f1
+from dimlift.metrics.classification import auroc, balanced_accuracy, macro_f1
+from dimlift.metrics.points import confusion_matrix
 
 
 def test_macro_f1_matches_manual_value():
@@ -33,7 +34,7 @@ def test_auroc_equals_the_area_under_the_roc_curve(decimals):
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 60)
     scores = rng.random((60, 3)).round(decimals)  # one decimal gives many ties
-    expected = [roc_auc_score(truth == k, scores[:, k]) for k in range(3)]
+    expected = [reference.roc_auc_score(truth == k, scores[:, k]) for k in range(3)]
     assert auroc(scores, truth) == pytest.approx(np.mean(expected), abs=1e-12)
 
 
@@ -56,3 +57,12 @@ def test_classification_metrics_reject_wrong_shapes():
         macro_f1(np.zeros(3, int), np.zeros(4, int))
     with pytest.raises(ShapeError, match="a row for each of 4 cases"):
         auroc(np.zeros((3, 2)), np.zeros(4, int))
+
+
+def test_balanced_accuracy_and_confusion_matrix_equal_those_of_scikit_learn():
+    rng = np.random.default_rng(1)
+    truth, predicted = rng.integers(0, 4, (2, 50))
+    truth[truth == 2] = 1  # a class that is predicted and never true
+    np.testing.assert_array_equal(confusion_matrix(predicted, truth, 4), reference.confusion_matrix(truth, predicted))
+    recalls = reference.recall_score(truth, predicted, average=None, labels=[0, 1, 3])
+    assert balanced_accuracy(predicted, truth) == pytest.approx(recalls.mean())

@@ -72,3 +72,10 @@ def area_under_curve(positives: Float[np.ndarray, " positives"], negatives: Floa
     ordered = np.sort(negatives)
     below = np.searchsorted(ordered, positives, "left") + np.searchsorted(ordered, positives, "right")
     return float(below.sum() / (2 * len(positives) * len(negatives)))
+
+
+def balanced_accuracy(predicted: Int[np.ndarray, " cases"], truth: Int[np.ndarray, " cases"]) -> float:
+    """Return the mean over the true classes of the fraction of their cases that is predicted correctly."""
+    correct = np.bincount(truth, predicted == truth)
+    total = np.bincount(truth)
+    return float((correct[total > 0] / total[total > 0]).mean())
