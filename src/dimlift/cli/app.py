@@ -7,7 +7,7 @@ import typer
 
 from dimlift.cli.check import check
 from dimlift.cli.compare import compare
-from dimlift.cli.console import CommandGroup
+from dimlift.cli.console import CommandGroup, print_escaped_warnings_and_tracebacks
 from dimlift.cli.demo import demo
 from dimlift.cli.embed import embed
 from dimlift.cli.export import export
@@ -60,4 +60,5 @@ for command in (export, push, pull):
 def main() -> None:
     """Run the command line."""
     set_thread_defaults()
+    print_escaped_warnings_and_tracebacks()
     app()

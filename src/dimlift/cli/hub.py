@@ -51,12 +51,18 @@ def pull(
     """
     from dimlift.errors import RunError
     from dimlift.inference import hub
+    from dimlift.records.atomic_write import atomic_write
     from dimlift.records.weights import CARD_NAME, WEIGHTS_NAME
 
     if to.exists():
         raise RunError(f"{to} exists already; give another folder with --out")
     folder = hub.pull(repository, download=download, revision=revision)
     to.mkdir(parents=True)
-    for name in (WEIGHTS_NAME, CARD_NAME):  # the card last: a folder with a card is complete
-        shutil.copyfile(folder / name, to / name)
+    try:
+        for name in (WEIGHTS_NAME, CARD_NAME):
+            with atomic_write(to / name) as scratch:
+                shutil.copyfile(folder / name, scratch)
+    except BaseException:
+        shutil.rmtree(to)
+        raise
     out.print(to, soft_wrap=True)
