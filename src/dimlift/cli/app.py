@@ -10,6 +10,8 @@ from dimlift.cli.compare import compare
 from dimlift.cli.console import CommandGroup, print_escaped_warnings_and_tracebacks
 from dimlift.cli.demo import demo
 from dimlift.cli.embed import embed
+from dimlift.cli.evaluate import evaluate
+from dimlift.cli.examples import examples
 from dimlift.cli.export import export
 from dimlift.cli.hub import pull, push
 from dimlift.cli.lift import lift
@@ -53,7 +55,7 @@ def dimlift(
 for command in (demo, lift, check, project_features, pretrain, train, predict, compare, report, embed, probe):
     app.command()(command)
 app.command("self-train")(self_train_command)
-for command in (export, push, pull):
+for command in (evaluate, examples, export, push, pull):
     app.command()(command)
 
 
