@@ -1,7 +1,7 @@
 """`dimlift evaluate`: score label maps of any program against reference label maps."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,7 +61,7 @@ def evaluate(
     out.print(table)
     out.print("intervals: bootstrap over cases, for these predictions; cases: those in which the metric is defined")
     if scores_to is not None:
-        rows = [["case", "class", "metric", "value"], *([s.case, s.class_, s.metric, s.value] for s in scores)]
+        rows: list[list[Any]] = [["case", "class", "metric", "value"], *([s.case, s.class_, s.metric, s.value] for s in scores)]
         with atomic_write(scores_to) as scratch:
             scratch.write_text(to_csv(rows), encoding="utf-8")
         out.print(str(scores_to), soft_wrap=True)
