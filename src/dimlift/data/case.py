@@ -19,12 +19,14 @@ class Case:
         images: one file per channel, or one file with the channels on its last axis.
         label: a mask file (segmentation), a class (int), a number (float), or None for unlabelled cases.
         group: patient id. Splits keep all cases of a group on the same side.
+        columns: names of the columns of a point cloud whose file does not name them.
     """
 
     name: str
     images: tuple[Path, ...]
     label: Path | int | float | None
     group: str
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Dataset:
         unmatched: files among the images or labels that belong to no case.
         skipped: one message per case that could not be read and was left out.
         modality: "volumes" or "point_clouds".
+        layout: name of the layout it was read as, or "".
     """
 
     name: str
@@ -55,6 +58,7 @@ class Dataset:
     unmatched: tuple[Path, ...] = field(default=(), repr=False)
     skipped: tuple[str, ...] = ()
     modality: DataModality = "volumes"
+    layout: str = ""
 
     def relative(self, path: Path) -> str:
         """Return a path for display: relative to the root if it is inside."""
@@ -70,6 +74,11 @@ class Dataset:
         known.__dict__["_manifest"] = manifest
         return known
 
+    def with_layout(self, layout: str) -> "Dataset":
+        """Return the same dataset with the name of its layout; a manifest hash that is known is kept."""
+        named = replace(self, layout=layout)
+        return named.with_manifest(self._manifest) if "_manifest" in self.__dict__ else named
+
     def file_size_hash(self) -> str:
         """Return SHA-256 of all cases and file sizes, without opening a file."""
         digest = hashlib.sha256()
@@ -81,12 +90,26 @@ class Dataset:
         return digest.hexdigest()
 
     @cached_property
+    def content_hashes(self) -> dict[str, str]:
+        """SHA-256 of every file by its name, and of what a table states about each case, to name what has changed."""
+        found: dict[str, str] = {}
+        for case in (*self.cases, *self.test_cases):
+            in_file = isinstance(case.label, Path)
+            stated = repr((case.group, None if in_file else case.label)).encode()
+            found[f"group or label of {case.name}"] = hashlib.sha256(stated).hexdigest()
+            for file in (*case.images, *([case.label] if isinstance(case.label, Path) else [])):
+                found[self.relative(file)] = _content_hash(file)
+        return found
+
+    @cached_property
     def _manifest(self) -> str:
         digest = hashlib.sha256()
         for part, cases in (("train", self.cases), ("test", self.test_cases)):
             for case in cases:
-                label = _content_hash(case.label) if isinstance(case.label, Path) else repr(case.label)
-                images = [_content_hash(image) for image in case.images]
+                label = (
+                    self.content_hashes[self.relative(case.label)] if isinstance(case.label, Path) else repr(case.label)
+                )
+                images = [self.content_hashes[self.relative(image)] for image in case.images]
                 digest.update(repr((part, case.name, case.group, images, label)).encode())
         digest.update(repr((self.task, self.channels, sorted(self.labels.items()), self.ignore)).encode())
         return digest.hexdigest()
