@@ -14,6 +14,10 @@ from dimlift.data.issue import Issue
 from dimlift.errors import CorruptFileError
 
 _FIX = "export it again from the archive"
+_PREFERRED = ("pydicom", "pyjpegls", "pylibjpeg", "gdcm")
+"""Decoders, the first available one counts."""
+_JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+_END_OF_IMAGE = b"\xff\xd9"
 
 
 def read_frames(path: Path) -> list[NDArray[Any]]:
@@ -26,7 +30,7 @@ def read_frames(path: Path) -> list[NDArray[Any]]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        content = read_object(path, pixels=True)
+        content = _read_whole(path)
         if content.file_meta.TransferSyntaxUID.is_encapsulated:
             return decode_in_process("dicom pixels", path)
         frames = int(content.get("NumberOfFrames", 1) or 1)
@@ -51,32 +55,57 @@ def decode_pixels(path: Path) -> Iterator[NDArray[Any]]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        content = read_object(path, pixels=True)
+        content = _read_whole(path)
         syntax = content.file_meta.TransferSyntaxUID
         import_pydicom()
         from pydicom.pixels import get_decoder, iter_pixels
 
         try:
-            available = get_decoder(syntax).is_available
+            plugins = get_decoder(syntax).available_plugins
         except NotImplementedError:
-            available = False
-        if not available:
+            plugins = ()
+        if not plugins:
             message = f"has pixels compressed as {syntax.name}, for which no decoder is installed"
             fix = "install the dicom extra again (pip install 'dimlift[dicom]'), or decompress it (gdcmconv --raw)"
             raise Issue(str(path), "error", message, fix).as_error()
         frames, shape = int(content.get("NumberOfFrames", 1) or 1), (int(content.Rows), int(content.Columns))
         count = 0
         try:
-            for count, frame in enumerate(iter_pixels(content, raw=True), start=1):
+            if syntax in _JPEG_LS:
+                _require_ends(content.PixelData, frames)
+            for count, frame in enumerate(
+                iter_pixels(content, raw=True, decoding_plugin=_choose_plugin(plugins)), start=1
+            ):
                 if frame.shape != shape:
                     raise ValueError(f"frame {count} has {frame.shape}, its header states {shape}")
                 yield np.asarray(frame)
         except MemoryError:
             raise
         except Exception as fault:  # decoders raise errors of any kind
-            reason = " ".join(str(fault).split())[-300:]
+            reason = " ".join(str(fault).split())[:300]
             message = f"has pixels compressed as {syntax.name} that cannot be read ({reason})"
             raise Issue(str(path), "error", message, _FIX).as_error(CorruptFileError) from fault
         if count != frames:
             message = f"has {count} compressed frames; its header states {frames}"
             raise Issue(str(path), "error", message, _FIX).as_error(CorruptFileError)
+
+
+def _read_whole(path: Path) -> Any:
+    content = read_object(path, pixels=True)
+    if "Rows" not in content or "Columns" not in content:  # pydicom drops what comes before an unfinished element
+        raise Issue(str(path), "error", "is truncated: its pixels do not end", _FIX).as_error(CorruptFileError)
+    return content
+
+
+def _require_ends(pixels: bytes, frames: int) -> None:
+    """Raise ValueError if a JPEG-LS frame lacks its end; CharLS takes many seconds to find that out."""
+    from pydicom.encaps import generate_frames
+
+    for number, frame in enumerate(generate_frames(pixels, number_of_frames=frames), start=1):
+        if not frame.rstrip(b"\0").endswith(_END_OF_IMAGE):
+            raise ValueError(f"frame {number} is truncated")
+
+
+def _choose_plugin(available: tuple[str, ...]) -> str:
+    """Return one plugin: a second one would only repeat the refusal of the first, or read what it refuses."""
+    return next((name for name in _PREFERRED if name in available), available[0])
