@@ -36,6 +36,9 @@ def train_config(source: Path | str, overrides: Sequence[str] = ()) -> TrainConf
     defaults = read_yaml(DEFAULTS.read_text(encoding="utf-8"))
     raw = {**defaults[modality].get(task, defaults[modality]["segmentation"]), "dataset": {"path": str(source)}}
     raw["task"] = task
+    arm = given.get("arm")
+    if isinstance(arm, dict) and arm.get("method", raw["arm"]["method"]) != raw["arm"]["method"]:
+        raw["arm"] = {}  # the options of the default method do not apply to another
     if not any(pair.startswith("budget.") for pair in overrides):
         raw["budget"] = {"seconds": SECONDS}
     apply_overrides(raw, overrides)
@@ -64,7 +67,8 @@ def study_config(source: Path | str, overrides: Sequence[str] = ()) -> StudyConf
             f"{source} holds point clouds, for which no pretrained weights are packaged; name the arms in a file: "
             "`dimlift examples scans.yaml` writes one to start from"
         )
-    raw = {**read_yaml(STUDIES.read_text(encoding="utf-8"))[task], "dataset": {"path": str(source)}, "task": task}
+    studies = read_yaml(STUDIES.read_text(encoding="utf-8"))
+    raw = {**studies.get(task, studies["segmentation"]), "dataset": {"path": str(source)}, "task": task}
     if not any(pair.startswith("budget.") for pair in overrides):
         raw["budget"] = {"seconds": SECONDS}
     apply_overrides(raw, overrides)
@@ -107,7 +111,7 @@ def _detect(source: Path, given: Mapping[str, Any]) -> tuple[str, str]:
     if is_point_cloud_dataset(source):
         options = given.get("point_clouds")
         columns = options.get("columns", ()) if isinstance(options, dict) else ()
-        return "point_clouds", stated or infer_task(source, columns)
+        return "point_clouds", str(stated or infer_task(source, columns))
     if not source.exists() or stated is not None:
         return "volumes", str(stated or "segmentation")
     dataset = open_dataset(source, section.get("layout", "auto"))
