@@ -333,3 +333,47 @@ def test_names_of_patients_may_hold_any_word(tmp_path: Path):
     write(tmp_path, [f"{n}/t1.nii.gz" for n in names], [f"{n}/mask.nii.gz" for n in names])
     assert list(cases_of(open_dataset(tmp_path))) == names
     assert check_dataset(open_dataset(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"image": [], "label": "a.nii.gz"}, "as case 0 of 'training'"),
+        ({"image": ["a.nii.gz", 3]}, "as case 0 of 'training'"),
+        ({"image": "a.nii.gz", "label": {}}, "as case 0 of 'training'"),
+        (None, "as case 0 of 'training'"),
+    ],
+)
+def test_invalid_entries_of_a_list_are_named(entry, message, tmp_path: Path):
+    write(tmp_path, ["a.nii.gz"])
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry]}))
+    with pytest.raises(DataError, match=message):
+        open_dataset(tmp_path)
+
+
+def test_validation_that_is_no_list_is_named(tmp_path: Path):
+    write(tmp_path, ["a.nii.gz"])
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [{"image": "a.nii.gz"}], "validation": 3}))
+    with pytest.raises(DataError, match="has 'validation' that is no list"):
+        open_dataset(tmp_path)
+
+
+def test_lists_are_read_from_a_relative_path(tmp_path: Path, monkeypatch):
+    write(tmp_path / "d", [f"p{n}/img.nii.gz" for n in range(2)], [f"p{n}/seg.nii.gz" for n in range(2)])
+    listed = [{"image": f"./p{n}/img.nii.gz", "label": f"./p{n}/seg.nii.gz"} for n in range(2)]
+    describe(tmp_path / "d", training=listed)
+    monkeypatch.chdir(tmp_path)
+    dataset = open_dataset("d")
+    assert check_dataset(dataset) == []
+    assert cases_of(dataset)["p0_img"] == (["p0/img.nii.gz"], "p0/seg.nii.gz", "p0")
+
+
+def test_files_with_impossible_names_are_refused(tmp_path: Path):
+    write(tmp_path, ["a.nii.gz", "b.nii.gz"], ["a_seg.nii.gz"])
+    names = ["a.nii.gz", "b" * 300 + ".nii.gz"]
+    describe(tmp_path, training=[{"image": name, "label": "a_seg.nii.gz"} for name in names])
+    with pytest.raises(DataError, match="path that no file can have, 'bbb"):
+        open_dataset(tmp_path)
+    (tmp_path / "t.csv").write_text("image,label\n" + "b" * 300 + ".nii.gz,1\n")
+    with pytest.raises(DataError, match="path that no file can have, 'bbb"):
+        open_dataset(tmp_path / "t.csv")

@@ -15,7 +15,7 @@ def name_cases(paths: Sequence[PurePath]) -> list[tuple[str, str]]:
     The name is the file name without suffix. Where two files have the same name, the folders are put in front
     (`p0/img.nii.gz` is `p0_img`), and the group is the folder of the patient, without folders of sessions.
     """
-    stems = [volume_stem(path) for path in paths]
+    stems = [volume_stem(path.name) for path in paths]
     if len(set(stems)) == len(stems):
         return [(stem, stem) for stem in stems]
     folders = [[part for part in path.parent.parts if part not in ("/", ".", "..")] for path in paths]

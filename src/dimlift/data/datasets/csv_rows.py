@@ -13,6 +13,9 @@ MAX_BYTES = 32 << 20
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
+_MAX_NAME_BYTES = 255
+"""Longest file name of common file systems."""
+
 _STATED_SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
@@ -49,15 +52,15 @@ def resolve_cell(path: Path, cell: str, root: Path) -> Path:
     """Return the file a cell names; paths written on Windows (`scans\\a.nii.gz`) are read where they are relative.
 
     Raises:
-        DataError: for a path on a Windows drive or server.
+        DataError: for a path on a Windows drive or server, or that no file can have.
     """
+    if "\0" in cell or any(len(part.encode()) > _MAX_NAME_BYTES for part in cell.split("/")):
+        message = f"has a path that no file can have, {cell[:40]!r} ({len(cell)} characters)"
+        raise _error(path, message, "correct it")
     if "\\" not in cell and not re.match(r"[A-Za-z]:", cell):
         return root / cell
-    try:
-        if (root / cell).exists():
-            return root / cell
-    except OSError:
-        pass
+    if (root / cell).exists():
+        return root / cell
     windows = PureWindowsPath(cell)
     if windows.drive or windows.root:
         message = f"has the Windows path {cell!r}, which exists on the computer it was written on only"

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dimlift.data.datasets.csv_rows import resolve_cell
 from dimlift.data.datasets.dataset_json import read_dataset_json
+from dimlift.data.io.readers import volume_suffix
 from dimlift.data.issue import Issue
 from dimlift.errors import DataError
 
@@ -46,7 +48,10 @@ def lists_cases(path: Path) -> bool:
         return False
     first = entries[0].get("image") if isinstance(entries[0], dict) else entries[0]
     image = first[0] if isinstance(first, list) and first else first
-    return isinstance(image, str) and (path.parent / image.replace("\\", "/")).exists()
+    try:
+        return isinstance(image, str) and (path.parent / image.replace("\\", "/")).exists()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def read_listed_cases(path: Path) -> list[ListedCase]:
@@ -75,20 +80,24 @@ def _entries(path: Path, content: dict[str, Any], key: str) -> Iterator[Any]:
 
 def _parse(path: Path, key: str, entry: Any, name: str | None, held_out: bool, index: int = 0) -> ListedCase:
     raw = entry.get("image", entry.get("images")) if isinstance(entry, dict) else entry
-    images = raw if isinstance(raw, list) else [raw]
+    images = [str(image) for image in (raw if isinstance(raw, list) else [raw]) if isinstance(image, str) and image]
+    listed = len(raw) if isinstance(raw, list) else 1
     label = entry.get("label") if isinstance(entry, dict) else None
     if isinstance(label, list) and len(label) == 1:
         (label,) = label
-    valid = images and all(isinstance(image, str) and image for image in images)
-    if not valid or not isinstance(label, str | int | float | None) or isinstance(label, bool):
+    if not images or len(images) < listed or not isinstance(label, str | int | float | None) or isinstance(label, bool):
         example = _EXAMPLES["dataset" if key == "dataset" else "training"]
         which = f"as case {name!r}" if name is not None else f"as case {index} of {key!r}"
         raise _error(path, f"has {entry!r} {which}; {example} is expected")
-    # the files of a list written on Windows have backslashes, which no file name has elsewhere
-    listed = tuple(image if (path.parent / image).exists() else image.replace("\\", "/") for image in images)
-    if isinstance(label, str) and not (path.parent / label).exists():
-        label = label.replace("\\", "/")
-    return ListedCase(listed, label, name, held_out)
+    if isinstance(label, str) and volume_suffix(label):
+        label = _relative(path, label)
+    return ListedCase(tuple(_relative(path, image) for image in images), label, name, held_out)
+
+
+def _relative(path: Path, cell: str) -> str:
+    """Return the path of a file relative to the list; files elsewhere keep their absolute path."""
+    file = resolve_cell(path, cell, path.parent)
+    return str(file.relative_to(path.parent) if file.is_relative_to(path.parent) else file)
 
 
 def _error(path: Path, message: str) -> DataError:
