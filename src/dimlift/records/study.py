@@ -75,6 +75,9 @@ class Study:
         train_counts: numbers of training cases that will be used. If both are empty, those of the records count.
         modality: kind of data, "volumes" or "point_clouds".
         up_axis: axis of point clouds that points up, "x", "y" or "z".
+        margin: difference that is too small to matter; None for that of the measure.
+        unseen_failure, unseen_collapse: failure that a verdict has to allow for in cases, and in trainings, that the
+            sample can have missed.
     """
 
     title: str
@@ -90,6 +93,9 @@ class Study:
     train_counts: list[int] = field(default_factory=list)
     modality: str = "volumes"
     up_axis: str = "z"
+    margin: float | None = None
+    unseen_failure: float = 0.0
+    unseen_collapse: float = 0.0
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

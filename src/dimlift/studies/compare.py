@@ -186,6 +186,9 @@ def _write_study(config: StudyConfig, dataset: Dataset, runs: list[TrainConfig],
         },
         modality=dataset.modality,
         up_axis=config.point_clouds.up_axis,
+        margin=config.report.margin,
+        unseen_failure=config.report.unseen_failure,
+        unseen_collapse=config.report.unseen_collapse,
     ).save(out)
 
 
