@@ -13,6 +13,7 @@ entries, so that an interrupted run continues.
 import argparse
 import json
 import re
+import textwrap
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -268,8 +269,8 @@ INTRODUCTION = """{heading}
     python benchmarks/calibration.py --studies {studies} --results docs/results.md
     python benchmarks/calibration.py --again 'REGIME:CASESxSEEDS' --studies 8000
 
-Simulated studies of two arms, {studies:,} for each entry, half as many with an effect; entries are for
-{sizes} (cases x seeds). *False verdicts*: percentage of *helps* or *hurts* without an effect. *Power*: percentage of
+Simulated studies of two arms, {studies:,} for each entry, half as many with an effect; entries are for {sizes}
+(cases x seeds). *False verdicts*: percentage of *helps* or *hurts* without an effect. *Power*: percentage of
 *helps* with a true effect of {errors:g} standard errors, in brackets without the guards against skewness and single
 cases. *Equal*: percentage of *no difference larger than* if the true difference is exactly that large. Standard
 deviations are those of a paired difference in Dice: between cases, between seeds, residual.
@@ -318,9 +319,12 @@ def report(studies: int, cache: Path | None) -> str:
     error = 100 * np.sqrt(0.05 * 0.95 / studies)
     lines += [
         "",
-        f"An entry of 5.0 has a standard error of {error:.1f}. With eight arms without an effect, 30 cases and 3 "
-        f"seeds, {many_arms(studies):.1f} % of studies contain any false verdict. False verdicts of other intervals "
-        f"on the complete regimes: {', '.join(ranges)}.",
+        textwrap.fill(
+            f"An entry of 5.0 has a standard error of {error:.1f}. With eight arms without an effect, 30 cases and 3 "
+            f"seeds, {many_arms(studies):.1f} % of studies contain any false verdict. False verdicts of other "
+            f"intervals on the complete regimes: {', '.join(ranges)}.",
+            120,
+        ),
         *([f"\nEntries above 5, {4 * studies:,} studies sampled again:\n"] if above else []),
         *(measure_again(*entry, 4 * studies) for entry in above),
         *failures,

@@ -130,10 +130,10 @@ def verdict_limits(rows: Sequence[SummaryRow], digits: int = 3) -> list[str]:
         if row.comparison and row.comparison.decisive and row.comparison.verdict != OPEN
     ]
     decided = [row for row in compared if row.comparison and row.comparison.verdict != OPEN]
-    if not decided:
+    weakest = min(decided, key=_tolerated, default=None)
+    if weakest is None or weakest.comparison is None:
         return sentences
-    weakest = min(decided, key=_tolerated)
-    estimate = weakest.comparison.estimate  # type: ignore[union-attr] - decided rows have one
+    estimate = weakest.comparison.estimate
     cases, seeds = (unseen_share(count) for count in (estimate.n_cases, estimate.n_seeds))
     sentences.append(
         f"Failures that never occurred in the sample are in no interval: {plural(estimate.n_cases, 'case')} can miss "
