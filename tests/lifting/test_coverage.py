@@ -1,4 +1,4 @@
-"""The laws of coverage and location: every voxel is read, and answered where it lies, in every family."""
+"""The laws of coverage and location: every voxel is read, and located, in every family."""
 
 import pytest
 import torch
@@ -83,7 +83,7 @@ def test_certificate_states_both_laws():
     certificate = dimlift.lift("timm:test_convnext", PLAN, features_only=True).certificate
     text = str(certificate)
     assert "coverage: claimed, holds (0 of 3481 voxels leave the output unchanged)" in text
-    assert "location: claimed, holds (a dot and the cell that answers most: 0.48 of a stride apart at most" in text
+    assert "location: claimed, holds (a dot and the cell that responds most: 0.48 of a stride apart at most" in text
     laws = {claim["law"]: claim for claim in certificate.to_json()["claims"]}
     assert laws["coverage"]["holds"]
     assert laws["coverage"]["error"] == 0

@@ -143,8 +143,9 @@ def _stride(side: int, cells: int, step: int, stated: float) -> float:
     return max(fitting, key=lambda stride: stride & -stride)
 
 
-def _first_cells(size: Pair, grid: Pair, strides: tuple[float, float]) -> list[float]:
+def _first_cells(size: Pair, grid: Pair, strides: tuple[float, float]) -> tuple[float, float]:
     """Return the pixel at which the first cell starts: convolutions without padding leave a border on either side."""
-    return [
+    first, second = (
         exact(max(0.0, (side - cells * stride) / 2)) for side, cells, stride in zip(size, grid, strides, strict=True)
-    ]
+    )
+    return first, second

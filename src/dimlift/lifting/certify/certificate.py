@@ -26,7 +26,7 @@ class Claim:
 
     Attributes:
         law: "slices" (every slice has its 2D output), "constancy" (a repeated slice has its 2D output), "coverage"
-            (every voxel changes the output) or "location" (a dot is answered within half a stride).
+            (every voxel changes the output) or "location" (the response to a dot is within half a stride).
         claimed: whether the plan guarantees it.
         reason: why it is not guaranteed; empty if it is.
         error: largest deviation from the 2D output, relative to the largest 2D output; of coverage, the fraction of

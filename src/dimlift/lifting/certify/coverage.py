@@ -1,9 +1,9 @@
 """The laws "coverage" and "location" of a lifted network, on a volume that its cells do not fill.
 
 - Coverage: every voxel changes the output. Measured by the gradient of the output with respect to the volume.
-- Location: a bright dot is answered where it lies. In networks of patches that do not overlap, the cell that answers
-  most has its centre within half a stride of the dot. Where windows overlap, neighbours may answer more than the cell
-  that holds the dot, by chance of the weights; there a cell within half a stride has to answer at all.
+- Location: a bright dot changes the output where it lies. In networks of patches that do not overlap, the cell that
+  responds most is centred within half a stride of the dot. Where windows overlap, neighbours may respond more than the
+  cell that holds the dot, by chance of the weights; there a cell within half a stride has to respond at all.
 """
 
 import math
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dimlift.lifting.certify.certificate import Claim
-from dimlift.lifting.certify.dots import answers_to_dots, dot_positions, worst_distance
+from dimlift.lifting.certify.dots import dot_positions, responses_to_dots, worst_distance
 from dimlift.lifting.certify.equivalence import CONSTANT_OUTPUT
 from dimlift.lifting.input_size import SIZE_ERRORS
 from dimlift.lifting.lifted_module import LiftedModule
@@ -39,17 +39,17 @@ def check_coverage(lifted: LiftedModule, size: tuple[int, int]) -> tuple[Claim, 
     """
     volume = _volume(lifted, size)
     dots = dot_positions(tuple(volume.shape[2:]), lifted.strides)
-    rounds = [answers_to_dots(lifted, volume, dots)]
+    rounds = [responses_to_dots(lifted, volume, dots)]
     located = _location(lifted, volume, dots, rounds)
     while not located.holds and len(rounds) < ROUNDS:
-        rounds.append(answers_to_dots(lifted, volume * -(len(rounds) + 0.5), dots))
+        rounds.append(responses_to_dots(lifted, volume * -(len(rounds) + 0.5), dots))
         located = _location(lifted, volume, dots, rounds)
     unread = _unread(lifted, volume)
     if unread is None:
-        answered = [
-            any(bool(each[index].any()) for answers in rounds for each in answers) for index in range(len(dots))
+        changed = [
+            any(bool(each[index].any()) for responses in rounds for each in responses) for index in range(len(dots))
         ]
-        return _coverage(answered.count(False), len(dots), "dots", ""), located
+        return _coverage(changed.count(False), len(dots), "dots", ""), located
     if bool(unread.all()):
         return Claim("coverage", False, CONSTANT_OUTPUT, None, 0.0), located
     reason = "" if _is_trailing(unread) else "the kernels of the 2D network are smaller than their strides"
@@ -108,7 +108,7 @@ def _gradient(lifted: LiftedModule, volume: Tensor) -> Float[Tensor, "1 c d h w"
                 (each * torch.randn(each.shape, generator=generator).to(each)).sum()
                 for each in (out if isinstance(out, list) else [out])
             )
-            return torch.autograd.grad(total, leaf)[0]  # type: ignore[arg-type]  # a tensor: there is an output
+            return torch.autograd.grad(total, leaf)[0]
     except (RuntimeError, NotImplementedError):  # an operation without a gradient
         return None
     finally:
@@ -136,10 +136,10 @@ def _location(
     first = worst_distance(rounds, dots[:1], *grids, most=True)
     strict = _reads_patches(lifted) and first is not None and first <= HALF
     error = most if strict else anywhere
-    what = "cell that answers most" if strict else "nearest cell that answers"
+    what = "cell that responds most" if strict else "nearest cell that responds"
     detail = f"a dot and the {what}: {error:.2f} of a stride apart at most, tolerance {HALF}"
     if not strict:
-        detail += f"; the cell that answers most: {most:.2f}"
+        detail += f"; the cell that responds most: {most:.2f}"
     return Claim("location", True, "", error, HALF, detail)
 
 

@@ -1,4 +1,4 @@
-"""Answers of a lifted network to bright dots: where they are, and how far from the dots."""
+"""Responses of a lifted network to bright dots: where they are, and how far from the dots."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ def dot_positions(size: tuple[int, ...], strides: Sequence[Sequence[float]]) -> 
     return list(dict.fromkeys(dots))
 
 
-def answers_to_dots(lifted: nn.Module, volume: Tensor, dots: Sequence[Voxel]) -> list[Float[Tensor, "dots ..."]]:
+def responses_to_dots(lifted: nn.Module, volume: Tensor, dots: Sequence[Voxel]) -> list[Float[Tensor, "dots ..."]]:
     """Return, for each output, how much it changes with each dot: at every cell of a map, or at all.
 
     Args:
@@ -46,11 +46,11 @@ def answers_to_dots(lifted: nn.Module, volume: Tensor, dots: Sequence[Voxel]) ->
     plain = _outputs(lifted, volume)
     chunk = max(1, VOXELS_AT_ONCE // volume.numel())
     parts = [_outputs(lifted, part) for part in dotted.split(chunk)]
-    answers = []
+    responses = []
     for index, before in enumerate(plain):
         change = (torch.cat([part[index] for part in parts]) - before).double().square()
-        answers.append(change.sum(1) if change.ndim == 5 else change.flatten(1).sum(1))
-    return answers
+        responses.append(change.sum(1) if change.ndim == 5 else change.flatten(1).sum(1))
+    return responses
 
 
 def worst_distance(
@@ -60,12 +60,12 @@ def worst_distance(
     starts: Sequence[Sequence[float]],
     most: bool,
 ) -> float | None:
-    """Return the largest distance, in strides and along one axis, from a dot to the cell that answers it.
+    """Return the largest distance, in strides and along one axis, from a dot to the cell that responds to it.
 
-    Of several rounds, the nearest answer counts. A dot outside the extent of a grid counts as one at its border.
+    Of several rounds, the nearest response counts. A dot outside the extent of a grid counts as one at its border.
 
     Args:
-        rounds: what `answers_to_dots` returned for several volumes.
+        rounds: what `responses_to_dots` returned for several volumes.
         dots: the first of its positions.
         strides: of each map.
         starts: of each map.
@@ -77,7 +77,7 @@ def worst_distance(
     worst = 0.0
     for level, (stride, start) in enumerate(zip(strides, starts, strict=True)):
         for index, dot in enumerate(dots):
-            found = [_distance(answers[level][index], dot, stride, start, most) for answers in rounds]
+            found = [_distance(responses[level][index], dot, stride, start, most) for responses in rounds]
             known = [distance for distance in found if distance is not None]
             if not known:
                 return None
@@ -86,13 +86,13 @@ def worst_distance(
 
 
 def _distance(
-    answer: Float[Tensor, "d h w"], dot: Voxel, stride: Sequence[float], start: Sequence[float], most: bool
+    response: Float[Tensor, "d h w"], dot: Voxel, stride: Sequence[float], start: Sequence[float], most: bool
 ) -> float | None:
-    if not bool(answer.any()):
+    if not bool(response.any()):
         return None
-    cells = (answer == answer.max() if most else answer > 0).nonzero().to(torch.float64)
+    cells = (response == response.max() if most else response > 0).nonzero().to(torch.float64)
     step, first = cells.new_tensor(stride), cells.new_tensor(start)
-    end = first + step * cells.new_tensor(answer.shape)
+    end = first + step * cells.new_tensor(response.shape)
     place = torch.minimum(torch.maximum(cells.new_tensor(dot) + 0.5, first), end)
     return float((((cells + 0.5) * step + first - place) / step).abs().amax(1).min())
 
