@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dimlift.data.datasets.open_dataset import open_dataset
 from dimlift.data.io.metaimage import write_mha_volume
 from dimlift.data.io.nrrd import TYPE_NAMES, write_nrrd_volume
 from dimlift.data.io.readers import read_grid, read_volume
@@ -197,10 +198,10 @@ def raw_nrrd(path: Path, fields: str, head: str = HEAD, voxels: bytes = VOXELS.t
     return path
 
 
-@pytest.mark.parametrize(
-    "fields",
-    ["", "spacings: 2 3 4\n", "spacings: 2 3 4\naxis mins: 5 6 7\n", "spacings: 2 3 4\naxis mins: 5 6 7\ncenterings: node node node\n"],
-)  # fmt: skip
+MINIMA = "spacings: 2 3 4\naxis mins: 5 6 7\n"
+
+
+@pytest.mark.parametrize("fields", ["", "spacings: 2 3 4\n", MINIMA, f"{MINIMA}centerings: node node node\n"])
 def test_nrrd_without_a_space_is_read_with_a_warning(tmp_path: Path, fields: str):
     path = raw_nrrd(tmp_path / "a.nrrd", fields)
     volume = read_volume(path)
@@ -337,3 +338,22 @@ def test_detached_headers_read_no_other_file(tmp_path: Path, detached: str):
     os.symlink(tmp_path / "a.raw", path.parent / "a.raw")
     with pytest.raises(DataError, match="a link to another folder"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("detached", ["nhdr", "mhd"])
+def test_manifest_covers_the_voxels_of_a_detached_header(tmp_path: Path, detached: str):
+    for index in range(2):
+        for folder, dtype in (("images", np.float32), ("labels", np.uint8)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            array = np.random.default_rng(index).integers(0, 2, SIZES).astype(dtype)
+            write(tmp_path / folder / f"c{index}.{detached}", array, packed=False)
+    dataset = open_dataset(tmp_path)
+    assert [case.images[0].name for case in dataset.cases] == [f"c0.{detached}", f"c1.{detached}"]
+    before, sizes = dataset.manifest_hash(), dataset.file_size_hash()
+    voxels = tmp_path / "images" / "c1.raw"
+    voxels.write_bytes(voxels.read_bytes()[:-4] + b"\1\2\3\4")
+    changed = open_dataset(tmp_path)
+    assert changed.manifest_hash() != before
+    assert changed.file_size_hash() == sizes
+    voxels.write_bytes(voxels.read_bytes() + b"\0")
+    assert changed.file_size_hash() != sizes

@@ -91,6 +91,8 @@ class DecoderProcess:
             raise self._failed(path, fault) from fault
 
     def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # ended since the last file, which is no fault of the next one
         if self._process is None:
             paths = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
@@ -112,7 +114,7 @@ class DecoderProcess:
         if dtype.kind not in "iufb" or int(np.prod([float(size) for size in shape])) * dtype.itemsize > MEMORY_BYTES:
             raise EOFError
         array = np.empty(shape, dtype=dtype)
-        self._read_into(process, memoryview(array.reshape(-1).view(np.uint8)))
+        self._read_into(process, memoryview(array.reshape(-1).view(np.uint8).data))
         return array
 
     def _read_into(self, process: subprocess.Popen[bytes], target: memoryview) -> None:

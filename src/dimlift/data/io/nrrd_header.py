@@ -95,7 +95,7 @@ def read_nrrd_header(path: Path) -> StoredVolume:
     if dtype.itemsize > 1 and endian not in ("little", "big"):
         raise corrupt(path, f"states the byte order {endian[:40]!r} in its header; little or big is expected")
     axes = _read_axes(path, fields, axes_count)
-    issues = ()
+    issues: tuple[Issue, ...] = ()
     if axes.without_space:
         message = "states no orientation; its axes are taken as left, posterior, superior"
         issues = (Issue(str(path), "warning", message, "export it with its orientation"),)

@@ -194,8 +194,8 @@ def _read_voxels(path: Path, stream: IO[bytes], stored: StoredVolume, expected: 
 
 def _fill_raw(stream: IO[bytes], voxels: NDArray[np.uint8]) -> int:
     """Read voxels in place; return their number, one more if the file continues."""
-    count = 0
-    while count < len(voxels) and (read := stream.readinto(memoryview(voxels)[count:])):  # type: ignore[attr-defined]
+    count, target = 0, voxels.data
+    while count < len(voxels) and (read := stream.readinto(target[count:])):  # type: ignore[attr-defined]
         count += read
     return count + len(stream.read(1))
 
