@@ -9,6 +9,9 @@ from typing import Literal
 TaskType = Literal["segmentation", "classification", "regression"]
 DataModality = Literal["volumes", "point_clouds"]
 
+DETACHED_HEADERS = (".mhd", ".nhdr")
+"""Suffixes of headers whose voxels are in another file, which has the same name before its suffix."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -84,7 +87,9 @@ class Dataset:
         digest = hashlib.sha256()
         for case in (*self.cases, *self.test_cases):
             files = [*case.images, *([case.label] if isinstance(case.label, Path) else [])]
-            sizes = [file.stat().st_size if file.is_file() else -1 for file in files]
+            sizes = [
+                sum(part.stat().st_size for part in stored_files(file)) if file.is_file() else -1 for file in files
+            ]
             label = None if isinstance(case.label, Path) else case.label
             digest.update(repr((case.name, case.group, sizes, label)).encode())
         return digest.hexdigest()
@@ -115,11 +120,29 @@ class Dataset:
         return digest.hexdigest()
 
 
-def _content_hash(path: Path) -> str:
-    """Return SHA-256 of a file, or of the files in a series folder regardless of their names."""
+def stored_files(path: Path) -> list[Path]:
+    """Return the files of a volume, sorted: those of a series folder; of a detached header, also its files of voxels.
+
+    Folders in a series folder are no part of it; a link among them could lead back to it.
+    """
     if path.is_dir():
-        inside = sorted(_content_hash(file) for file in path.iterdir() if not file.name.startswith("."))
+        return sorted(file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir())
+    if path.suffix.lower() in DETACHED_HEADERS and path.is_file():
+        header = path.resolve()  # of a link, the voxels lie beside its target
+        return sorted(file for file in header.parent.iterdir() if file.name.startswith(f"{header.stem}."))
+    return [path]
+
+
+def _content_hash(path: Path) -> str:
+    """Return SHA-256 of a file, or of the files of a volume regardless of their names."""
+    files = stored_files(path)
+    if path.is_dir() or len(files) > 1:
+        inside = sorted(_file_hash(file) for file in files)
         return hashlib.sha256(repr(inside).encode()).hexdigest()
+    return _file_hash(path)
+
+
+def _file_hash(path: Path) -> str:
     if not path.is_file():
         return "missing"
     with path.open("rb") as stream:
