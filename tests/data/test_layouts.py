@@ -377,3 +377,20 @@ def test_files_with_impossible_names_are_refused(tmp_path: Path):
     (tmp_path / "t.csv").write_text("image,label\n" + "b" * 300 + ".nii.gz,1\n")
     with pytest.raises(DataError, match="path that no file can have, 'bbb"):
         open_dataset(tmp_path / "t.csv")
+
+
+def test_a_missing_channel_is_never_replaced_by_another(tmp_path: Path):
+    """The folder 2 lacks t1; its t2 is not what t1 of the folder 1 would be called there."""
+    write(
+        tmp_path, [f"{n}/{s}.nii.gz" for n in (1, 2, 3) for s in ("t1", "t2")], [f"{n}/seg.nii.gz" for n in (1, 2, 3)]
+    )
+    (tmp_path / "2" / "t1.nii.gz").unlink()
+    dataset = open_dataset(tmp_path)
+    assert [path.name for path in dataset.cases[1].images] == ["t1.nii.gz", "t2.nii.gz"]
+    assert [issue.file for issue in check_dataset(dataset)] == [str(tmp_path / "2" / "t1.nii.gz")]
+
+
+def test_patients_without_masks_by_name_are_refused(tmp_path: Path):
+    write(tmp_path, ["p0/a.nii.gz", "p1/a.nii.gz"])
+    with pytest.raises(DataError, match="p0: has no file that is a mask by its name"):
+        open_dataset(tmp_path, "patients")

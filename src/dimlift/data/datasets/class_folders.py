@@ -31,6 +31,7 @@ from dimlift.errors import DataError
 _SEQUENCE = re.compile(r"(t1|t2)([a-z]{1,3})?|flair|adc|dwi|swi|pd|ct|cta|pet|mra?|dce", re.IGNORECASE)
 _MAX_MASK_VALUES = 32
 _MAX_FOLDERS_READ = 2
+_MAX_FILES_READ = 4
 
 
 def _matches(path: Path) -> bool:
@@ -103,7 +104,7 @@ def _number_only(names: Iterable[str]) -> str:
 
 def _mask_by_content(files: list[Path]) -> str:
     """Return a sentence on a file that holds few whole numbers on the grid of a file beside it; else ""."""
-    still = [file for file in files if volume_suffix(file) not in video.SUFFIXES]
+    still = [file for file in files if volume_suffix(file) not in video.SUFFIXES][:_MAX_FILES_READ]
     for one, other in pairwise(still):
         try:
             grids = read_grid(one), read_grid(other)

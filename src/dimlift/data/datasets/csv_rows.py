@@ -54,7 +54,7 @@ def resolve_cell(path: Path, cell: str, root: Path) -> Path:
     Raises:
         DataError: for a path on a Windows drive or server, or that no file can have.
     """
-    if "\0" in cell or any(len(part.encode()) > _MAX_NAME_BYTES for part in cell.split("/")):
+    if not _is_possible(cell):
         message = f"has a path that no file can have, {cell[:40]!r} ({len(cell)} characters)"
         raise _error(path, message, "correct it")
     if "\\" not in cell and not re.match(r"[A-Za-z]:", cell):
@@ -66,6 +66,13 @@ def resolve_cell(path: Path, cell: str, root: Path) -> Path:
         message = f"has the Windows path {cell!r}, which exists on the computer it was written on only"
         raise _error(path, message, "write paths relative to the table, as in images/case1.nii.gz")
     return root / windows.as_posix()
+
+
+def _is_possible(cell: str) -> bool:
+    try:
+        return "\0" not in cell and all(len(part.encode()) <= _MAX_NAME_BYTES for part in cell.split("/"))
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
+        return False
 
 
 def _separator(text: str) -> tuple[str, str, int]:

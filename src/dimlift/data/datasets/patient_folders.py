@@ -13,7 +13,7 @@ from pathlib import Path
 from dimlift.data.case import Case, Dataset, TaskType
 from dimlift.data.datasets.case_names import patient_of
 from dimlift.data.datasets.dataset_json import DATASET_JSON, describe_labels, parse_channels, read_dataset_json
-from dimlift.data.datasets.file_roles import SPLIT_WORDS, is_session_name
+from dimlift.data.datasets.file_roles import SPLIT_WORDS, is_session_name, without_prefix
 from dimlift.data.datasets.image_label_folders import PAIR_FOLDERS
 from dimlift.data.datasets.layout import Layout
 from dimlift.data.datasets.patient_files import PatientFile, PatientFolder, find_patient_folders
@@ -53,7 +53,9 @@ def _read(path: Path, task: TaskType | None) -> Dataset:
         if not folder.images:
             raise _unclear(path, folder, "has masks, but no image")
     labelled = [folder for folder in folders if folder.masks]
-    if labelled and all(len(folder.masks) == 1 for folder in labelled) and not _pairs_some_images(labelled):
+    if not labelled:
+        raise _unclear(path, folders[0], "has no file that is a mask by its name (seg, mask, label, gt, roi)")
+    if all(len(folder.masks) == 1 for folder in labelled) and not _pairs_some_images(labelled):
         cases, channels, unmatched = _one_case_each(path, folders, groups)
     else:
         cases, channels, unmatched = _one_case_per_pair(path, folders, groups)
@@ -117,7 +119,7 @@ def _one_case_each(
     for folder, images, group in zip(folders, by_role, groups, strict=True):
         own = folder.images[0].path
         files = tuple(images[role].path if role in images else _expected(role, folder, folders) for role in channels)
-        mask = folder.masks[0].path if folder.masks else own.parent / _renamed(template, folder)
+        mask = folder.masks[0].path if folder.masks else own.parent / _renamed(template.masks[0], template, folder)
         cases.append(Case("_".join(folder.folders), files, mask, group))
         unmatched += [image.path for role, image in images.items() if role not in channels]
     return tuple(cases), channels, tuple(unmatched)
@@ -128,12 +130,14 @@ def _expected(role: str, folder: PatientFolder, folders: list[PatientFolder]) ->
     for other in folders:
         for file in other.images:
             if file.role == role:
-                return folder.images[0].path.parent / file.path.name.replace(other.folders[-1], folder.folders[-1])
+                return folder.images[0].path.parent / _renamed(file, other, folder)
     raise KeyError(role)
 
 
-def _renamed(template: PatientFolder, folder: PatientFolder) -> str:
-    return template.masks[0].path.name.replace(template.folders[-1], folder.folders[-1])
+def _renamed(file: PatientFile, owner: PatientFolder, folder: PatientFolder) -> str:
+    """Return the name of a file with the name of another patient, if it begins with that of its own."""
+    rest = without_prefix(file.path.name, owner.folders[-1])
+    return file.path.name if rest == file.path.name else folder.folders[-1] + file.path.name[len(owner.folders[-1]) :]
 
 
 def _one_case_per_pair(
