@@ -54,6 +54,7 @@ def test_incomplete_file_errors_are_described(error):
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
     ],
 )
 def test_failed_allocation_is_described(error):

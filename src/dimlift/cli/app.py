@@ -23,6 +23,7 @@ from dimlift.cli.report import report
 from dimlift.cli.self_train import self_train_command
 from dimlift.cli.threads import set_thread_defaults
 from dimlift.cli.train import train
+from dimlift.cli.weights import weights
 
 app = typer.Typer(
     name="dimlift",
@@ -55,7 +56,7 @@ def dimlift(
 for command in (demo, lift, check, project_features, pretrain, train, predict, compare, report, embed, probe):
     app.command()(command)
 app.command("self-train")(self_train_command)
-for command in (evaluate, examples, export, push, pull):
+for command in (weights, evaluate, examples, export, push, pull):
     app.command()(command)
 
 

@@ -29,6 +29,9 @@ _CURES = {
     errno.EBUSY: "end the program that uses it, and repeat the command",
 }
 
+_MEMORY_SIGNS = ("can't allocate memory", "bad_alloc", "can't start new thread", "out of memory")
+"""What torch, C++ and Python report as RuntimeError."""
+
 
 def describe_file_error(error: OSError) -> str:
     """Return one message with the path, the fact and the remedy."""
@@ -41,7 +44,7 @@ def describe_file_error(error: OSError) -> str:
 def describe_memory_error(error: BaseException) -> str | None:
     """Return one message for an allocation that failed, None for any other error."""
     text = str(error)
-    if isinstance(error, MemoryError) or any(sign in text for sign in ("can't allocate memory", "bad_alloc")):
+    if isinstance(error, MemoryError) or any(sign in text for sign in _MEMORY_SIGNS):
         detail = f" ({text.strip().splitlines()[0]})" if text.strip() else ""
         return f"out of memory{detail}; end other programs, or use smaller volumes, patches or batches"
     return None

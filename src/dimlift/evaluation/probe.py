@@ -1,5 +1,6 @@
 """Probe frozen features: of a file of embeddings, or of the network in a weights folder beside random weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,7 @@ def probe_weights(
     ways: int = 5,
     shots: int = 10,
     steps: int = 300,
+    columns: Sequence[str] = (),
     control: bool = True,
     seed: int = 0,
     progress: Progress = no_progress,
@@ -130,6 +132,7 @@ def probe_weights(
         ways: classes of a few-shot repeat.
         shots: training cases of each of them.
         steps: of fine-tuning.
+        columns: names of the columns of point clouds whose files do not name them.
         control: also probe random weights.
 
     Raises:
@@ -137,14 +140,16 @@ def probe_weights(
             is among the training cases.
     """
     options = point_encoder_options(weights)
-    clouds = dataset if isinstance(dataset, PointCloudSet) else load_point_cloud_set(dataset)
+    clouds = dataset if isinstance(dataset, PointCloudSet) else load_point_cloud_set(dataset, columns)
     if len(clouds.classes) < 2:
         raise DataError("the point clouds have fewer than two classes; a folder for each class or a CSV gives labels")
     tested = 0
     if test_dataset is not None:
         if protocol == "few_shot":
             raise DataError("few_shot samples its test cases; omit --test-dataset, or choose another protocol")
-        test = test_dataset if isinstance(test_dataset, PointCloudSet) else load_point_cloud_set(test_dataset)
+        test = test_dataset
+        if not isinstance(test, PointCloudSet):
+            test = load_point_cloud_set(test, columns)
         clouds, tested = concat_point_cloud_sets(clouds, test), len(test)
     seen = len(set(read_card(weights).get("seen", [])) & set(clouds.point_hashes()))
     truth = np.array(clouds.labels)
