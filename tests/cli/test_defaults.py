@@ -101,7 +101,7 @@ def test_compare_of_a_dataset_has_a_baseline_a_route_and_its_control(dataset, tm
     assert route.model_copy(update={**random, "title": ""}) == control.model_copy(update={"title": ""})
     assert config.budget.seconds == SECONDS
     assert describe_plan(config).startswith("6 runs (3 arms x 2 of seed, cv fold and training size) of 600 s")
-    assert "one after the other: 1 h 0 min" in describe_plan(config)
+    assert "one after the other: 60 min" in describe_plan(config)
     assert "2 at a time: 30 min" in describe_plan(config, 2)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dimlift.errors import DataError, GeometryMismatchError
-from dimlift.evaluation.compare_label_maps import compare_label_maps, mean_scores
+from dimlift.evaluation.compare_label_maps import class_means, compare_label_maps
 from dimlift.records.record import Score
 
 
@@ -87,7 +87,7 @@ def test_means_are_over_cases_and_leave_out_undefined_scores():
         Score("a", "two", "dice", None),
         Score("b", "two", "dice", 0.2),
     ]
-    means = {mean.class_: mean for mean in mean_scores(scores)}
+    means = {mean.class_: mean for mean in class_means(scores)}
     assert means["one"].mean == pytest.approx(0.6)
     assert means["one"].interval[0] <= 0.6 <= means["one"].interval[1]
     assert (means["two"].mean, means["two"].cases, means["two"].interval) == (pytest.approx(0.2), 1, None)

@@ -17,7 +17,16 @@ from .conftest import without_clocks
 from .matrix_table import BREAKS, COMMANDS, FLIPS, HOSTILE, Command
 from .matrix_world import PREPARATIONS, prepare, write_inputs
 
-IGNORED = ("*.lock", "*/attempts/*", "*/cache/*", "*/checkpoints/*", "*/config.yaml", "*/run.json", "cache/*", "out/report*")
+IGNORED = (
+    "*.lock",
+    "*/attempts/*",
+    "*/cache/*",
+    "*/checkpoints/*",
+    "*/config.yaml",
+    "*/run.json",
+    "cache/*",
+    "out/report*",
+)
 """Outputs that hold times, or that serve the next start only; `report` is a command of its own."""
 
 CONTROL = {chr(code) for code in (*range(9), *range(11, 32), *range(127, 160))}

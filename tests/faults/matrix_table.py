@@ -59,8 +59,7 @@ COMMANDS = {
         main=("out.nii.gz",),
     ),
     "embed": Command(
-        ("embed", "data", "--planes", "1", "--network", "timm:test_resnet", "--weights", "resnet.safetensors")
-        + ("--cache", "disk/cache", "--out", "disk/emb.npz"),
+        ("embed", "data", "--planes", "1", "--network", "timm:test_resnet", "--weights", "resnet.safetensors", "--cache", "disk/cache", "--out", "disk/emb.npz"),  # noqa: E501
         (IMAGE,),
         ("data/dataset.json",),
         ("resnet.safetensors",),
@@ -88,8 +87,7 @@ COMMANDS = {
         main=("out/stages.json", "out/weights/model.json"),
     ),
     "project-features": Command(
-        ("project-features", "scan.ply", "--frames", "room", "--network", "timm:test_resnet")
-        + ("--weights", "resnet.safetensors", "--occlusion-cell", "1", "--out", "disk/projected.npz"),
+        ("project-features", "scan.ply", "--frames", "room", "--network", "timm:test_resnet", "--weights", "resnet.safetensors", "--occlusion-cell", "1", "--out", "disk/projected.npz"),  # noqa: E501
         ("room/frame-000001.color.png", "room/frame-000001.depth.png"),
         ("room/cameras.json", "room/frame-000001.pose.txt"),
         ("scan.ply", "resnet.safetensors"),

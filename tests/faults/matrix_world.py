@@ -80,8 +80,18 @@ PREPARATIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     "run": (("train", "train.yaml", "--out", "run"),),
     "study": (("compare", "study.yaml", "--out", "study"),),
     "emb.npz": (
-        ("embed", "data", "--planes", "1", "--network", "timm:test_resnet", "--weights", "resnet.safetensors")
-        + ("--out", "emb.npz"),
+        (
+            "embed",
+            "data",
+            "--planes",
+            "1",
+            "--network",
+            "timm:test_resnet",
+            "--weights",
+            "resnet.safetensors",
+            "--out",
+            "emb.npz",
+        ),
     ),
     "hub_cache": (
         ("push", "run", "me/blocks", "--licence", "cc-by-4.0"),

@@ -92,11 +92,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         WeightsError: if the file cannot be read, contains no named tensors, or weights that are not finite.
     """
     tensors = read_state(path).tensors
-    require_finite(tensors, path)
+    require_finite_weights(tensors, path)
     return tensors
 
 
-def require_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+def require_finite_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Check that weights are finite; masks may hold infinity.
 
     Args:

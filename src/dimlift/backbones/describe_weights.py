@@ -1,4 +1,4 @@
-"""What a weights file holds, told before anything is loaded: dictionaries, prefixes, shapes, the likely network."""
+"""What a weights file holds, listed before anything is loaded: dictionaries, prefixes, shapes, the likely network."""
 
 import math
 from collections import Counter

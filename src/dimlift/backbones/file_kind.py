@@ -32,7 +32,7 @@ def foreign_kind(head: bytes) -> str | None:
             return meaning
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(WEB_PAGE):
         return (
-            "is a web page, not weights: the server answered with a page for login, terms or an error; download the "
+            "is a web page, not weights: the server sent a page for login, terms or an error; download the "
             "file itself, by its direct address or in a browser"
         )
     if head[257:262] == b"ustar":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from dimlift.backbones.checkpoint_file import read_state, require_finite
+from dimlift.backbones.checkpoint_file import read_state, require_finite_weights
 from dimlift.backbones.key_mapping import detect_naming, fuse_qkv, to_original_key
 from dimlift.backbones.load_report import PREFIXES, LoadReport, group_keys, is_resizable, key_aliases, resized_by
 from dimlift.backbones.stem_channels import channels_in_file, set_image_channels
@@ -125,7 +125,7 @@ def load_weights(
         raise WeightsError(
             f"{path} does not fit the network; {'; '.join(faults)}; {_hint(loaded, missing, unexpected, shapes)}"
         )
-    require_finite(loaded, path)
+    require_finite_weights(loaded, path)
     set_image_channels(network, channels)
     network.load_state_dict(wanted | loaded)
     return LoadReport(

@@ -14,7 +14,7 @@ import torch
 from dimlift.backbones.saved_tensor import STORAGE_DTYPES, SavedStorage, SavedTensor
 
 MAX_OBJECTS = 1000
-"""Names of objects that are remembered."""
+"""Names of objects that are kept."""
 
 
 class PythonObject:

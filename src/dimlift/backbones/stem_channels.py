@@ -1,6 +1,7 @@
 """Weights of a network that was trained on images of another number of channels (`in_chans` of timm)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,13 +39,13 @@ def set_image_channels(network: nn.Module, channels: Mapping[str, int]) -> None:
     """
     for key, count in channels.items():
         parts = key.split(".")[:-1]
-        conv = network.get_submodule(".".join(parts))
+        conv: Any = network.get_submodule(".".join(parts))
         published = conv.in_channels
         kernel = torch.empty(conv.weight.shape[0], count, *conv.weight.shape[2:], dtype=conv.weight.dtype)
         conv.weight = nn.Parameter(kernel, requires_grad=conv.weight.requires_grad)
         conv.in_channels = count
         for depth in range(len(parts)):  # transformers compares the images with these
-            owner = network.get_submodule(".".join(parts[:depth]))
+            owner: Any = network.get_submodule(".".join(parts[:depth]))
             for name in ("num_channels", "in_chans"):
                 if getattr(owner, name, None) == published:
                     setattr(owner, name, count)

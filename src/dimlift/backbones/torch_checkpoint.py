@@ -117,7 +117,7 @@ def _read_entry(path: Path, entry: zipfile.ZipInfo) -> Tensor:
             raise ValueError(f"its entry {entry.filename} is damaged; copy or download it again")
         start = stream.tell() + sum(struct.unpack("<HH", header[26:30]))
     content = _read_at(path, start, entry.file_size)
-    # zero where torch was told to write no checksums
+    # zero where torch wrote no checksums
     if entry.CRC and zlib.crc32(content.numpy().data) != entry.CRC:
         raise ValueError(f"its entry {entry.filename} has another checksum than it states; copy or download it again")
     return content

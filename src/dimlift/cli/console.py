@@ -48,7 +48,7 @@ class CommandGroup(TyperGroup):
             print_error(str(error))
             raise typer.Exit(EXIT_USER_ERROR) from error
         except UsageError as error:
-            error.message = printable(error.message)
+            error.message = printable(error.message)  # type: ignore[misc]
             raise
         except OSError as error:
             if error.errno == errno.EPIPE:  # `dimlift ... | head`

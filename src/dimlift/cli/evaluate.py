@@ -36,7 +36,7 @@ def evaluate(
 
     from dimlift.cli.progress_bars import ProgressBars
     from dimlift.errors import ConfigError
-    from dimlift.evaluation.compare_label_maps import compare_label_maps, mean_scores
+    from dimlift.evaluation.compare_label_maps import class_means, compare_label_maps
     from dimlift.records.atomic_write import atomic_write
     from dimlift.records.csv_text import to_csv
 
@@ -54,14 +54,17 @@ def evaluate(
             progress=bars,
         )
     table = Table("class", "metric", "mean", "95 % interval", "cases")
-    for mean in mean_scores(scores):
+    for mean in class_means(scores):
         interval = "-" if mean.interval is None else f"{mean.interval[0]:.3f} to {mean.interval[1]:.3f}"
         value = "-" if mean.mean is None else f"{mean.mean:.3f}"
         table.add_row(mean.class_, mean.metric, value, interval, str(mean.cases))
     out.print(table)
     out.print("intervals: bootstrap over cases, for these predictions; cases: those in which the metric is defined")
     if scores_to is not None:
-        rows: list[list[Any]] = [["case", "class", "metric", "value"], *([s.case, s.class_, s.metric, s.value] for s in scores)]
+        rows: list[list[Any]] = [
+            ["case", "class", "metric", "value"],
+            *([s.case, s.class_, s.metric, s.value] for s in scores),
+        ]
         with atomic_write(scores_to) as scratch:
             scratch.write_text(to_csv(rows), encoding="utf-8")
         out.print(str(scores_to), soft_wrap=True)

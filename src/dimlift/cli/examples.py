@@ -25,7 +25,7 @@ def examples(
     known = {path.name: path for path in sorted(example_folder().rglob("*")) if path.suffix in (".yaml", ".py")}
     if name is None:
         for path in known.values():
-            out.print(f"{path.name:<26} {summarise(path)}", soft_wrap=True)
+            out.print(f"{path.name:<26} {first_line(path)}", soft_wrap=True)
         return
     if name not in known:
         raise UnknownNameError("example", name, known)
@@ -46,7 +46,7 @@ def example_folder() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "examples"
 
 
-def summarise(path: Path) -> str:
+def first_line(path: Path) -> str:
     """Return the first line of an example's comment or docstring."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if text := line.strip().strip('#"').strip():

@@ -77,7 +77,7 @@ class PointCloudsSection(Section):
     )
     columns: tuple[str, ...] = Field(
         default=(),
-        description="Names of the columns of text files and arrays that have more than three and do not name them: `x y "
+        description="Names of the columns of text files and arrays that have more than three and name none: `x y "
         "z intensity r g b label` in the order of the file, `_` for a column that is not used. `r g b` or `red green "
         "blue` are `colours`, `label` is the class of a point. Files that name their columns ignore this.",
     )

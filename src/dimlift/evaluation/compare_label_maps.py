@@ -108,7 +108,7 @@ def pair_files(predictions: Path, reference: Path) -> dict[str, tuple[Path, Path
     return {name: (path, references[name]) for name, path in found.items()}
 
 
-def mean_scores(scores: list[Score]) -> list[ClassMean]:
+def class_means(scores: list[Score]) -> list[ClassMean]:
     """Return the mean of every metric over the cases, by class, and over the means of the classes ("mean").
 
     `ONE_EMPTY` is left out.

@@ -85,15 +85,7 @@ def describe_plan(config: StudyConfig, max_jobs: int = 1) -> str:
         return f"{start} of {config.budget.steps} steps each"
     total = arms * repeats * config.budget.seconds / max_jobs
     jobs = "one after the other" if max_jobs == 1 else f"{max_jobs} at a time"
-    return f"{start} of {config.budget.seconds:g} s, {jobs}: {format_duration(total)}, and prediction of the test cases"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in words: "90 s", "25 min", "1 h 30 min"."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{start} of {config.budget.seconds:g} s, {jobs}: {total / 60:.0f} min, and prediction of the test cases"
 
 
 def _detect(source: Path, given: Mapping[str, Any]) -> tuple[str, str]:

@@ -121,8 +121,8 @@ def _batch_norm_advice(shape: Sequence[int]) -> str:
         "point_clouds.num_points" if len(shape) == 3 else f"training.patch_size (now {' x '.join(map(str, shape[2:]))})"
     )
     return (
-        f"batch norm has a single value per channel in the deepest layer, from a batch of {shape[0]}, and cannot compute "
-        f"a variance; set training.batch_size={2 * shape[0]} or more, or a larger {larger}"
+        f"batch norm has a single value per channel in the deepest layer, from a batch of {shape[0]}, and cannot "
+        f"compute a variance; set training.batch_size={2 * shape[0]} or more, or a larger {larger}"
     )
 
 

@@ -65,7 +65,12 @@ def _read(path: Path, changed: int, size: int) -> PointCloudArrays:
             f"{path} holds {found}; expected: points (clouds, points, 3), or (points, 3) with offsets (clouds + 1)"
         )
     if offsets is not None and (
-        offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(points) or (np.diff(offsets) < 1).any()
+        offsets.ndim != 1
+        or offsets.dtype.kind not in "iu"
+        or len(offsets) < 2
+        or offsets[0] != 0
+        or offsets[-1] != len(points)
+        or (np.diff(offsets) < 1).any()
     ):
         raise CorruptFileError(f"{path}: offsets must increase from 0 to the {len(points)} points; write it again")
     clouds, labels = _split(points, offsets), table.get("labels")

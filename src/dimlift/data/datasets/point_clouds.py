@@ -27,9 +27,7 @@ IGNORE_OTHERS = -1
 """`Dataset.ignore` of datasets where every value that is not named is ignored; negative labels are always ignored."""
 
 
-def _read(
-    path: Path, task: TaskType | None = None, skip_corrupt: bool = False, columns: Sequence[str] = ()
-) -> Dataset:
+def _read(path: Path, task: TaskType | None = None, skip_corrupt: bool = False, columns: Sequence[str] = ()) -> Dataset:
     """Return the point clouds of a dataset as cases.
 
     Labels of points are a column of each point cloud (`label` in .ply and .pcd, `labels` in .npz, the classification in

@@ -96,8 +96,8 @@ def table_columns(table: NDArray[Any], path: Path, names: Sequence[str] = (), st
     if not chosen:
         line = f", or name them in a first line: # {_EXAMPLE}" if path.suffix.lower() in TEXT_SUFFIXES else ""
         raise DataError(
-            f"{path} has {width} columns without names (first row: {row}); set point_clouds.columns (--columns), for example "
-            f'"{_EXAMPLE}" ({UNUSED_COLUMN} for a column that is not used){line}'
+            f"{path} has {width} columns without names (first row: {row}); set point_clouds.columns (--columns), for "
+            f'example "{_EXAMPLE}" ({UNUSED_COLUMN} for a column that is not used){line}'
         )
     if len(chosen) != width:
         raise DataError(

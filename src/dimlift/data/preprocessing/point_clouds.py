@@ -90,9 +90,9 @@ class PointCloudPreprocessing:
             return unfitted
         count, total, squares = 0, np.zeros(1), np.zeros(1)
         for case in train:  # one point cloud in memory at a time
-            columns, is_colour = unfitted._columns(load_entry(case.images[0], case.columns))
-            count, total = count + len(columns), total + columns.sum(0)
-            squares = squares + np.square(columns).sum(0)
+            values, is_colour = unfitted._columns(load_entry(case.images[0], case.columns))
+            count, total = count + len(values), total + values.sum(0)
+            squares = squares + np.square(values).sum(0)
         means = total / count
         stds = np.sqrt(np.maximum(squares / count - np.square(means), 0))
         # colours are scaled from [0, 1] to [-1, 1] for every dataset, as in pretraining
