@@ -7,11 +7,9 @@ import typer
 
 from dimlift.cli.check import check
 from dimlift.cli.compare import compare
-from dimlift.cli.console import CommandGroup, print_escaped_warnings_and_tracebacks
+from dimlift.cli.console import CommandGroup
 from dimlift.cli.demo import demo
 from dimlift.cli.embed import embed
-from dimlift.cli.evaluate import evaluate
-from dimlift.cli.examples import examples
 from dimlift.cli.export import export
 from dimlift.cli.hub import pull, push
 from dimlift.cli.lift import lift
@@ -23,7 +21,6 @@ from dimlift.cli.report import report
 from dimlift.cli.self_train import self_train_command
 from dimlift.cli.threads import set_thread_defaults
 from dimlift.cli.train import train
-from dimlift.cli.weights import weights
 
 app = typer.Typer(
     name="dimlift",
@@ -56,12 +53,11 @@ def dimlift(
 for command in (demo, lift, check, project_features, pretrain, train, predict, compare, report, embed, probe):
     app.command()(command)
 app.command("self-train")(self_train_command)
-for command in (weights, evaluate, examples, export, push, pull):
+for command in (export, push, pull):
     app.command()(command)
 
 
 def main() -> None:
     """Run the command line."""
     set_thread_defaults()
-    print_escaped_warnings_and_tracebacks()
     app()

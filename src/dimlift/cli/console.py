@@ -1,23 +1,16 @@
 """Output of the commands: results to stdout, progress and errors to stderr."""
 
 import errno
-import sys
-import traceback
-import warnings
-from types import TracebackType
 from typing import Any
 
 import typer
-from click.exceptions import UsageError
+from rich.console import Console
 from typer.core import TyperGroup
 
-from dimlift.cli.file_errors import describe_file_error, describe_memory_error
-from dimlift.cli.printable_console import PrintableConsole
 from dimlift.errors import DimliftError, RunInterrupted
-from dimlift.records.printable_text import printable
 
-out = PrintableConsole()
-err = PrintableConsole(stderr=True)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
 
 EXIT_USER_ERROR = 2
 """Exit code of every error that the user can fix."""
@@ -28,6 +21,14 @@ EXIT_TEMPFAIL = 75
 EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
+_DISK_ERRORS = {
+    errno.ENOSPC: "free some space or write elsewhere with --out",
+    errno.EDQUOT: "free some space or write elsewhere with --out",
+    errno.EACCES: "check the permissions",
+    errno.EPERM: "check the permissions",
+    errno.EROFS: "write elsewhere with --out",
+}
+
 
 class CommandGroup(TyperGroup):
     """Commands whose user errors are printed without a traceback."""
@@ -36,29 +37,20 @@ class CommandGroup(TyperGroup):
         """Run the selected command.
 
         Raises:
-            Exit: with code 2 on a `DimliftError`, a file error or out of memory, 75 on SIGTERM or SIGUSR1, 130 on
-                Ctrl-C.
+            Exit: with code 2 on a `DimliftError` or a disk error, 75 on SIGTERM or SIGUSR1, 130 on Ctrl-C.
         """
         try:
             return super().invoke(ctx)
         except RunInterrupted as error:
             print_error(str(error))
-            raise typer.Exit(EXIT_INTERRUPTED if "SIGINT" in str(error) else EXIT_TEMPFAIL) from error
+            raise typer.Exit(EXIT_TEMPFAIL) from error
         except DimliftError as error:
             print_error(str(error))
             raise typer.Exit(EXIT_USER_ERROR) from error
-        except UsageError as error:
-            error.message = printable(error.message)  # type: ignore[misc]
-            raise
         except OSError as error:
-            if error.errno == errno.EPIPE:  # `dimlift ... | head`
+            if error.errno not in _DISK_ERRORS:
                 raise
-            print_error(describe_file_error(error))
-            raise typer.Exit(EXIT_USER_ERROR) from error
-        except (MemoryError, RuntimeError) as error:
-            if (message := describe_memory_error(error)) is None:
-                raise
-            print_error(message)
+            print_error(f"{error.filename or 'the disk'}: {error.strerror}; {_DISK_ERRORS[error.errno]}")
             raise typer.Exit(EXIT_USER_ERROR) from error
         except KeyboardInterrupt as error:
             typer.echo("\ninterrupted; finished results are on disk", err=True)
@@ -68,18 +60,4 @@ class CommandGroup(TyperGroup):
 def print_error(message: str) -> None:
     """Print an error message without line wrapping, so that paths can be copied."""
     typer.secho("error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
-    typer.echo(printable(message), err=True)
-
-
-def print_escaped_warnings_and_tracebacks() -> None:
-    """Print warnings and the traceback of a bug, which may quote foreign files, without control characters."""
-    format_warning = warnings.formatwarning
-
-    def format_escaped(*arguments: Any, **options: Any) -> str:
-        return printable(format_warning(*arguments, **options))
-
-    def print_escaped(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        sys.stderr.write(printable("".join(traceback.format_exception(kind, error, trace))))
-
-    warnings.formatwarning = format_escaped
-    sys.excepthook = print_escaped
+    typer.echo(message, err=True)

@@ -27,9 +27,6 @@ def embed(
     upsample: Annotated[float, typer.Option(help="Factor by which isotropic slices are upsampled.")] = 3.0,
     num_points: Annotated[int, typer.Option(help="Points sampled from each point cloud.", min=8)] = 1024,
     seed: Annotated[int, typer.Option(help="Seed of the random projection.")] = 0,
-    columns: Annotated[
-        str, typer.Option(help="Names of the columns of point clouds whose files do not name them: 'x y z r g b'.")
-    ] = "",
     cache: Annotated[Path | None, typer.Option(help="Folder for feature maps: an interrupted run resumes.")] = None,
 ) -> None:
     """Cases to vectors. Volumes: a frozen 2D network over slices, random projection, pooling. Point clouds: an encoder.
@@ -53,7 +50,7 @@ def embed(
     if is_point_cloud_dataset(dataset):
         if weights is None:
             raise ConfigError("point clouds need --weights: the weights folder of a point encoder (`dimlift pretrain`)")
-        embedder = PointCloudEmbedder(weights, num_points, pool, tuple(columns.split()))  # type: ignore[arg-type]
+        embedder = PointCloudEmbedder(weights, num_points, pool)  # type: ignore[arg-type]
     elif planes not in PLANES:
         raise ConfigError(f"--planes is {planes}; expected 1 (along depth) or 3 (along all axes)")
     else:

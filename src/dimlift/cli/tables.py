@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from dimlift.cli.console import out
 from dimlift.metrics.scores import ONE_EMPTY
@@ -44,34 +44,33 @@ def _mean(values: list[float | None]) -> str:
 
 
 def print_summary(summary: "Summary", page: Path) -> None:
-    """Print one line per arm, failed runs, the verdict, what it rests on, the notes, and the path of the page."""
-    from dimlift.report.phrases import verdict_limits
-
+    """Print one line per arm, failed runs, the verdict, the notes of the study, and the path of the page."""
     table = Table("arm", summary.measure.title, "difference", "verdict", "time", title=summary.title, box=SIMPLE_HEAD)
     for row in summary.rows:
         table.add_row(*_cells(row, summary))
     out.print(table)
     for failure in summary.failures:
-        line = Text.assemble(("failed", "red"), f" {failure.title}, seed {failure.seed}: {failure.reason}")
-        out.print(line, soft_wrap=True)
+        out.print(
+            f"[red]failed[/] {escape(failure.title)}, seed {failure.seed}: {escape(failure.reason)}", soft_wrap=True
+        )
     out.print(summary.sentence, markup=False, style="bold")
-    for note in (*verdict_limits(summary.rows, summary.measure.digits), *summary.notes):
+    for note in summary.notes:
         out.print(f"- {note}", markup=False)
     out.print(f"\n{summary.finished} of {summary.planned} runs finished. Report: {page}", soft_wrap=True, markup=False)
 
 
-def _cells(row: "SummaryRow", summary: "Summary") -> list[str | Text]:
+def _cells(row: "SummaryRow", summary: "Summary") -> list[str]:
     from dimlift.report.phrases import format_duration, format_interval, format_number, format_signed
 
     digits = summary.measure.digits
     name = f"{row.title} ({row.train_size})" if summary.several_sizes else row.title
-    difference, verdict = Text(), "reference" if row.is_reference else "no comparison yet"
+    difference, verdict = "", "reference" if row.is_reference else "no comparison yet"
     if row.comparison is not None:
         estimate, verdict = row.comparison.estimate, row.comparison.verdict
-        difference = Text(f"{format_signed(estimate.mean, digits)}\n").append(format_interval(estimate, digits), "dim")
-    mean = Text("-" if row.mean is None else format_number(row.mean, digits))
+        difference = f"{format_signed(estimate.mean, digits)}\n[dim]{format_interval(estimate, digits)}[/]"
+    mean = "-" if row.mean is None else format_number(row.mean, digits)
     for attribute, label in (("excluded", "excluded"), ("worst", "worst")):
         count = sum(getattr(result, attribute) for result in row.classes)
-        mean.append(f"\n{count} {label}" if count else "", "dim")
+        mean += f"\n[dim]{count} {label}[/]" if count else ""
     time = "-" if row.seconds is None else format_duration(row.seconds)
-    return [name, mean, difference, Text(verdict, _COLOURS.get(verdict, "default")), time]
+    return [escape(name), mean, difference, f"[{_COLOURS.get(verdict, 'default')}]{verdict}[/]", time]

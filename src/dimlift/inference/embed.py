@@ -115,17 +115,15 @@ class PointCloudEmbedder:
         weights: folder that `dimlift pretrain` wrote.
         num_points: points sampled from each point cloud.
         pooling: "max", "mean" or "both", over the tokens.
-        columns: names of the columns of files that do not name them.
     """
 
     weights: Path
     num_points: int = 1024
     pooling: TokenPooling = "both"
-    columns: tuple[str, ...] = ()
 
     def __call__(self, dataset: Path, progress: Progress = no_progress) -> Embeddings:
         """Embed every point cloud."""
-        entries = index_point_clouds(dataset, self.columns)
+        entries = index_point_clouds(dataset)
         encoder = build_point_encoder(point_encoder_options(self.weights), self.weights)
         vectors = embed_point_clouds(encoder, load_entries(entries), self.num_points, self.pooling, progress)
         return _embeddings(

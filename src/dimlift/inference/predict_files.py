@@ -62,8 +62,7 @@ def predict(
         require_memory(estimates, max_memory)
     if estimates:
         progress(Event("predict", message=str(estimates[0])))
-    read = modality.file_reader(first.preprocessing)
-    files = ReadCache(read, modality.file_bytes, math.inf if len(cases) == 1 else CACHE_BYTES)
+    files = ReadCache(modality.read_file, modality.file_bytes, math.inf if len(cases) == 1 else CACHE_BYTES)
     modality.check_inputs(members, cases, files.peek, progress)
     written: list[Path] = []
     rows: dict[str, dict[str, Any]] = {}

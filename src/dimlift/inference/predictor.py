@@ -13,9 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from dimlift.config.method_config import MethodConfig, TaskSpec
-from dimlift.data.preprocessing.training_range import TrainingRange
-from dimlift.errors import ConfigError, CorruptFileError, DataError, DimliftError, RunError, WeightsError
-from dimlift.inference.bounded_build import BUILD_FAULTS, bounded_build
+from dimlift.errors import DataError, RunError, WeightsError
 from dimlift.inference.modality.base import InputSample, Modality
 from dimlift.inference.modality.registry import MODALITIES, modality_of
 from dimlift.lifting.depth_summary import depth_summary
@@ -23,8 +21,7 @@ from dimlift.lifting.lifted_module import LiftedModule
 from dimlift.lookup import pick
 from dimlift.methods.method import Method
 from dimlift.methods.registry import METHODS
-from dimlift.records.card_schema import SETTINGS, TrainedCard, listed_faults, settings_digest, validate_card
-from dimlift.records.weights import CARD_NAME, read_weights, weights_folder, write_weights
+from dimlift.records.weights import read_weights, weights_folder, write_weights
 
 
 @dataclass
@@ -39,7 +36,6 @@ class Predictor:
         overlap: of neighbouring windows over a volume.
         bfloat16: mixed precision, as in training.
         cache: folder of features that the runs of a study share.
-        training_range: what the training cases held; None if the card does not state it.
     """
 
     arm: MethodConfig
@@ -49,7 +45,6 @@ class Predictor:
     overlap: float = 0.5
     bfloat16: bool = False
     cache: Path | None = None
-    training_range: TrainingRange | None = None
 
     @property
     def modality(self) -> Modality:
@@ -111,8 +106,7 @@ class Predictor:
         if isinstance(source, str | Path):
             source = [source]
         if isinstance(source, Sequence):
-            read = modality.file_reader(self.preprocessing)
-            return modality.read_input(self.preprocessing, [Path(file) for file in source], read), True
+            return modality.read_input(self.preprocessing, [Path(file) for file in source], modality.read_file), True
         return InputSample(source, None), False
 
     def save(self, folder: Path) -> Path:
@@ -129,8 +123,6 @@ class Predictor:
             "overlap": self.overlap,
             "precision": "bf16" if self.bfloat16 else "32",
         }
-        card["training_range"] = None if self.training_range is None else self.training_range.to_json()
-        card["settings_sha256"] = settings_digest(card)
         return write_weights(folder, self.method.state_dict(), card)
 
     @classmethod
@@ -142,26 +134,15 @@ class Predictor:
             WeightsError: if they do not fit the network the card describes.
         """
         state, card = read_weights(folder)
-        digest = validate_card(card, folder / CARD_NAME, TrainedCard).settings_sha256
         with reading_card(folder):
             modality = pick("modality", MODALITIES, card["modality"])
             arm = pick("method", METHODS, card["arm"]["method"]).model_validate(card["arm"])
-            if arm.modality != modality.name:
-                raise ConfigError(f"method {arm.method!r} takes {arm.modality}, not {modality.name}")
             task = task_of_card(card)
             preprocessing = modality.load_preprocessing(card["preprocessing"])
             overlap, bfloat16 = card["overlap"], card["precision"] == "bf16"
-            held = card.get("training_range")
-            training_range = None if held is None else TrainingRange.from_json(held)
-            with bounded_build(state):
-                method = arm.build(task, load_pretrained=False)
+        method = arm.build(task, load_pretrained=False)
         load_state_strict(method, state, folder)
-        if digest is not None and digest != settings_digest(card):
-            raise CorruptFileError(
-                f"{folder / CARD_NAME} was changed after training: {', '.join(SETTINGS)} do not have its "
-                "settings_sha256; copy it again, or remove settings_sha256 to use the changed settings"
-            )
-        return cls(arm, task, preprocessing, method.eval(), overlap, bfloat16, training_range=training_range)
+        return cls(arm, task, preprocessing, method.eval(), overlap, bfloat16)
 
     @classmethod
     def from_pretrained(
@@ -195,20 +176,16 @@ class Predictor:
 
 @contextmanager
 def reading_card(folder: Path) -> Iterator[None]:
-    """Turn every error of building what a weights card describes into one that names the file.
+    """Turn missing or invalid entries of a weights card into an error that names the file.
 
     Raises:
         DataError: if the card does not describe its network.
     """
-    path = folder / CARD_NAME
     try:
         yield
-    except (DimliftError, *BUILD_FAULTS) as fault:
-        if str(path) in str(fault):
-            raise
-        said = listed_faults(fault) if isinstance(fault, ValidationError) else str(fault) or type(fault).__name__
+    except (KeyError, TypeError, ValidationError) as fault:
         raise DataError(
-            f"{path} does not describe its network ({said[:1000]}); "
+            f"{folder / 'model.json'} does not describe its network ({fault}); "
             "give a folder that `dimlift train` or `dimlift compare` wrote"
         ) from fault
 

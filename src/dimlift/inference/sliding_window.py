@@ -1,6 +1,5 @@
 """A network over a whole volume: Gaussian-blended windows, with features sampled for each window."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dimlift.inference.coverage import Coverage
 from dimlift.inference.finite_outputs import require_finite
 from dimlift.inference.streaming_window import (
     OutputTile,
@@ -37,7 +35,6 @@ def segment_volume(
     feature_stride: int = 1,
     bfloat16: bool = False,
     case: str = "",
-    coverage: Coverage | None = None,
 ) -> Iterator[OutputTile]:
     """Yield the logits of every voxel, tile by tile, so that they are never all in memory.
 
@@ -49,7 +46,6 @@ def segment_volume(
         features: coarse maps over the whole volume; every window receives them on its own voxels, or on blocks of
             `feature_stride` voxels along each axis.
         case: name of the case, for messages.
-        coverage: counts windows and predicted voxels.
 
     Raises:
         RunError: if a logit is NaN or infinite.
@@ -68,8 +64,6 @@ def segment_volume(
         if whole_depth
         else overlapping_rows(depth, window[0], overlap)
     )
-    if coverage is not None:
-        coverage.total = math.prod(size)
     coarse = None if features is None else [each.to(device, torch.float32) for each in features]
 
     def predict_fn(row: WindowRow, top: int, lefts: Sequence[int]) -> Tensor:
@@ -87,16 +81,11 @@ def segment_volume(
         if not isinstance(logits, Tensor):
             raise TypeError(f"{type(method).__name__} returns {type(logits).__name__}, expected one tensor of logits")
         require_finite(logits, case, f"window at depth {row.read.start}, height {top}, width {lefts[0]}")
-        if coverage is not None:
-            coverage.windows += len(lefts)
         skipped = row.write.start - row.read.start
         return logits[:, :, skipped : skipped + row.write.stop - row.write.start].to("cpu", torch.float32)
 
     for tile in stream_windows(predict_fn, (depth, height, width), rows, window[1:], overlap, WINDOWS_PER_BATCH):
-        for part in _crop_padding(tile, margins, size):
-            if coverage is not None:  # without a window a voxel would be 0 / 0
-                coverage.predicted += int(torch.isfinite(part.logits[0]).sum())
-            yield part
+        yield from _crop_padding(tile, margins, size)
 
 
 def labels_of_tiles(tiles: Iterable[OutputTile], size: Sequence[int]) -> NDArray[np.integer[Any]]:

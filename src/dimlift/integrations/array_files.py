@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.datasets.dataset_json import find_label_values
+from dimlift.data.datasets.image_label_folders import find_label_values
 from dimlift.data.datasets.point_cloud_index import load_entry
 from dimlift.data.io.readers import read_volume
 from dimlift.errors import DataError

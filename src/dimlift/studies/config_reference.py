@@ -22,7 +22,6 @@ from dimlift.config.sections import (
     DatasetSection,
     PointCloudsSection,
     PreprocessingSection,
-    ReportSection,
     ResourcesSection,
     SplitSection,
     TrainingSection,
@@ -40,7 +39,6 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "budget": BudgetSection,
     "training": TrainingSection,
     "resources": ResourcesSection,
-    "report": ReportSection,
     "images": ImagesSection,
     "frames": FramesSection,
 }

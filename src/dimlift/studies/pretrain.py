@@ -1,7 +1,6 @@
 """Pretrain one network and write a weights folder from which arms are initialised."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,6 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = no_pr
             "seen": seen,
         }
         write_weights(out / "weights", network.state_dict(), card)
-        report = method.report()
         record = RunRecord(
             run_id=identity,
             arm=method_name,
@@ -92,23 +90,11 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = no_pr
             versions=versions(),
             status="finished",
             history=result.history,
-            extra={**files.facts(), "notes": result.notes, **report},
+            extra={**files.facts(), "notes": result.notes, **method.report()},
         )
         record.save(out / "records")
-    progress(Event("done", method_name, 1.0, result.steps, message=describe_result(result.steps, report)))
+    progress(Event("done", method_name, 1.0, result.steps, message=f"{result.steps} steps"))
     return record
-
-
-def describe_result(steps: int, report: Mapping[str, Any]) -> str:
-    """Return the line printed at the end of pretraining; `report` is that of the method."""
-    if "blind_loss" not in report:
-        return f"{steps} steps"
-    loss, blind = report["reconstruction_loss"], report["blind_loss"]
-    note = "" if loss < blind else "; not below it, so nothing but positions was learned: train longer"
-    return (
-        f"{steps} steps, reconstruction loss {loss:.3g} (a predictor that knows only the centre of a masked patch: "
-        f"{blind:.3g}{note})"
-    )
 
 
 def weights_card(config: PretrainConfig, preprocessing: Preprocessing | None) -> dict[str, Any]:

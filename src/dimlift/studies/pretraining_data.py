@@ -121,12 +121,10 @@ def read_training_point_clouds(config: PretrainConfig) -> tuple[PointCloudSet | 
     section = config.dataset
     if section is None or not config.pretraining.needs_point_clouds:
         return None, []
-    entries, left_out = readable_entries(section.path, section.skip_corrupt, config.point_clouds.columns)
+    entries, left_out = readable_entries(section.path, section.skip_corrupt)
     classes = array_class_names(Path(section.path))
     if config.split is not None:
-        dataset = open_dataset(
-            section.path, section.layout, config.task, section.skip_corrupt, config.point_clouds.columns
-        )
+        dataset = open_dataset(section.path, section.layout, config.task, section.skip_corrupt)
         test_groups = {case.group for case in held_out_cases(dataset, config.split, config.fold)}
         entries = [entry for entry, case in zip(entries, dataset.cases, strict=True) if case.group not in test_groups]
         classes = tuple(dataset.labels)

@@ -157,10 +157,7 @@ def train_run(
             init_from_weights(method.trainable_network(), Path(config.arm.init_from), config.arm.accepts_weight)
         )
     bfloat16 = training.precision == "bf16"
-    predictor = Predictor(
-        config.arm, data.task, data.preprocessing, method, training.sw_overlap, bfloat16, paths.cache,
-        data.training_range,
-    )  # fmt: skip
+    predictor = Predictor(config.arm, data.task, data.preprocessing, method, training.sw_overlap, bfloat16, paths.cache)
     batches = modality.make_batches(config, data, method, paths.cache, progress, group)
     validates = training.val_interval and data.test
     result = fit(

@@ -28,7 +28,7 @@ def train(config: TrainConfig, out: Path | str, progress: Progress = no_progress
     Raises:
         DataError: if the dataset has errors.
         RunError: if the folder holds another run, or training cannot continue.
-        RunInterrupted: on Ctrl-C, SIGTERM or SIGUSR1; the same call resumes the run.
+        RunInterrupted: on SIGTERM or SIGUSR1; the same call resumes the run.
     """
     out, group = Path(out), current_group()
     if not group.is_main:
@@ -39,10 +39,7 @@ def train(config: TrainConfig, out: Path | str, progress: Progress = no_progress
     )
     content = config.model_dump(mode="json")
     run_id = config.run_id(dataset.manifest_hash())
-    with (
-        raise_on_signal(),
-        lock_run_folder(out, "train", run_id, content, dataset.content_hashes) if group.is_main else nullcontext(),
-    ):
+    with raise_on_signal(), lock_run_folder(out, "train", run_id, content) if group.is_main else nullcontext():
         paths = RunPaths(*(out / name for name in ("records", "weights", "predictions", "checkpoints", "cache")))
         return execute_run(config, dataset, paths, progress, group)
 

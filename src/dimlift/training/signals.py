@@ -1,8 +1,7 @@
-"""Stopping on signals: Ctrl-C, and SIGTERM and SIGUSR1, which batch systems send before they reclaim a machine.
+"""Stopping on signals: SIGTERM and SIGUSR1, which batch systems send before they reclaim a machine.
 
 During training a signal is only recorded, since a checkpoint within a step would be inconsistent; the loop saves after
-the step and stops. A second Ctrl-C stops at once, without saving. Elsewhere the run stops immediately: files are
-written atomically, and the same command resumes.
+the step and stops. Elsewhere the run stops immediately: files are written atomically, and the same command resumes.
 """
 
 import signal
@@ -14,7 +13,7 @@ from typing import Any
 
 from dimlift.errors import RunInterrupted
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class _Pending:
@@ -55,8 +54,6 @@ def defer_signals() -> Iterator[None]:
 
 def _handle(number: int, _frame: FrameType | None) -> None:
     name = signal.Signals(number).name
-    if _Pending.deferring and name == _Pending.name == "SIGINT":
-        raise KeyboardInterrupt
     if _Pending.deferring:
         _Pending.name = name
     else:

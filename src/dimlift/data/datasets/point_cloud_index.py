@@ -2,8 +2,6 @@
 
 import csv
 import re
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +10,9 @@ import numpy as np
 from dimlift.data.datasets.benchmark_lists import read_benchmark_list
 from dimlift.data.datasets.point_cloud_arrays import ARRAY_SUFFIXES, is_array_member, read_point_cloud_arrays
 from dimlift.data.io.point_cloud import LABEL_FILE_SUFFIX, POINT_CLOUD_READERS, PointCloud, read_point_cloud
-from dimlift.data.io.point_cloud_columns import table_columns
 from dimlift.data.io.readers import volume_suffix
 from dimlift.errors import DataError
 
-MODELNET_COLUMNS = ("x", "y", "z", "nx", "ny", "nz")
-"""Columns of the text files that ModelNet40's lists name (modelnet40_normal_resampled)."""
 _MAX_HEADER = 1 << 16
 """Characters of the header of a table."""
 
@@ -30,14 +25,12 @@ class PointCloudEntry(NamedTuple):
         name: for messages and records.
         class_name: its class, or None.
         group: point clouds of one group (a building, a patient) stay together; its own name without groups.
-        columns: names of the columns of files that do not name them (`point_clouds.columns`).
     """
 
     file: Path
     name: str
     class_name: str | None
     group: str
-    columns: tuple[str, ...] = ()
 
 
 def is_point_cloud_dataset(path: Path) -> bool:
@@ -49,8 +42,6 @@ def is_point_cloud_dataset(path: Path) -> bool:
     if path.is_dir():
         suffixes = set()
         for file in path.rglob("*"):
-            if file.name.startswith("."):  # such as the ._ files of macOS
-                continue
             suffixes.add(file.suffix.lower())
             if volume_suffix(file) or ".dcm" in suffixes:
                 return False
@@ -62,7 +53,7 @@ def is_point_cloud_dataset(path: Path) -> bool:
     return path.suffix.lower() in (*ARRAY_SUFFIXES, ".txt") and path.is_file()
 
 
-def index_point_clouds(path: Path | str, columns: Sequence[str] = ()) -> list[PointCloudEntry]:
+def index_point_clouds(path: Path | str) -> list[PointCloudEntry]:
     """List the point clouds of a dataset; no point is read, except from a file of many.
 
     Args:
@@ -70,17 +61,12 @@ def index_point_clouds(path: Path | str, columns: Sequence[str] = ()) -> list[Po
             `group`; an .npz with `points` (clouds, points, 3), or (points, 3) and `offsets` (clouds + 1), and
             optionally `labels` and `classes`; an .h5 with `data` (clouds, points, 3) and `label`; or a benchmark list
             (`benchmark_lists`).
-        columns: names of the columns of files that do not name them; ModelNet40's lists state those of its text files.
 
     Raises:
         DataError: if there is no point cloud, or only some have labels.
         CorruptFileError: if a file of many is truncated or of another format than its suffix states.
     """
-    entries = _index(Path(path))
-    return [entry._replace(columns=tuple(columns)) for entry in entries] if columns else entries
-
-
-def _index(path: Path) -> list[PointCloudEntry]:
+    path = Path(path)
     if path.is_dir():
         return _index_folder(path)
     if not path.is_file():
@@ -97,26 +83,21 @@ def _index(path: Path) -> list[PointCloudEntry]:
     )
 
 
-def load_entry(file: Path, columns: Sequence[str] = ()) -> PointCloud:
+def load_entry(file: Path) -> PointCloud:
     """Read a file, or one point cloud in a file of many (`PointCloudEntry.file`).
-
-    Args:
-        file: the file.
-        columns: names of the columns of files that do not name them.
 
     Raises:
         DataError: as `read_point_cloud`.
     """
     if not is_array_member(file):
-        return read_point_cloud(file, columns)
+        return read_point_cloud(file)
     arrays, number = read_point_cloud_arrays(file.parent), int(file.name)
-    cloud = table_columns(arrays.points[number], file.parent, columns)
-    if not np.isfinite(cloud.points).all():
+    if not np.isfinite(arrays.points[number]).all():
         raise DataError(
             f"{file.parent}: point cloud {number} has a coordinate that is NaN or infinite; remove the point"
         )
-    labels = cloud.labels if arrays.point_labels is None else arrays.point_labels[number].astype(np.int64)
-    return replace(cloud, labels=labels, path=file)
+    labels = None if arrays.point_labels is None else arrays.point_labels[number].astype(np.int64)
+    return PointCloud(arrays.points[number].astype(np.float64), labels=labels, path=file)
 
 
 def array_class_names(path: Path) -> tuple[str, ...]:
@@ -137,8 +118,7 @@ def _index_listed_file(path: Path, file: Path, class_name: str | None) -> list[P
     if file.suffix.lower() in ARRAY_SUFFIXES:
         return _index_arrays(file)
     name = str(file.relative_to(path.parent)) if file.is_relative_to(path.parent) else file.name
-    is_modelnet = path.name.casefold().startswith("modelnet") and file.suffix.lower() == ".txt"
-    return [PointCloudEntry(file, name, class_name, _group_of(name), MODELNET_COLUMNS if is_modelnet else ())]
+    return [PointCloudEntry(file, name, class_name, _group_of(name))]
 
 
 def _group_of(name: str) -> str:
@@ -151,9 +131,7 @@ def _index_folder(folder: Path) -> list[PointCloudEntry]:
     files = sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in POINT_CLOUD_READERS
-        and not file.name.startswith(".")
-        and not file.name.lower().endswith(LABEL_FILE_SUFFIX)
+        if file.suffix.lower() in POINT_CLOUD_READERS and not file.name.lower().endswith(LABEL_FILE_SUFFIX)
     )
     if not files:
         raise DataError(

@@ -18,7 +18,7 @@ def check_point_cloud_case(case: Case, dataset: Dataset) -> CaseReport:
     """Read one point cloud and return its issues; corrupt files are issues, not exceptions."""
     report, file = CaseReport(case), str(case.images[0])
     try:
-        cloud = load_entry(case.images[0], case.columns)
+        cloud = load_entry(case.images[0])
     except DataError as fault:
         report.issues.append(issue_from_error(fault, file))
         return report

@@ -16,17 +16,14 @@ from dimlift.data.datasets.inference_inputs import find_inference_cases
 from dimlift.data.io.readers import read_grid, read_volume
 from dimlift.data.io.writers import LABEL_FORMATS, default_label_format, require_label_format
 from dimlift.data.issue import raise_on_errors
-from dimlift.data.preprocessing.input_facts import FileFacts, class_volumes, measure_volume, volume_facts
 from dimlift.data.preprocessing.masks import read_mask
 from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.data.preprocessing.sample import Geometry, Sample
-from dimlift.data.preprocessing.training_range import InputFacts
 from dimlift.data.quality.check_dataset import check_dataset
 from dimlift.data.quality.content_hash import case_hashes
 from dimlift.data.volume import Volume, voxel_sizes
 from dimlift.data.voxel_checks import integer_labels
 from dimlift.errors import ExportError
-from dimlift.inference.coverage import Coverage
 from dimlift.inference.memory_estimate import MemoryEstimate, estimate_memory
 from dimlift.inference.modality.base import BatchSource, InputSample, Modality, RunData
 from dimlift.inference.modality.patches import load_volumes, make_patches
@@ -99,38 +96,24 @@ class VolumeModality(Modality):
             "normalisation": [rule.to_json() for rule in preprocessing.normalisation],
         }
 
-    def predict(self, predictor: "Predictor", sample: Sample, coverage: Coverage | None = None) -> NDArray[Any]:
+    def predict(self, predictor: "Predictor", sample: Sample) -> NDArray[Any]:
         """Return the class index of every voxel, (D, H, W), tile by tile; for other tasks the logits, (classes,)."""
         if predictor.task.kind == "segmentation":
-            return labels_of_tiles(self._tiles(predictor, sample, coverage), sample.image.shape[1:])
+            return labels_of_tiles(self._tiles(predictor, sample), sample.image.shape[1:])
         image = torch.from_numpy(sample.image)
         smallest, bfloat16 = predictor.task.patch_size, predictor.bfloat16
-        if coverage is not None:
-            coverage.windows, coverage.predicted, coverage.total = 1, image[0].numel(), image[0].numel()
         return classify_volume(predictor.method, image, smallest=smallest, bfloat16=bfloat16, case=sample.name).numpy()
 
-    def predict_proba(self, predictor: "Predictor", sample: Sample, coverage: Coverage | None = None) -> NDArray[Any]:
+    def predict_proba(self, predictor: "Predictor", sample: Sample) -> NDArray[Any]:
         """Return probabilities (classes, D, H, W), all in memory; for a classification (classes,)."""
         if predictor.task.kind != "segmentation":
-            return softmax(self.predict(predictor, sample, coverage), axis=-1)
+            return softmax(self.predict(predictor, sample), axis=-1)
         found = np.zeros((predictor.task.num_classes, *sample.image.shape[1:]), np.float32)
-        for tile in self._tiles(predictor, sample, coverage):
+        for tile in self._tiles(predictor, sample):
             found[:, tile.depth, tile.height] = tile.logits.softmax(dim=0).numpy()
         return found
 
-    def measure_file(self, content: Volume) -> FileFacts:
-        """Return the grid and the percentiles of each channel."""
-        return measure_volume(content)
-
-    def input_facts(self, preprocessing: Preprocessing, files: Sequence[FileFacts | None]) -> InputFacts:
-        """Return spacing, extent, orientation and intensities of a case."""
-        return volume_facts(files, preprocessing.channels, preprocessing.slice_axis)
-
-    def class_volumes(self, preprocessing: Preprocessing, labels: NDArray[Any], sample: Sample) -> dict[str, float]:
-        """Return millilitres of each class, measured on the grid of the network."""
-        return class_volumes(labels, preprocessing.class_indices, sample.geometry.spacing)
-
-    def _tiles(self, predictor: "Predictor", sample: Sample, coverage: Coverage | None = None) -> Iterator[OutputTile]:
+    def _tiles(self, predictor: "Predictor", sample: Sample) -> Iterator[OutputTile]:
         method = predictor.method
         return segment_volume(
             method,
@@ -141,7 +124,6 @@ class VolumeModality(Modality):
             feature_stride=method.feature_stride,
             bfloat16=predictor.bfloat16,
             case=sample.name,
-            coverage=coverage,
         )
 
     def explain(self, predictor: "Predictor", sample: Sample) -> dict[str, Any]:
@@ -153,8 +135,8 @@ class VolumeModality(Modality):
         return {"slices": {"axis": axis, "most": int(np.argmax(shares)), "weights": shares}}
 
     def find_inference_cases(self, preprocessing: Preprocessing, inputs: Sequence[Path | str]) -> list[Case]:
-        """Return the cases among images, DICOM series and folders, with names and channels as in the training set."""
-        return find_inference_cases(inputs, preprocessing.channels, preprocessing.missing, preprocessing.numbered_files)
+        """Return the cases among images, DICOM series and folders; CASE_0000, CASE_0001, ... are channels of a case."""
+        return find_inference_cases(inputs, preprocessing.channels, preprocessing.missing)
 
     def read_file(self, path: Path) -> Volume:
         """Read one image file or DICOM series."""

@@ -25,14 +25,11 @@ class Claim:
     """One law, checked on a small input.
 
     Attributes:
-        law: "slices" (every slice has its 2D output), "constancy" (a repeated slice has its 2D output), "coverage"
-            (every voxel changes the output) or "location" (the response to a dot is within half a stride).
+        law: "slices" (every slice has its 2D output) or "constancy" (a repeated slice has its 2D output).
         claimed: whether the plan guarantees it.
         reason: why it is not guaranteed; empty if it is.
-        error: largest deviation from the 2D output, relative to the largest 2D output; of coverage, the fraction of
-            voxels without effect; of location, a distance in strides. None if it was not measured.
+        error: largest deviation from the 2D output, relative to the largest 2D output; None if it was not measured.
         tolerance: largest error with which a claimed law holds.
-        detail: the error in words, where it is no relative deviation.
     """
 
     law: str
@@ -40,15 +37,6 @@ class Claim:
     reason: str
     error: float | None
     tolerance: float
-    detail: str = ""
-
-    @property
-    def measured(self) -> str:
-        """The error and, for a claimed law, the tolerance, in words."""
-        if self.error is None:
-            return "not measured"
-        error = self.detail or f"error {self.error:.1e}"
-        return error if self.detail or not self.claimed else f"{error}, tolerance {self.tolerance:.0e}"
 
     @property
     def holds(self) -> bool:
@@ -99,7 +87,6 @@ class Certificate:
                     "reason": claim.reason,
                     "error": claim.error,
                     "tolerance": claim.tolerance,
-                    "detail": claim.detail,
                     "holds": claim.holds,
                 }
                 for claim in self.claims
@@ -122,10 +109,12 @@ class Certificate:
         lines += [f"  {self.origin}"] if self.origin else []
         lines += [f"  resized {name}: {old} to {new}" for name, (old, new) in weights.resized.items()]
         for claim in self.claims:
-            verdict = f"not claimed, {claim.reason}"
+            error = "not measured" if claim.error is None else f"error {claim.error:.1e}"
             if claim.claimed:
-                verdict = "claimed, holds" if claim.holds else "claimed, BROKEN"
-            lines.append(f"{claim.law}: {verdict} ({claim.measured})")
+                verdict = "holds" if claim.holds else "BROKEN"
+                lines.append(f"{claim.law}: claimed, {verdict} ({error}, tolerance {claim.tolerance:.0e})")
+            else:
+                lines.append(f"{claim.law}: not claimed, {claim.reason} ({error})")
         lines += list(self.notes)
         size = " x ".join(map(str, self.volume))
         lines.append(f"checked on a volume of {size} in {self.seconds:.2f} s")
