@@ -60,8 +60,15 @@ def test_cross_validated_probe_separates_signal_from_noise():
     vectors = rng.normal(size=(60, 4))
     nothing = cross_validated_probe(make_embeddings(vectors, labels))
     assert all(0.2 < score.value < 0.8 for score in nothing.scores)
+    assert nothing.confusion.counts.sum(1).tolist() == [30, 30]
+    assert nothing.confusion.majority_share == 0.5
     separable = cross_validated_probe(make_embeddings(vectors + 3 * labels[:, None], labels))
-    assert [score.probe for score in separable.scores] == ["linear", "neighbours"]
+    assert [(score.metric, score.probe) for score in separable.scores] == [
+        (metric, probe) for metric in ("AUROC", "balanced accuracy", "accuracy") for probe in ("linear", "neighbours")
+    ]
+    accuracy = next(s.value for s in separable.scores if (s.metric, s.probe) == ("accuracy", "linear"))
+    assert accuracy == np.trace(separable.confusion.counts) / 60
+    assert "always '0': accuracy 0.500" in separable.summary
     assert all(score.value > 0.95 for score in separable.scores)
     assert all(f.interval[0] <= f.value <= f.interval[1] for f in separable.scores)
 

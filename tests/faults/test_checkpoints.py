@@ -181,7 +181,7 @@ def test_full_disk_during_write_keeps_checkpoints(tmp_path):
     assert not found.notes
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
 def test_signal_ends_run_after_current_step(tmp_path, name):
     complete, _ = run(tmp_path / "complete")
 
@@ -198,6 +198,17 @@ def test_signal_ends_run_after_current_step(tmp_path, name):
     assert max(path.stem for path in (tmp_path / "interrupted").glob("*.json")) == "step-00000004"
     again, _ = run(tmp_path / "interrupted")
     assert all(torch.equal(complete[name], again[name]) for name in complete)
+
+
+def test_second_interrupt_stops_within_the_step(tmp_path):
+    def interrupted_twice(step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return batch_at(step)
+
+    with raise_on_signal(), pytest.raises(KeyboardInterrupt):
+        run(tmp_path, batches=interrupted_twice)
 
 
 def test_signal_outside_of_step_ends_run_immediately():

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn import metrics as reference
 
 from dimlift.errors import ShapeError
-from dimlift.metrics.classification import auroc, macro_f1
+from dimlift.metrics.classification import auroc, balanced_accuracy, macro_f1
+from dimlift.metrics.points import confusion_matrix
 
 
 def test_macro_f1_matches_manual_value():
@@ -27,6 +29,15 @@ def test_auroc_is_fraction_of_ordered_pairs():
     assert auroc(np.stack([np.zeros(4), positive], 1), truth) == 0.75  # the second of two columns decides
 
 
+@pytest.mark.parametrize("decimals", [1, 8])
+def test_auroc_equals_the_area_under_the_roc_curve(decimals):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 60)
+    scores = rng.random((60, 3)).round(decimals)  # one decimal gives many ties
+    expected = [reference.roc_auc_score(truth == k, scores[:, k]) for k in range(3)]
+    assert auroc(scores, truth) == pytest.approx(np.mean(expected), abs=1e-12)
+
+
 def test_auroc_averages_defined_classes():
     truth = np.array([0, 0, 1, 1])
     scores = np.array([[0.9, 0.1, 0.3], [0.8, 0.2, 0.1], [0.2, 0.7, 0.5], [0.3, 0.15, 0.5]])
@@ -46,3 +57,12 @@ def test_classification_metrics_reject_wrong_shapes():
         macro_f1(np.zeros(3, int), np.zeros(4, int))
     with pytest.raises(ShapeError, match="a row for each of 4 cases"):
         auroc(np.zeros((3, 2)), np.zeros(4, int))
+
+
+def test_balanced_accuracy_and_confusion_matrix_equal_those_of_scikit_learn():
+    rng = np.random.default_rng(1)
+    truth, predicted = rng.integers(0, 4, (2, 50))
+    truth[truth == 2] = 1  # a class that is predicted and never true
+    np.testing.assert_array_equal(confusion_matrix(predicted, truth, 4), reference.confusion_matrix(truth, predicted))
+    recalls = reference.recall_score(truth, predicted, average=None, labels=[0, 1, 3])
+    assert balanced_accuracy(predicted, truth) == pytest.approx(recalls.mean())

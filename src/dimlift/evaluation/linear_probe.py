@@ -4,15 +4,16 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.errors import DataError
-from dimlift.evaluation.probe_score import ProbeScore
-from dimlift.metrics.classification import auroc
+from dimlift.evaluation.probe_score import ConfusionTable, ProbeScore
+from dimlift.metrics.classification import auroc, balanced_accuracy
 from dimlift.metrics.patients import patient_interval
+from dimlift.metrics.points import confusion_matrix
 from dimlift.records.embeddings import Embeddings
 
 NUM_NEIGHBOURS = 5
@@ -28,14 +29,17 @@ class CrossValidatedProbe:
     cases: int
     patients: int
     folds: int
+    confusion: ConfusionTable | None = None
+    """Of the linear probe; None for a regression."""
 
     @property
     def summary(self) -> str:
-        """How the scores were measured."""
-        return (
+        """How the scores were measured, and the confusion matrix of a classification."""
+        text = (
             f"{self.cases} cases of {self.patients} patients, {self.folds} folds by patient; in brackets the 95 % "
             "interval of a bootstrap over patients, with fixed predictions"
         )
+        return text if self.confusion is None else f"{text}\n{self.confusion}"
 
 
 def cross_validated_probe(
@@ -67,28 +71,54 @@ def cross_validated_probe(
     if patients < folds:
         raise DataError(f"{patients} patient(s) for {folds} folds; set --folds to at most {patients}")
     truth: NDArray[Any]
-    score: Callable[[Any, Any], float | None]
+    metrics: dict[str, Callable[[Any, Any], float | None]]
+    confusion = None
     if task == "regression":
         truth = _as_numbers(texts)
         predicted = {name: _regress(name, vectors, truth, groups, folds) for name in ("linear", "neighbours")}
-        metric, score = "mean absolute error", _mean_absolute_error
+        metrics = {"mean absolute error": _mean_absolute_error}
     else:
         names, truth = np.unique(texts, return_inverse=True)
         if len(names) < 2:
             raise DataError(f"every labelled case has the class {names[0]!r}; a probe needs at least two classes")
         predicted = {n: _classify(n, vectors, truth, groups, folds, seed) for n in ("linear", "neighbours")}
-        metric, score = "AUROC", auroc
-    scores = []
-    for name, found in predicted.items():
-        value = score(found, truth)
-        if value is None:
+        if auroc(predicted["linear"], truth) is None:
             raise DataError("no class has both positive and negative cases; check the labels")
+        metrics = {"AUROC": auroc, "balanced accuracy": _balanced_accuracy, "accuracy": _accuracy}
+        confusion = ConfusionTable(
+            tuple(names.tolist()), confusion_matrix(predicted["linear"].argmax(1), truth, len(names))
+        )
+    scores = [
+        _score(name, metric, score, found, truth, groups, seed)
+        for metric, score in metrics.items()
+        for name, found in predicted.items()
+    ]
+    return CrossValidatedProbe(scores, len(vectors), patients, folds, confusion)
 
-        def of_cases(chosen: NDArray[np.intp], found: NDArray[Any] = found) -> float | None:
-            return score(found[chosen], truth[chosen])
 
-        scores.append(ProbeScore(name, metric, value, patient_interval(of_cases, groups, seed=seed)))
-    return CrossValidatedProbe(scores, len(vectors), patients, folds)
+def _score(
+    name: str,
+    metric: str,
+    score: Callable[[Any, Any], float | None],
+    found: NDArray[Any],
+    truth: NDArray[Any],
+    groups: NDArray[Any],
+    seed: int,
+) -> ProbeScore:
+    """Return a score of all cases with its interval over patients."""
+
+    def of_cases(chosen: NDArray[np.intp]) -> float | None:
+        return score(found[chosen], truth[chosen])
+
+    return ProbeScore(name, metric, cast(float, score(found, truth)), patient_interval(of_cases, groups, seed=seed))
+
+
+def _accuracy(probabilities: NDArray[Any], truth: NDArray[Any]) -> float:
+    return float((probabilities.argmax(1) == truth).mean())
+
+
+def _balanced_accuracy(probabilities: NDArray[Any], truth: NDArray[Any]) -> float:
+    return balanced_accuracy(probabilities.argmax(1), truth)
 
 
 def _load_labels(

@@ -54,13 +54,28 @@ def auroc(
             f"probabilities {probabilities.shape} must have a row for each of {len(truth)} cases "
             f"and a column for each of {len(classes)} classes"
         )
-    from sklearn.metrics import roc_auc_score  # imports in a second; segmentation studies do not need it
-
     if len(classes) == 2:  # both columns have the same curve; the second is the positive class
         probabilities, classes = probabilities[:, 1:], classes[1:]
     areas = [
-        roc_auc_score(truth == value, probabilities[:, column])
+        area_under_curve(probabilities[truth == value, column], probabilities[truth != value, column])
         for column, value in enumerate(classes)
         if 0 < np.count_nonzero(truth == value) < len(truth)
     ]
     return float(np.mean(areas)) if areas else None
+
+
+def area_under_curve(positives: Float[np.ndarray, " positives"], negatives: Float[np.ndarray, " negatives"]) -> float:
+    """Return the fraction of pairs in which the positive case has the higher score; ties count one half.
+
+    It equals the area under the ROC curve (Mann and Whitney, 1947). Ranks are fast enough for a bootstrap.
+    """
+    ordered = np.sort(negatives)
+    below = np.searchsorted(ordered, positives, "left") + np.searchsorted(ordered, positives, "right")
+    return float(below.sum() / (2 * len(positives) * len(negatives)))
+
+
+def balanced_accuracy(predicted: Int[np.ndarray, " cases"], truth: Int[np.ndarray, " cases"]) -> float:
+    """Return the mean over the true classes of the fraction of their cases that is predicted correctly."""
+    correct = np.bincount(truth, predicted == truth)
+    total = np.bincount(truth)
+    return float((correct[total > 0] / total[total > 0]).mean())

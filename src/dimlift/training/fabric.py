@@ -48,9 +48,9 @@ def make_fabric(training: TrainingSection, group: ProcessGroup) -> Any:
     return fabric
 
 
-def autocast_for(training: TrainingSection, device: torch.device) -> torch.autocast:
+def autocast_for(precision: str, device: torch.device) -> torch.autocast:
     """Return the autocast context of a training step. Fabric's own covers `forward` only, not `loss`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def destroy_group() -> None:

@@ -25,6 +25,7 @@ from dimlift.training.checkpoint import TrainingState, load_checkpoint, save_che
 from dimlift.training.distributed import ProcessGroup
 from dimlift.training.fabric import make_fabric, set_memory_format
 from dimlift.training.fsdp import gather_method, is_sharded
+from dimlift.training.gradient_check import check_bf16_gradients
 from dimlift.training.optimizer import ModelEMA, lr_factor, make_adamw, set_lr
 from dimlift.training.prefetch import prefetch_batches
 from dimlift.training.reproducibility import deterministic_mode
@@ -138,6 +139,8 @@ def fit(
             hooks.on_progress(fraction)
             set_lr(optimizer, lr_factor(fraction, training.warmup_fraction, training.min_lr_fraction), fraction)
             batch = on_device(next_batch(state.step), fabric.device)
+            if not state.step and training.precision == "bf16" and trained is method:
+                check_bf16_gradients(method, batch, seed)
             loss = training_step(fabric, module, fabric_optimizer, batch, training, state.step, checkpoints, group)
             state.step += 1
             if average is not None:

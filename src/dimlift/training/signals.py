@@ -1,7 +1,8 @@
-"""Stopping on signals: SIGTERM and SIGUSR1, which batch systems send before they reclaim a machine.
+"""Stopping on signals: Ctrl-C, and SIGTERM and SIGUSR1, which batch systems send before they reclaim a machine.
 
 During training a signal is only recorded, since a checkpoint within a step would be inconsistent; the loop saves after
-the step and stops. Elsewhere the run stops immediately: files are written atomically, and the same command resumes.
+the step and stops. A second Ctrl-C stops at once, without saving. Elsewhere the run stops immediately: files are
+written atomically, and the same command resumes.
 """
 
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 from dimlift.errors import RunInterrupted
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class _Pending:
@@ -54,6 +55,8 @@ def defer_signals() -> Iterator[None]:
 
 def _handle(number: int, _frame: FrameType | None) -> None:
     name = signal.Signals(number).name
+    if _Pending.deferring and name == _Pending.name == "SIGINT":
+        raise KeyboardInterrupt
     if _Pending.deferring:
         _Pending.name = name
     else:

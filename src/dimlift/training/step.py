@@ -17,6 +17,7 @@ from dimlift.records.atomic_write import atomic_write
 from dimlift.records.record import write_json
 from dimlift.training.distributed import ProcessGroup
 from dimlift.training.fabric import autocast_for
+from dimlift.training.float32_convolution import guard_convolutions
 from dimlift.training.fsdp import full_tensor
 
 PATCH_MULTIPLE = 8
@@ -47,14 +48,15 @@ def training_step(
 
     Raises:
         RunError: for a non-finite loss or gradient, before any weight changes; if memory runs out; for an operation
-            without deterministic kernel.
+            without deterministic kernel; for batch norm over a single value.
     """
     try:
         optimizer.zero_grad(set_to_none=True)
-        with autocast_for(training, fabric.device):
-            loss: Tensor = module.loss(batch)
-        losses = group.gather_async(float(loss.detach()))  # overlaps with the backward pass
-        fabric.backward(loss)
+        with guard_convolutions(training.precision, fabric.device):
+            with autocast_for(training.precision, fabric.device):
+                loss: Tensor = module.loss(batch)
+            losses = group.gather_async(float(loss.detach()))  # overlaps with the backward pass
+            fabric.backward(loss)
         values = [value for (value,) in losses()]
         mean_loss = sum(values) / len(values)
         if not math.isfinite(mean_loss):
@@ -67,6 +69,10 @@ def training_step(
         if norm is not None and not math.isfinite(size := float(full_tensor(norm))):
             raise _not_finite(f"the gradient of step {step} is {size}", batch, step, save_to)
         optimizer.step()
+    except ValueError as fault:
+        if "more than 1 value per channel" not in str(fault):
+            raise
+        raise RunError(_batch_norm_advice(batch.image.shape)) from fault
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
         if "does not have a deterministic implementation" in str(fault):
             operation = str(fault).split(" does not have")[0]
@@ -107,6 +113,16 @@ def _memory_advice(shape: Sequence[int]) -> str:
     return (
         f"memory ran out with a batch of {shape[0]} {patches} of {size} voxels; {first}"
         f"set training.patch_size={suggest_patch_size(shape[2:])}, or set training.gradient_checkpointing=true"
+    )
+
+
+def _batch_norm_advice(shape: Sequence[int]) -> str:
+    larger = (
+        "point_clouds.num_points" if len(shape) == 3 else f"training.patch_size (now {' x '.join(map(str, shape[2:]))})"
+    )
+    return (
+        f"batch norm has a single value per channel in the deepest layer, from a batch of {shape[0]}, and cannot "
+        f"compute a variance; set training.batch_size={2 * shape[0]} or more, or a larger {larger}"
     )
 
 
