@@ -60,7 +60,15 @@ class RunError(DimliftError, RuntimeError):
 
 
 class RunInterrupted(DimliftError):
-    """A signal stopped the run. Its checkpoint is on disk; the same command resumes it."""
+    """A signal stopped the run. Its checkpoint is on disk; the same command resumes it.
+
+    Attributes:
+        signal_name: "SIGTERM", ...; empty if another process of the run received it.
+    """
+
+    def __init__(self, message: str, signal_name: str = "") -> None:
+        super().__init__(message)
+        self.signal_name = signal_name
 
 
 class ExportError(DimliftError, RuntimeError):

@@ -218,7 +218,8 @@ def test_signal_outside_of_step_ends_run_immediately():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_signalled_command_exits_with_tempfail_and_locks_its_folder(config_file, tmp_path):
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_signalled_command_saves_and_locks_its_folder(config_file, tmp_path, number, exit_code):
     """A second run in the same folder is rejected until the first one has ended."""
     path, out = config_file(4000), tmp_path / "run"
     first = begin("command", "train", str(path), "--out", str(out))
@@ -226,10 +227,10 @@ def test_signalled_command_exits_with_tempfail_and_locks_its_folder(config_file,
         time.sleep(0.1)
     with pytest.raises(RunError, match="another process is using"):
         train(load_config(path, [], TrainConfig), out)
-    first.send_signal(signal.SIGTERM)
+    first.send_signal(number)
     code, _, errors = finish(first)
-    assert code == 75, errors
-    assert "stopped by SIGTERM after step" in errors
+    assert code == exit_code, errors
+    assert f"stopped by {number.name} after step" in errors
     assert "Traceback" not in errors
 
 

@@ -210,3 +210,15 @@ def test_fit_bf16_computes_layers_in_bfloat16_with_float32_weights(precision, co
     assert seen == {computed_in}
     assert {p.dtype for p in method.parameters()} == {torch.float32}
     assert math.isfinite(found.history[-1]["loss"])
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_batch_norm_of_a_single_value_is_explained(precision):
+    def one_voxel(step):
+        batch = batch_at(step)
+        return batch._replace(image=batch.image[:1, :, :1, :1, :1], label=batch.label[:1, :1, :1, :1])
+
+    with pytest.raises(
+        RunError, match=r"a batch of 1, .*training\.batch_size=2 or more, or a larger training\.patch_size"
+    ):
+        run(batches=one_voxel, training=TRAINING.model_copy(update={"precision": precision}))

@@ -43,7 +43,7 @@ class CommandGroup(TyperGroup):
             return super().invoke(ctx)
         except RunInterrupted as error:
             print_error(str(error))
-            raise typer.Exit(EXIT_INTERRUPTED if "SIGINT" in str(error) else EXIT_TEMPFAIL) from error
+            raise typer.Exit(EXIT_INTERRUPTED if error.signal_name == "SIGINT" else EXIT_TEMPFAIL) from error
         except DimliftError as error:
             print_error(str(error))
             raise typer.Exit(EXIT_USER_ERROR) from error

@@ -71,4 +71,4 @@ def probe(
         )
     for score in found.scores:
         out.print(str(score), markup=False, soft_wrap=True)
-    out.print(found.summary, soft_wrap=True)
+    out.print(found.summary, markup=False, soft_wrap=True)

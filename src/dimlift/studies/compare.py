@@ -53,7 +53,7 @@ def compare(
     Raises:
         DataError: if the dataset has errors.
         RunError: if the folder holds another study.
-        RunInterrupted: on SIGTERM or SIGUSR1; the same call resumes the study.
+        RunInterrupted: on Ctrl-C, SIGTERM or SIGUSR1; the same call resumes the study.
     """
     require_single_process("compare", "distribute a study with --executor ray or --executor slurm")
     out = Path(out)

@@ -28,7 +28,7 @@ def train(config: TrainConfig, out: Path | str, progress: Progress = no_progress
     Raises:
         DataError: if the dataset has errors.
         RunError: if the folder holds another run, or training cannot continue.
-        RunInterrupted: on SIGTERM or SIGUSR1; the same call resumes the run.
+        RunInterrupted: on Ctrl-C, SIGTERM or SIGUSR1; the same call resumes the run.
     """
     out, group = Path(out), current_group()
     if not group.is_main:

@@ -221,8 +221,10 @@ class _Clock:
 
 
 def _interrupted(step: int) -> RunInterrupted:
-    name = pending_signal() or "a signal to another process of the run"
-    return RunInterrupted(f"stopped by {name} after step {step}; start the same command again to resume from there")
+    name = pending_signal()
+    source = name or "a signal to another process of the run"
+    message = f"stopped by {source} after step {step}; start the same command again to resume from there"
+    return RunInterrupted(message, name)
 
 
 def _require_same_step(step: int, group: ProcessGroup, checkpoints: Path) -> None:

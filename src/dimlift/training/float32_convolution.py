@@ -21,7 +21,7 @@ _DILATION = {False: 5, True: 7}
 
 
 class Float32Convolution:
-    """Call handler that computes convolutions in float32 where the kernel exceeds the smaller map along an axis."""
+    """Call handler that computes convolutions in float32 where the kernel exceeds the input along an axis."""
 
     functions: Collection[TorchFunction] = CONVOLUTIONS
 
@@ -44,9 +44,10 @@ def exceeds_map(
     axes = weight.ndim - 2
     position = _DILATION["transpose" in function.__name__]
     dilation = kwargs.get("dilation", args[position] if len(args) > position else 1)
-    steps = (dilation,) * axes if isinstance(dilation, int) else tuple(dilation) * (axes // len(tuple(dilation)))
-    lengths = [step * (size - 1) + 1 for step, size in zip(steps, weight.shape[2:], strict=True)]
-    return any(length > size for length, size in zip(lengths, x.shape[-axes:], strict=True))
+    steps = torch.as_tensor(dilation).expand(axes).tolist()  # one number, or one for each axis
+    return any(
+        step * (taps - 1) + 1 > size for step, taps, size in zip(steps, weight.shape[2:], x.shape[-axes:], strict=True)
+    )
 
 
 def guard_convolutions(precision: str, device: torch.device) -> AbstractContextManager[Any]:

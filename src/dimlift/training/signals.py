@@ -60,4 +60,4 @@ def _handle(number: int, _frame: FrameType | None) -> None:
     if _Pending.deferring:
         _Pending.name = name
     else:
-        raise RunInterrupted(f"stopped by {name}; start the same command again to resume")
+        raise RunInterrupted(f"stopped by {name}; start the same command again to resume", name)

@@ -1,7 +1,7 @@
 """3D U-Nets trained from scratch, convolutional and with transformers: the usual baselines."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dimlift.methods.method import Method
+
+UNetStrides = Annotated[
+    Literal["isotropic", "spacing"],
+    Field(
+        description="Strides between the levels: 2 along every axis, or by nnU-Net's rule (`spacing`): an axis is "
+        "halved where its spacing is at most twice the finest."
+    ),
+]
 
 
 class ScratchUNetConfig(MethodConfig):
@@ -38,11 +46,7 @@ class UNetConfig(ScratchUNetConfig):
     residual_units: int = Field(
         default=0, ge=0, description="Convolutions per residual block; 0 for plain convolutions."
     )
-    strides: Literal["isotropic", "spacing"] = Field(
-        default="isotropic",
-        description="Strides between the levels: 2 along every axis, or by nnU-Net's rule (`spacing`): an axis is "
-        "halved where its spacing is at most twice the finest.",
-    )
+    strides: UNetStrides = "isotropic"
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout rate inside the blocks.")
 
     def network(self, task: TaskSpec) -> "nn.Module":
@@ -139,9 +143,7 @@ class UNETRConfig(ScratchUNetConfig):
         )
 
 
-def unet_strides(
-    rule: Literal["isotropic", "spacing"], task: TaskSpec, num_levels: int
-) -> "list[tuple[int, ...]] | None":
+def unet_strides(rule: UNetStrides, task: TaskSpec, num_levels: int) -> "list[tuple[int, ...]] | None":
     """Return the strides between the levels of a U-Net for a task; None for 2 everywhere."""
     from dimlift.models.unet import strides_by_spacing
 

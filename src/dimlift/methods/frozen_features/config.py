@@ -9,6 +9,7 @@ from pydantic import Field
 
 from dimlift.config.method_config import MethodConfig, TaskSpec
 from dimlift.config.sections import DropRate
+from dimlift.methods.baselines.unets import UNetStrides, unet_strides
 from dimlift.methods.frozen_features.feature_config import FeatureExtractionConfig
 from dimlift.methods.method import Method
 from dimlift.progress import Event, Progress, no_progress
@@ -54,18 +55,13 @@ class FrozenFeaturesConfig(FeatureExtractionConfig, MethodConfig):
     residual_units: int = Field(
         default=0, ge=0, description="Convolutions per residual block; 0 for plain convolutions."
     )
-    strides: Literal["isotropic", "spacing"] = Field(
-        default="isotropic",
-        description="Strides between the levels: 2 along every axis, or by nnU-Net's rule (`spacing`): an axis is "
-        "halved where its spacing is at most twice the finest.",
-    )
+    strides: UNetStrides = "isotropic"
     channel_dropout: DropRate = Field(
         default=0.3, description="Fraction of the feature channels set to zero in each training patch."
     )
 
     def build(self, task: TaskSpec, *, load_pretrained: bool = True) -> Method[Any]:
         """Build a U-Net and its frozen network; a random network is initialised with the seed of the run."""
-        from dimlift.methods.baselines.unets import unet_strides
         from dimlift.methods.frozen_features.method import FrozenFeatureUNet
 
         self.require_segmentation(task)
