@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import dimlift
 from dimlift.errors import ShapeError
@@ -24,7 +25,22 @@ def test_num_stages_drops_layers_after_last_map(name):
 
 
 def test_lifted_module_reports_slices_below_coarsest_stride():
+    class Unpadded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fine, self.coarse = nn.Conv2d(3, 4, 9, 4), nn.Conv2d(4, 4, 9, 4)
+
+        def forward(self, x):
+            return [self.coarse(self.fine(x))]
+
+    lifted = dimlift.lift(Unpadded(), certify=False)
+    with pytest.raises(ShapeError, match=r"slices of \d+ x \d+ are too small .* every 16 pixels"):
+        lifted(torch.randn(1, 3, 4, 8, 50))
+    assert len(lifted(torch.randn(1, 3, 4, 50, 50))) == 1
+
+
+def test_slices_below_coarsest_stride_are_padded_to_it():
     lifted = dimlift.lift("timm:test_convnext", features_only=True, certify=False)
-    with pytest.raises(ShapeError, match=r"slices of 8 x 40 are too small .* every 32 pixels"):
-        lifted(torch.randn(1, 3, 4, 8, 40))
-    assert len(lifted(torch.randn(1, 3, 4, 32, 40))) == 4
+    assert [tuple(m.shape[2:]) for m in lifted(torch.randn(1, 3, 4, 8, 40))] == [
+        (4, 2, 10), (4, 1, 5), (4, 1, 3), (4, 1, 2)
+    ]  # fmt: skip

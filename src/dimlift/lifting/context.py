@@ -12,6 +12,7 @@ from dimlift.lifting.input_size import candidate_sizes, fixed_image_size
 from dimlift.lifting.layer_selection import SelectedConv, is_attention, select_convs
 from dimlift.lifting.layers.attention.planecycle import block_stack
 from dimlift.lifting.layers.conv import conv_type
+from dimlift.lifting.slice_padding import SlicePadding, find_padding
 from dimlift.lifting.stages import Stage, check_depth_pool, resolve_spacing, stages_of
 from dimlift.lifting.stem import image_channels, set_stem_stride, stem_convs, stem_scale
 
@@ -28,7 +29,8 @@ class LiftContext:
         stages: of the network, with the strides of their maps.
         convs: the convolutions that gain a depth axis.
         image_size: (height, width) the network is bound to; None if it takes other sizes.
-        trial_sizes: (height, width) to run the network at, in the order to try them.
+        padding: of slices to a size at which the network reads every pixel.
+        trial_sizes: (height, width) of this kind to run the network at, in the order to try them.
     """
 
     plan: DepthPlan
@@ -38,6 +40,7 @@ class LiftContext:
     stages: tuple[Stage, ...]
     convs: tuple[SelectedConv, ...]
     image_size: tuple[int, int] | None
+    padding: SlicePadding
     trial_sizes: tuple[tuple[int, int], ...]
 
     @property
@@ -76,7 +79,9 @@ def prepare(
     plan = resolve_spacing(plan, stages, upsample * stem_scale(stem, stem_stride))
     if stem_stride is not None:
         set_stem_stride(stem, stem_stride)
-    channels = image_channels(network)
+    channels, image_size = image_channels(network), fixed_image_size(network)
+    sizes = candidate_sizes(network, trained_size)
+    padding = find_padding(network, channels, image_size, sizes)
     context = LiftContext(
         plan=plan,
         in_channels=channels if in_channels is None else in_channels,
@@ -84,8 +89,9 @@ def prepare(
         stem=stem,
         stages=stages,
         convs=select_convs(network, plan, stages, stem),
-        image_size=fixed_image_size(network),
-        trial_sizes=tuple(candidate_sizes(network, trained_size)),
+        image_size=image_size,
+        padding=padding,
+        trial_sizes=tuple(dict.fromkeys(padding.size(*size) for size in sizes)),
     )
     validate_plan(network, context)
     return context

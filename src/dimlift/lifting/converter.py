@@ -39,7 +39,7 @@ def convert(
         LiftError: if a layer cannot be converted.
     """
     lifted = LiftedModule(network, context.plan, info, context.in_channels)
-    lifted.image_size = context.image_size
+    lifted.image_size, lifted.padding = context.image_size, context.padding
     _normalise_input(lifted, normalisation, context)
     layers = _apply_layer_handlers(network)
     layers += _inflate_convs(lifted, context)

@@ -20,7 +20,7 @@ def depth_summary(lifted: LiftedModule) -> list[dict[str, Any]]:
         return []
     stages = stages_of(lifted.network)
     order = {name: index for index, (name, _) in enumerate(lifted.network.named_modules())}
-    depths = [stride[0] for stride in lifted.strides]
+    depths = [round(stride[0]) for stride in lifted.strides]
     before = [depth // factor for depth, factor in itertools.zip_longest(depths, lifted.plan.depth_pool, fillvalue=1)]
     kernels: list[set[int]] = [set() for _ in depths]
     reach = [0 for _ in depths]

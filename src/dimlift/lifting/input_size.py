@@ -1,5 +1,7 @@
 """Image sizes: what a network is bound to, how it is resized, and which sizes to run it at."""
 
+from typing import Any
+
 from torch import nn
 
 from dimlift.errors import PlanError
@@ -29,17 +31,29 @@ def fixed_image_size(network: nn.Module) -> tuple[int, int] | None:
 def set_image_size(network: nn.Module, image_size: int | tuple[int, int]) -> None:
     """Set the image size of a live network with its own method, which interpolates position tables.
 
+    Sizes that patches do not fill are rounded up to whole patches.
+
     Raises:
         PlanError: if it is bound to another size and has no such method.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    owners = [m for m in network.modules() if hasattr(m, "set_input_size") and hasattr(m, "patch_embed")]
-    if owners:
-        owners[0].set_input_size(img_size=size)  # type: ignore[operator]
-        return
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    owners: list[Any] = [m for m in network.modules() if hasattr(m, "set_input_size") and hasattr(m, "patch_embed")]
     bound = fixed_image_size(network)
-    if bound not in (None, size):
+    if not owners and bound is None:
+        return
+    size = whole_patches(owners[0].patch_embed if owners else network, (height, width))
+    if owners:
+        owners[0].set_input_size(img_size=size)
+    elif bound != size:
         raise PlanError(f"this network is bound to {bound} and cannot be resized; build it for {size}")
+
+
+def whole_patches(network: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the smallest (height, width) of whole patches that holds an image."""
+    stated = (getattr(module, "patch_size", None) for module in network.modules())
+    patch: Any = next((patch for patch in stated if patch is not None), 1)
+    high, wide = (patch, patch) if isinstance(patch, int) else patch
+    return -(-size[0] // high) * high, -(-size[1] // wide) * wide
 
 
 def candidate_sizes(network: nn.Module, trained_size: tuple[int, int] | None) -> list[tuple[int, int]]:

@@ -1,6 +1,5 @@
 """lift: convert a 2D network into one that reads volumes, and certify the result."""
 
-import copy
 import time
 import warnings
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from dimlift.backbones.factory import create_backbone
@@ -16,16 +16,19 @@ from dimlift.backbones.info import BackboneInfo
 from dimlift.backbones.load_report import Shape
 from dimlift.errors import LiftError, PlanError
 from dimlift.lifting.certify.attention_coverage import unspanned_note
+from dimlift.lifting.certify.certificate import some_names
 from dimlift.lifting.certify.certify_lift import certify_lift, reference_outputs
 from dimlift.lifting.certify.randomise_zeros import restore_tensors
 from dimlift.lifting.certify.weight_report import WeightsReport, compare_shapes, shapes_of
 from dimlift.lifting.context import LiftContext, prepare
 from dimlift.lifting.converter import convert
 from dimlift.lifting.depth_plan import DepthPlan, is_positive_int
-from dimlift.lifting.input_size import set_image_size
+from dimlift.lifting.input_size import fixed_image_size, set_image_size
 from dimlift.lifting.lifted_module import LiftedModule
 from dimlift.lifting.output_shapes import infer_outputs
-from dimlift.lifting.stem import InputNormalisation, average_over_inputs
+from dimlift.lifting.plain_copy import copy_plain
+from dimlift.lifting.slice_padding import covering_size, require_whole_patches
+from dimlift.lifting.stem import InputNormalisation, average_over_inputs, image_channels
 
 
 def lift(
@@ -60,7 +63,8 @@ def lift(
             networks and folders only.
         download: allow downloading weights that are not on this machine.
         weights: for a name, a local .safetensors, .pt or .pth file to load.
-        image_size: (height, width) of the slices, for networks bound to one size.
+        image_size: (height, width) of the slices, for networks bound to one size. It is rounded up to whole patches:
+            the lifted network pads slices to them.
         features_only: for a name or a transformers model, return a list of maps instead of logits.
         certify: check the laws on a small input. Without it large networks lift in seconds.
         mean: with `std`, the lifted network takes inputs on the scale of mean and std, and normalises them itself.
@@ -92,16 +96,8 @@ def lift(
             )
         options["out_indices"] = tuple(range(num_stages))
     if isinstance(network, str | Path):
-        net, info = create_backbone(
-            str(network),
-            pretrained=pretrained,
-            download=download,
-            features_only=features_only,
-            image_size=image_size,
-            weights=weights,
-            licence=licence,
-            **options,
-        )
+        options |= {"pretrained": pretrained, "download": download, "weights": weights, "licence": licence}
+        net, info = _create(str(network), image_size, features_only=features_only, **options)
         shapes = shapes_of(net) | {key: shape for key, (shape, _) in info.load_report.resized.items()}
     else:
         if pretrained or weights is not None or options or (features_only and not is_hf_model(network)):
@@ -114,6 +110,7 @@ def lift(
         shapes = shapes_of(net)
         if image_size is not None:
             set_image_size(net, image_size)
+    require_whole_patches(net, image_channels(net))
     context = prepare(
         net,
         plan,
@@ -128,6 +125,20 @@ def lift(
     lifted = _lift_in_place(net, info, context, shapes, normalisation, certify)
     lifted.set_upsample(upsample)
     return lifted
+
+
+def _create(name: str, image_size: int | tuple[int, int] | None, **options: Any) -> tuple[nn.Module, BackboneInfo]:
+    """Create a network by name, for the smallest whole number of patches that holds slices of `image_size`."""
+    state = torch.get_rng_state()
+    net, info = create_backbone(name, image_size=image_size, **options)
+    bound = fixed_image_size(net)
+    if image_size is None or bound is None:
+        return net, info
+    whole = covering_size(net, image_channels(net), bound)
+    if whole == bound:
+        return net, info
+    torch.set_rng_state(state)
+    return create_backbone(name, image_size=whole, **options)
 
 
 def _copy_module(network: object, features_only: bool) -> tuple[nn.Module, BackboneInfo]:
@@ -145,7 +156,11 @@ def _copy_module(network: object, features_only: bool) -> tuple[nn.Module, Backb
         size=tuple(size[-2:]) if size else None,
         weights=cfg.get("architecture") or "live module",
     )
-    copied = copy.deepcopy(network)
+    copied, folded = copy_plain(network)
+    if folded:
+        info = replace(
+            info, weights=f"{info.weights}, with the norms of {some_names(folded)} folded into plain weights"
+        )
     return adapt_hf_model(copied, features_only) if is_hf_model(network) else copied, info
 
 

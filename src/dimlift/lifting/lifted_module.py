@@ -1,5 +1,6 @@
 """The lifted network: fold depth into the batch, run the 2D network's own forward, unfold."""
 
+import math
 from typing import Any
 
 import torch
@@ -17,6 +18,10 @@ from dimlift.lifting.depth_plan import DepthPlan, is_positive_int
 from dimlift.lifting.fold import Fold, fold, fold_context, unfold
 from dimlift.lifting.layers.call_interceptor import CallInterceptor
 from dimlift.lifting.layers.slice_pooling import SlicePool
+from dimlift.lifting.slice_padding import SlicePadding
+
+Stride = tuple[float, float, float]
+"""(z, y, x) in voxels; whole numbers are int"""
 
 
 class LiftedModule(nn.Module):
@@ -28,7 +33,8 @@ class LiftedModule(nn.Module):
         info: the 2D network's name, weights and licence.
         in_channels: number of input channels.
         channels: channels of each output map, or the number of logits.
-        strides: (z, y, x) stride of each map in voxels; empty for logits.
+        strides: (z, y, x) stride of each map in voxels: cell i covers voxels from i * stride to (i + 1) * stride. The
+            last cell may extend beyond the volume. Empty for logits.
         certificate: what was checked when it was lifted; None with `certify=False`.
         weights_report: which weights were inflated, copied, resized or are new.
         slice_pool: pools the logits of slices; None for maps.
@@ -38,11 +44,16 @@ class LiftedModule(nn.Module):
         attention_within_slices: names of layers whose attention stays within each slice although the plan lets
             attention span slices, since it is computed in a way that cannot be intercepted.
         image_size: (height, width) required by the 2D network; None if it accepts any.
+        padding: of slices to a size at which the network reads every pixel.
+        starts: (z, y, x) voxel at which the first cell of each map starts; 0 but in networks whose convolutions have
+            no padding.
         upsample: factor by which height and width of the input are upsampled.
         input_mean: (1, C, 1, 1, 1), subtracted from the input, or None.
         input_scale: (1, C, 1, 1, 1), multiplied with the input, or None.
     """
 
+    padding = SlicePadding()
+    starts: tuple[Stride, ...] = ()
     network: nn.Module
     input_mean: Tensor | None
     input_scale: Tensor | None
@@ -54,7 +65,8 @@ class LiftedModule(nn.Module):
         self.info = info
         self.in_channels = in_channels
         self.channels: tuple[int, ...] = ()
-        self.strides: tuple[tuple[int, int, int], ...] = ()
+        self.strides: tuple[Stride, ...] = ()
+        self.starts = ()
         self.certificate: Certificate | None = None
         self.weights_report = WeightsReport()
         self.attention_within_slices: tuple[str, ...] = ()
@@ -103,6 +115,9 @@ class LiftedModule(nn.Module):
             volume = volume * self.input_scale.to(volume.dtype)
         if self.upsample > 1:
             volume = F.interpolate(volume, scale_factor=(1, self.upsample, self.upsample), mode="trilinear")
+        size = tuple(volume.shape[2:])
+        volume = self.padding(volume)
+        is_padded = tuple(volume.shape[2:]) != size
         if self.tubelet_depth > 1:
             volume = self._stack_tubelets(volume)
         batch, depth, height, width = volume.shape[0], *volume.shape[2:]
@@ -112,7 +127,22 @@ class LiftedModule(nn.Module):
         except RuntimeError as fault:
             self._explain_small_slices(height, width, fault)
             raise
-        return self._unfold_output(out, batch)
+        out = self._unfold_output(out, batch)
+        return self._crop(out, size[1:]) if is_padded else out
+
+    def _crop(self, out: Any, size: tuple[int, ...]) -> Any:
+        """Leave out the cells of maps that lie in the padding wholly."""
+        if not self.strides or (not isinstance(out, list) and out.ndim != 5):
+            return out
+        maps = out if isinstance(out, list) else [out]
+        cropped = []
+        for each, (_, *strides), (_, *starts) in zip(maps, self.strides, self.starts, strict=True):
+            rows, columns = (
+                math.ceil((side / self.upsample - start) / stride)
+                for side, stride, start in zip(size, strides, starts, strict=True)
+            )
+            cropped.append(each[:, :, :, :rows, :columns])
+        return cropped if isinstance(out, list) else cropped[0]
 
     def _stack_tubelets(self, volume: Tensor) -> Tensor:
         """Move the slices of each tubelet to channels: (B, C, D, H, W) to (B, k * C, D / k, H, W)."""
@@ -162,11 +192,12 @@ class LiftedModule(nn.Module):
         if 0 in volume.shape:
             raise ShapeError(f"the volume {tuple(volume.shape)} has no voxels; use a larger crop")
         height, width = self.upsample * volume.shape[-2], self.upsample * volume.shape[-1]
-        if self.image_size is not None and (height, width) != self.image_size:
+        if self.image_size is not None and self.padding.size(height, width) != self.image_size:
             upsampled = "" if self.upsample == 1 else f", upsampled to {height} x {width}"
             raise ShapeError(
                 f"this network reads slices of {self.image_size[0]} x {self.image_size[1]}, and those of the volume "
-                f"are {volume.shape[-2]} x {volume.shape[-1]}{upsampled}; lift it with image_size={height, width}"
+                f"are {volume.shape[-2]} x {volume.shape[-1]}{upsampled}; lift it with "
+                f"image_size={self.padding.size(height, width)}"
             )
 
     def set_upsample(self, factor: int) -> None:
@@ -178,7 +209,8 @@ class LiftedModule(nn.Module):
         if not is_positive_int(factor):
             raise PlanError(f"upsample is a positive integer, got {factor!r}; 1 keeps the size of the slices")
         self.upsample = factor
-        self.strides = tuple((z, max(1, round(y / factor)), max(1, round(x / factor))) for z, y, x in self.strides)
+        self.strides = tuple((z, exact(y / factor), exact(x / factor)) for z, y, x in self.strides)
+        self.starts = tuple((z, exact(y / factor), exact(x / factor)) for z, y, x in self.starts)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Enable or disable the 2D network's own gradient checkpointing.
@@ -207,6 +239,11 @@ class LiftedModule(nn.Module):
         """Source, plan, and settings that are no weights."""
         upsample = f", upsample={self.upsample}" if self.upsample > 1 else ""
         return f"source={self.source}, in_channels={self.in_channels}, plan={self.plan}{upsample}"
+
+
+def exact(number: float) -> float:
+    """Return a stride as a whole number where it is one."""
+    return int(number) if float(number).is_integer() else number
 
 
 def _new_module(cls: type[LiftedModule]) -> LiftedModule:

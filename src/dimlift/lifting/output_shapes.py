@@ -1,18 +1,27 @@
 """Shapes of a lifted network's outputs and the extent of its attention, from a run on the meta device."""
 
 from collections.abc import Sequence
-from math import prod
+from math import ceil, log2, prod
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dimlift.errors import LiftError, PlanError
 from dimlift.lifting.certify.attention_coverage import attention_hint, record_attention
 from dimlift.lifting.certify.certificate import some_names
 from dimlift.lifting.input_size import SIZE_ERRORS
 from dimlift.lifting.layers.slice_pooling import SlicePool
-from dimlift.lifting.lifted_module import LiftedModule
+from dimlift.lifting.lifted_module import LiftedModule, exact
 from dimlift.lifting.meta_device import run_on_meta
+from dimlift.lifting.slice_padding import first_conv
+from dimlift.lifting.stages import stages_of
+
+Pair = tuple[int, int]
+"""(height, width)"""
+
+GROWTH = 64
+"""Least number of pixels by which images grow to measure strides, which divide it times the size of a patch."""
 
 
 def infer_outputs(lifted: LiftedModule, sizes: Sequence[tuple[int, int]]) -> None:
@@ -70,17 +79,73 @@ def _infer_shapes(lifted: LiftedModule, sizes: Sequence[tuple[int, int]]) -> Non
 def _infer_at(lifted: LiftedModule, size: tuple[int, int], on_meta: bool) -> None:
     tubelets: list[Any] = [m.depth_kernel_size for m in lifted.modules() if getattr(m, "tubelets", False) is True]
     depth = prod([*lifted.plan.depth_pool, *tubelets])
-    shape = (1, lifted.in_channels, depth, *size)
+    maps = _run(lifted, depth, size, on_meta)
     weight = next(lifted.parameters())
-    with torch.no_grad():
-        out = run_on_meta(lifted, shape) if on_meta else lifted(weight.new_zeros(shape))
-    maps = out if isinstance(out, list) else [out]
     if maps[0].ndim == 5:
         lifted.channels = tuple(m.shape[1] for m in maps)
-        lifted.strides = tuple(
-            (max(1, round(depth / m.shape[2])), round(size[0] / m.shape[3]), round(size[1] / m.shape[4])) for m in maps
+        in_plane = _in_plane_strides(lifted, depth, size, [(m.shape[3], m.shape[4]) for m in maps])
+        lifted.strides = tuple((exact(depth / m.shape[2]), *step) for m, step in zip(maps, in_plane, strict=True))
+        lifted.starts = tuple(
+            (0, *_first_cells(size, (m.shape[3], m.shape[4]), step)) for m, step in zip(maps, in_plane, strict=True)
         )
         return
     lifted.channels = (maps[0].shape[-1],)
     if maps[0].ndim == 2 or lifted.plan.slice_pool == "none":
         lifted.slice_pool = SlicePool(lifted.plan.slice_pool, maps[0].shape[-1]).to(weight)
+
+
+def _run(lifted: LiftedModule, depth: int, size: Pair, on_meta: bool) -> list[Tensor]:
+    shape = (1, lifted.in_channels, depth, *size)
+    with torch.no_grad():
+        out = run_on_meta(lifted, shape) if on_meta else lifted(next(lifted.parameters()).new_zeros(shape))
+    return out if isinstance(out, list) else [out]
+
+
+def _in_plane_strides(lifted: LiftedModule, depth: int, size: Pair, grids: Sequence[Pair]) -> list[tuple[float, float]]:
+    """Return the (height, width) stride of each map: the pixels by which the image grows for one more cell.
+
+    A network bound to one size cannot grow. There it is the stride the network states, if its grid fits that.
+    """
+    more = tuple(multiple * 2 ** ceil(max(0.0, log2(GROWTH / multiple))) for multiple in lifted.padding.multiple)
+    if lifted.image_size is None:
+        try:
+            larger = _run(lifted, depth, (size[0] + more[0], size[1] + more[1]), on_meta=True)
+        except (*SIZE_ERRORS, NotImplementedError):
+            larger = []
+        grown = [(m.shape[3], m.shape[4]) for m in larger]
+        if grown and all(new[axis] > old[axis] for new, old in zip(grown, grids, strict=True) for axis in (0, 1)):
+            return [
+                (exact(more[0] / (new[0] - old[0])), exact(more[1] / (new[1] - old[1])))
+                for new, old in zip(grown, grids, strict=True)
+            ]
+    stem = first_conv(lifted.network)
+    steps = (1, 1) if stem is None else (stem.stride[0], stem.stride[1])
+    stages = stages_of(lifted.network)
+    stated = [stage.stride for stage in stages] if len(stages) == len(grids) else [0.0] * len(grids)
+    return [
+        (_stride(size[0], grid[0], steps[0], known), _stride(size[1], grid[1], steps[1], known))
+        for grid, known in zip(grids, stated, strict=True)
+    ]
+
+
+def _stride(side: int, cells: int, step: int, stated: float) -> float:
+    """Return the stride of a grid whose last cell may extend beyond the image.
+
+    Args:
+        side: pixels of the image.
+        cells: of the grid.
+        step: stride of the first convolution.
+        stated: stride that the network states; it may be wrong.
+    """
+    fitting = [stride for stride in range(step, side + 1, step) if -(-side // stride) == cells]
+    if stated in fitting or not fitting:
+        return exact(stated if stated in fitting else side / cells)
+    return max(fitting, key=lambda stride: stride & -stride)
+
+
+def _first_cells(size: Pair, grid: Pair, strides: tuple[float, float]) -> tuple[float, float]:
+    """Return the pixel at which the first cell starts: convolutions without padding leave a border on either side."""
+    first, second = (
+        exact(max(0.0, (side - cells * stride) / 2)) for side, cells, stride in zip(size, grid, strides, strict=True)
+    )
+    return first, second

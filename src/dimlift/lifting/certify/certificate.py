@@ -25,11 +25,14 @@ class Claim:
     """One law, checked on a small input.
 
     Attributes:
-        law: "slices" (every slice has its 2D output) or "constancy" (a repeated slice has its 2D output).
+        law: "slices" (every slice has its 2D output), "constancy" (a repeated slice has its 2D output), "coverage"
+            (every voxel changes the output) or "location" (the response to a dot is within half a stride).
         claimed: whether the plan guarantees it.
         reason: why it is not guaranteed; empty if it is.
-        error: largest deviation from the 2D output, relative to the largest 2D output; None if it was not measured.
+        error: largest deviation from the 2D output, relative to the largest 2D output; of coverage, the fraction of
+            voxels without effect; of location, a distance in strides. None if it was not measured.
         tolerance: largest error with which a claimed law holds.
+        detail: the error in words, where it is no relative deviation.
     """
 
     law: str
@@ -37,6 +40,15 @@ class Claim:
     reason: str
     error: float | None
     tolerance: float
+    detail: str = ""
+
+    @property
+    def measured(self) -> str:
+        """The error and, for a claimed law, the tolerance, in words."""
+        if self.error is None:
+            return "not measured"
+        error = self.detail or f"error {self.error:.1e}"
+        return error if self.detail or not self.claimed else f"{error}, tolerance {self.tolerance:.0e}"
 
     @property
     def holds(self) -> bool:
@@ -87,6 +99,7 @@ class Certificate:
                     "reason": claim.reason,
                     "error": claim.error,
                     "tolerance": claim.tolerance,
+                    "detail": claim.detail,
                     "holds": claim.holds,
                 }
                 for claim in self.claims
@@ -109,12 +122,10 @@ class Certificate:
         lines += [f"  {self.origin}"] if self.origin else []
         lines += [f"  resized {name}: {old} to {new}" for name, (old, new) in weights.resized.items()]
         for claim in self.claims:
-            error = "not measured" if claim.error is None else f"error {claim.error:.1e}"
+            verdict = f"not claimed, {claim.reason}"
             if claim.claimed:
-                verdict = "holds" if claim.holds else "BROKEN"
-                lines.append(f"{claim.law}: claimed, {verdict} ({error}, tolerance {claim.tolerance:.0e})")
-            else:
-                lines.append(f"{claim.law}: not claimed, {claim.reason} ({error})")
+                verdict = "claimed, holds" if claim.holds else "claimed, BROKEN"
+            lines.append(f"{claim.law}: {verdict} ({claim.measured})")
         lines += list(self.notes)
         size = " x ".join(map(str, self.volume))
         lines.append(f"checked on a volume of {size} in {self.seconds:.2f} s")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dimlift.errors import LiftError
 from dimlift.lifting.certify.attention_coverage import unspanned_note
 from dimlift.lifting.certify.certificate import Certificate, Claim, MixingLayer, some_names
+from dimlift.lifting.certify.coverage import check_coverage
 from dimlift.lifting.certify.equivalence import (
     EquivalenceCheck,
     check_equivalence,
@@ -93,6 +94,7 @@ def certify_lift(
     spanning: dict[str, None] = {}
     with observe_spanning(lambda description: spanning.setdefault(description)):
         claims = check_equivalence(lifted, check, context.plan, unguaranteed_laws(context.plan, context.convs))
+    claims += check_coverage(lifted, check.size)
     certificate = Certificate(
         lifted.source,
         (*layers, *(MixingLayer("inside the forward", description) for description in spanning)),
@@ -105,6 +107,12 @@ def certify_lift(
     )
     for claim in claims:
         if not claim.holds:
+            if claim.law in ("coverage", "location"):
+                raise LiftError(
+                    f"{lifted.source or type(lifted.network).__name__}: the law of {claim.law} does not hold: "
+                    f"{claim.measured}. Its layers read the image in a way that is not known: report the network, or "
+                    "use slices that are multiples of its coarsest stride. certify=False skips this check"
+                )
             error = "could not be measured" if claim.error is None else f"is {claim.error:.1e}"
             raise LiftError(
                 f"{lifted.source or type(lifted.network).__name__}: the law of {claim.law} should hold under this "

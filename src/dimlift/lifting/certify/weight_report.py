@@ -15,7 +15,8 @@ class WeightsReport:
     Attributes:
         inflated: keys that gained a depth axis: 2D shape and 3D shape.
         copied: keys with the 2D shape and the 2D values.
-        resized: keys whose 2D shape changed (adapted channels, positions for another image size): old and new shape.
+        resized: keys whose 2D shape changed (adapted channels, positions for another image size, patches of another
+            size): old and new shape.
         new: keys the 2D network does not have, and their shapes.
     """
 
@@ -47,7 +48,7 @@ def compare_shapes(before: dict[str, Shape], after: dict[str, Shape]) -> Weights
             report.new[name] = shape
         elif before[name] == shape:
             report.copied.append(name)
-        elif len(shape) == len(before[name]) + 1:
+        elif len(shape) == len(before[name]) + 1 and before[name][2:] == shape[3:]:
             report.inflated[name] = (before[name], shape)
         else:
             report.resized[name] = (before[name], shape)
