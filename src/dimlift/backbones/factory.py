@@ -20,6 +20,9 @@ SOURCES = {
 }
 """By the prefix of a name, the function that creates a network from the rest of the name."""
 
+TIMM_HUB = ("hf-hub", "hf_hub")
+"""Prefixes of timm for networks of the hub: "hf-hub:OWNER/NAME" is a name of timm."""
+
 
 def create_backbone(
     name: str,
@@ -36,7 +39,7 @@ def create_backbone(
 
     Args:
         name: "timm:resnet18", "torchvision:resnet18", "transformers:FOLDER", "smp:Unet/resnet18",
-            "packaged:efficientnet_lite0"; a name without a source means timm.
+            "packaged:efficientnet_lite0"; a name without a source means timm, and so does "hf-hub:OWNER/NAME".
         pretrained: load the source's own weights; False initialises randomly. None loads those of packaged networks and
             folders only.
         download: allow downloading weights that are not on this machine. Without it no network connection is made.
@@ -54,6 +57,8 @@ def create_backbone(
         WeightsError: if the file does not fit, or weights are not on this machine and `download` is False.
     """
     source, _, rest = name.partition(":")
+    if source in TIMM_HUB:
+        source, rest = "timm", name
     if not rest:
         source, rest = "timm", name
     if source not in SOURCES:
@@ -74,15 +79,18 @@ def create_backbone(
 def _load_file(
     source: str, name: str, network: nn.Module, path: Path, info: BackboneInfo, options: dict[str, Any]
 ) -> BackboneInfo:
-    from dimlift.backbones.checkpoint_file import sha256_of
     from dimlift.backbones.licences import licence_of
+    from dimlift.file_digest import file_sha256
 
     terms = licence_of(path.name, f"{source}:{name}")
     report = _load_weights(source, name, network, path, options)
+    if report.in_chans is not None and info.mean is not None and info.std is not None:
+        mean, std = (sum(values) / len(values) for values in (info.mean, info.std))
+        info = replace(info, mean=(mean,) * report.in_chans, std=(std,) * report.in_chans)
     return replace(
         info,
         weights=str(path),
-        sha256=sha256_of(path),
+        sha256=file_sha256(path),
         licence=terms.licence,
         gated=terms.gated,
         load_report=report,

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dimlift.backbones.checkpoint_file import sha256_of
 from dimlift.backbones.download import cached_hub_file, gated_message, missing_weights_message
 from dimlift.backbones.hf_adapter import adapt_hf_model
 from dimlift.backbones.info import BackboneInfo
@@ -17,6 +16,7 @@ from dimlift.backbones.load_checkpoint import KeyFilter
 from dimlift.backbones.load_report import LoadReport, group_keys
 from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 from dimlift.errors import PlanError, UnknownNameError, WeightsError
+from dimlift.file_digest import file_sha256
 
 TOWERS = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel", "vit_mae": "ViTModel"}
 """By model type, the class that takes images alone, where the library's default also takes text or masks."""
@@ -58,7 +58,7 @@ def create_hf(
         network, report = _load_pretrained(cls, name, config, download)
         terms = licence_of(name)
         file = _weights_file(name)
-        sha256 = None if file is None else sha256_of(file)
+        sha256 = None if file is None else file_sha256(file)
         info = BackboneInfo(
             info.name, licence=terms.licence, weights=name, sha256=sha256, gated=terms.gated, load_report=report
         )

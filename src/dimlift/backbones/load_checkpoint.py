@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from dimlift.backbones.checkpoint_file import read_tensors
+from dimlift.backbones.checkpoint_file import read_state, require_finite_weights
 from dimlift.backbones.key_mapping import detect_naming, fuse_qkv, to_original_key
-from dimlift.backbones.load_report import PREFIXES, LoadReport, group_keys, key_aliases, resized_by
+from dimlift.backbones.load_report import PREFIXES, LoadReport, group_keys, is_resizable, key_aliases, resized_by
+from dimlift.backbones.stem_channels import channels_in_file, set_image_channels
 from dimlift.errors import WeightsError
 
 # fmt: off
@@ -38,6 +39,9 @@ COMPUTED = (
 
 MAX_NAMES = 100
 """Groups of names in one message: more than any network has, fewer than a malicious file could contain."""
+
+MAX_ANCHORS = 3
+"""Names of the network that are looked for in a file with an unknown prefix."""
 
 _NUMBER = re.compile(r"\.\d+(?=[. ]|$)")
 
@@ -79,10 +83,12 @@ def load_weights(
         What became of the file's tensors.
 
     Raises:
-        WeightsError: if the file cannot be read, or a key is missing, unexpected, or of another shape.
+        WeightsError: if the file cannot be read, a key is missing, unexpected, or of another shape, or a weight is not
+            finite.
     """
     wanted, full = network.state_dict(), set(full_keys)
-    mapped, prefix, dropped = _map_best_prefix(read_tensors(path), full | set(wanted), key_filter)
+    state = read_state(path)
+    mapped, prefix, dropped = _map_best_prefix(state.tensors, full | set(wanted), key_filter)
     loaded: dict[str, Tensor] = {}
     resized = {}
     rest = dict(mapped.lost)
@@ -101,10 +107,16 @@ def load_weights(
     dropped = [mapped.names.get(key, key) for key in rest if unused[key]] + dropped
     unexpected = [mapped.names.get(key, key) for key in rest if not unused[key]]
     missing = [key for key in wanted if key not in loaded and key.split(".")[-1] not in COMPUTED]
+    channels = channels_in_file(loaded, network)
     shapes = [
         f"{key} is {tuple(tensor.shape)} in the file and {tuple(wanted[key].shape)} in the network"
         for key, tensor in loaded.items()
-        if tensor.shape != wanted[key].shape
+        if tensor.shape != wanted[key].shape and key not in channels
+    ]
+    shapes += [
+        f"{key} is {old} in the file and {new} in the network"
+        for key, (old, new) in resized.items()
+        if not is_resizable(key)
     ]
     faults = [f"missing: {_list_names(missing)}"] if missing else []
     faults += [f"not of this network: {_list_names(unexpected)}"] if unexpected else []
@@ -113,8 +125,20 @@ def load_weights(
         raise WeightsError(
             f"{path} does not fit the network; {'; '.join(faults)}; {_hint(loaded, missing, unexpected, shapes)}"
         )
+    require_finite_weights(loaded, path)
+    set_image_channels(network, channels)
     network.load_state_dict(wanted | loaded)
-    return LoadReport(len(loaded), len(wanted), mapped.naming, prefix, resized, group_keys(dropped))
+    return LoadReport(
+        len(loaded),
+        len(wanted),
+        mapped.naming,
+        state.entry,
+        prefix,
+        state.folded,
+        next(iter(channels.values()), None),
+        resized,
+        group_keys(dropped),
+    )
 
 
 def match_by_name(tensors: dict[str, Tensor], network: nn.Module) -> LoadReport:
@@ -171,7 +195,7 @@ def _map_best_prefix(
 ) -> tuple[MappedState, str, list[str]]:
     """Return the state under the prefix that fills most of the network, that prefix, and the keys without it."""
     best, score, chosen = _map_keys(tensors, key_filter), -1, ""
-    for prefix in _prefixes(tensors):
+    for prefix in _prefixes(tensors, names):
         inside = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
         mapped = _map_keys(inside, key_filter)
         matching = sum(key in names for key in mapped.tensors)
@@ -180,8 +204,11 @@ def _map_best_prefix(
     return best, chosen, [key for key in tensors if not key.startswith(chosen)]
 
 
-def _prefixes(keys: Iterable[str]) -> list[str]:
-    """Return every chain of wrapper prefixes that a key begins with, teachers before students."""
+def _prefixes(keys: Iterable[str], names: set[str]) -> list[str]:
+    """Return every chain of wrapper prefixes that a key begins with, teachers before students, then any others.
+
+    Others are found by a name of the network at the end of a key.
+    """
     chains, rest = [""], {"": list(keys)}
     for chain in chains:
         for prefix in PREFIXES:
@@ -189,7 +216,9 @@ def _prefixes(keys: Iterable[str]) -> list[str]:
             if bare:
                 chains.append(chain + prefix)
                 rest[chain + prefix] = bare
-    return chains
+    longest = sorted(names, key=len, reverse=True)[:MAX_ANCHORS]
+    others = (key.removesuffix(name) for name in longest for key in rest[""] if key.endswith(f".{name}"))
+    return list(dict.fromkeys([*chains, *sorted(others)]))
 
 
 def _map_keys(tensors: dict[str, Tensor], key_filter: KeyFilter | None) -> MappedState:

