@@ -1,5 +1,6 @@
 """Weights folders: exact round trip, shared tensors, errors for damaged files, no torch import before use."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -18,7 +19,8 @@ def test_weights_round_trip_is_exact(tmp_path):
     back, card = read_weights(tmp_path / "w")
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) and back[name].dtype == state[name].dtype for name in state)
-    assert card == {"schema": 1, "task": "segmentation", "labels": {"liver": 1}}
+    digest = hashlib.sha256((tmp_path / "w/model.safetensors").read_bytes()).hexdigest()
+    assert card == {"schema": 1, "task": "segmentation", "labels": {"liver": 1}, "weights_sha256": digest}
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == ["model.json", "model.safetensors"]
 
 

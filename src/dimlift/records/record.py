@@ -5,9 +5,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from dimlift.errors import DataError
 from dimlift.records.atomic_write import atomic_write
+from dimlift.records.card_schema import listed_faults
 from dimlift.records.json_file import read_json
+from dimlift.records.record_schema import RecordFile
 from dimlift.records.train_size import TrainSize
 
 SCHEMA = 1
@@ -91,13 +95,15 @@ class RunRecord:
                     f"{path} has record schema {fields['schema']}, this version of dimlift reads {SCHEMA}; "
                     "read it with the version named in its 'versions', or repeat the run"
                 )
+            RecordFile.model_validate(fields)
             scores = [Score(s["case"], s["class"], s["metric"], s["value"]) for s in fields.pop("scores")]
             return cls(**{**fields, "scores": scores})
         except DataError:
             raise
         except (ValueError, KeyError, TypeError) as error:
+            said = listed_faults(error) if isinstance(error, ValidationError) else error
             raise DataError(
-                f"{path} is not a record of dimlift: {error}; delete it and start the study again"
+                f"{path} is not a record of dimlift: {said}; delete it and start the study again"
             ) from error
 
 

@@ -5,9 +5,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from dimlift.errors import DataError, UnknownNameError
+from dimlift.records.card_schema import listed_faults
 from dimlift.records.json_file import read_json
 from dimlift.records.record import write_json
+from dimlift.records.record_schema import StudyFile
 from dimlift.records.train_size import TrainSize
 
 SCHEMA = 1
@@ -75,6 +79,10 @@ class Study:
         train_counts: numbers of training cases that will be used. If both are empty, those of the records count.
         modality: kind of data, "volumes" or "point_clouds".
         up_axis: axis of point clouds that points up, "x", "y" or "z".
+        columns: names of the columns of point clouds whose files do not name them.
+        margin: difference that is too small to matter; None for that of the measure.
+        unseen_failure, unseen_collapse: failure that a verdict has to allow for in cases, and in trainings, that the
+            sample can have missed.
     """
 
     title: str
@@ -90,6 +98,10 @@ class Study:
     train_counts: list[int] = field(default_factory=list)
     modality: str = "volumes"
     up_axis: str = "z"
+    columns: list[str] = field(default_factory=list)
+    margin: float | None = None
+    unseen_failure: float = 0.0
+    unseen_collapse: float = 0.0
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -123,6 +135,7 @@ class Study:
                     f"{path} has study schema {content['schema']}, this version of dimlift reads {SCHEMA}; "
                     "read it with the version that wrote it, or repeat the study"
                 )
+            StudyFile.model_validate(content)
             known = _known(cls, content)
             known["arms"] = {name: StudyArm(**_known(StudyArm, arm)) for name, arm in content["arms"].items()}
             known["dataset"] = StudyDataset(**_known(StudyDataset, content.get("dataset", {})))
@@ -130,9 +143,10 @@ class Study:
             return cls(**known)
         except DataError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (UnknownNameError, ValueError, KeyError, TypeError, AttributeError) as error:
+            said = listed_faults(error) if isinstance(error, ValidationError) else error
             raise DataError(
-                f"{path} does not describe a study: {error}; write it again with `dimlift compare`"
+                f"{path} does not describe a study: {said}; write it again with `dimlift compare`"
             ) from error
 
 
