@@ -13,6 +13,8 @@ from dimlift.data.io.point_cloud import read_point_cloud
 from dimlift.data.quality.check_dataset import check_dataset
 from dimlift.errors import CorruptFileError, DataError
 
+NORMALS = ("x", "y", "z", "nx", "ny", "nz")
+
 
 def cloud(seed, count=12):
     return np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
@@ -32,13 +34,13 @@ def test_benchmark_list_reads_modelnet40(tmp_path):
     write_modelnet(tmp_path, names)
     (tmp_path / "modelnet40_train.txt").write_text("\n".join(names[:2]) + "\n")
     (tmp_path / "modelnet40_test.txt").write_text("\r\n".join(names[2:]))
-    train, test = (load_point_cloud_set(tmp_path / f"modelnet40_{part}.txt") for part in ("train", "test"))
+    train, test = (load_point_cloud_set(tmp_path / f"modelnet40_{part}.txt", NORMALS) for part in ("train", "test"))
     assert train.classes == test.classes == ("airplane", "night_stand")
     assert (train.labels, test.labels) == ((0, 1), (1, 0))
     np.testing.assert_allclose(train.point_clouds[1], cloud(1), atol=1e-5)
     (tmp_path / "modelnet40_train.txt").write_text("airplane_0001\nbathtub_0001\n")
     with pytest.raises(DataError, match=r"modelnet40_train.txt, line 2: 'bathtub_0001' does not exist"):
-        load_point_cloud_set(tmp_path / "modelnet40_train.txt")
+        load_point_cloud_set(tmp_path / "modelnet40_train.txt", NORMALS)
 
 
 def test_benchmark_list_reads_shapenet55(tmp_path):
@@ -157,7 +159,7 @@ def test_concat_point_cloud_sets_rejects_overlap(tmp_path):
     write_modelnet(tmp_path, ["chair_0001", "lamp_0001", "chair_0002", "sofa_0001"])
     for name, lines in (("a", "chair_0001\nlamp_0001"), ("b", "chair_0002"), ("c", "sofa_0001"), ("d", "lamp_0001")):
         (tmp_path / f"{name}.txt").write_text(lines)
-    a, b, c, d = (load_point_cloud_set(tmp_path / f"{name}.txt") for name in "abcd")
+    a, b, c, d = (load_point_cloud_set(tmp_path / f"{name}.txt", NORMALS) for name in "abcd")
     both = concat_point_cloud_sets(a, b)
     assert (both.labels, len(both)) == ((0, 1, 0), 3)
     with pytest.raises(DataError, match="sofa, which no training point cloud has"):

@@ -96,10 +96,35 @@ def test_load_blosc_sample_caches_until_files_change(cases, tmp_path, monkeypatc
     assert read == ["c0", "c0"]
 
 
-def test_load_blosc_sample_reports_corrupt_cache(cases, tmp_path):
+@pytest.mark.parametrize("file", ["sample.json", "foreground.safetensors", "image.blocks", "label.blocks"])
+def test_every_flipped_bit_of_a_cached_sample_is_noticed(cases, tmp_path, file):
+    """A damaged case is preprocessed again, with a warning, and what is read is what was written."""
+    preprocessing = Preprocessing.fit(cases, cases.cases)
+
+    def read():
+        sample = load_blosc_sample(preprocessing, cases.cases[0], tmp_path / "packed")
+        arrays = [np.asarray(sample.image), np.asarray(sample.label), sample.minimum, *sample.foreground.values()]
+        return [array.tobytes() for array in arrays], sample.values, list(sample.foreground)
+
+    expected = read()
+    (path,) = (tmp_path / "packed").glob(f"*/{file}")
+    whole = path.read_bytes()
+    for bit in np.random.default_rng(0).choice(8 * len(whole), 25, replace=False):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(changed)
+        with pytest.warns(UserWarning, match="the case is preprocessed again"):
+            assert read() == expected, f"bit {bit}"
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", ""])
+def test_unreadable_entry_is_preprocessed_again(cases, tmp_path, content):
     preprocessing = Preprocessing.fit(cases, cases.cases)
     load_blosc_sample(preprocessing, cases.cases[0], tmp_path / "packed")
     (entry,) = (tmp_path / "packed").glob("*/sample.json")
-    entry.write_text("{}")
-    with pytest.raises(CorruptFileError, match="delete it, it will be recreated"):
+    whole = entry.read_text()
+    entry.write_text(content)
+    with pytest.warns(UserWarning, match="is corrupt .*; the case is preprocessed again"):
         load_blosc_sample(preprocessing, cases.cases[0], tmp_path / "packed")
+    assert entry.read_text() == whole

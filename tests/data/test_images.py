@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dimlift.data.io.image_file import read_rgb, require_readable_images
 from dimlift.data.io.images import ImageSampler, find_images, read_centre_crop, sample_crop_size, split_images
 from dimlift.errors import CorruptFileError, DataError
 
@@ -82,3 +83,50 @@ def test_read_rgb_rejects_truncated_image(folder):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(CorruptFileError, match=r"a\.png"):
         read_centre_crop(path, 8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_read_rgb_scales_grey_by_bit_depth(tmp_path, suffix):
+    ramp = np.linspace(0, 65535, 256).reshape(16, 16).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / f"a.{suffix}")
+    found = np.asarray(read_rgb(tmp_path / f"a.{suffix}"))
+    assert found.shape == (16, 16, 3)
+    np.testing.assert_array_equal(found[..., 1].ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize("largest", [1, 255, 65535])
+def test_read_rgb_scales_float_by_range(tmp_path, largest):
+    Image.fromarray((np.linspace(0, largest, 256)).reshape(16, 16).astype(np.float32)).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(np.asarray(read_rgb(tmp_path / "a.tif"))[..., 0].ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize("value", [np.nan, -1.0, 1e6])
+def test_read_rgb_refuses_float_out_of_range(tmp_path, value):
+    Image.fromarray(np.array([[0, value], [0, 1]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif has floating-point values"):
+        read_rgb(tmp_path / "a.tif")
+
+
+def test_read_rgb_refuses_other_formats_whatever_the_suffix(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png", format="GIF")
+    for name in ("a.jpg", "b.png"):
+        with pytest.raises(CorruptFileError, match=name):
+            read_rgb(tmp_path / name)
+
+
+def test_find_images_leaves_out_hidden_files(folder):
+    before = find_images(folder).paths
+    (folder / "cat" / "._a.png").write_bytes(b"\0\5\26\7")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "a.png").write_bytes(b"\0")
+    assert find_images(folder).paths == before
+
+
+def test_require_readable_images_names_every_broken_image(folder):
+    paths = find_images(folder).paths
+    require_readable_images(paths)
+    for path in paths[:2]:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"2 of 4 images cannot be used: .*a\.png.*b\.jpg"):
+        require_readable_images(paths)

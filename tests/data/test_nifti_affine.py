@@ -8,7 +8,7 @@ import pytest
 from small_files import make_image, make_mask, save
 
 from dimlift.data.datasets.open_dataset import open_dataset
-from dimlift.data.io.nifti import read_nifti_volume
+from dimlift.data.io.nifti import read_nifti_grid, read_nifti_volume, write_nifti_labels
 from dimlift.data.preprocessing.masks import read_mask
 from dimlift.data.quality.check_dataset import check_dataset
 from dimlift.data.volume import Volume, require_orthogonal
@@ -58,9 +58,22 @@ def test_nifti_warns_of_missing_orientation(tmp_path: Path):
     assert "left and right" in issue.message
 
 
-def test_nifti_rejects_other_units_and_invalid_quaternion(tmp_path: Path):
-    with pytest.raises(DataError, match="micrometres"):
-        read_nifti_volume(write(tmp_path / "a.nii", xyzt_units=3))
+@pytest.mark.parametrize(("unit", "name", "factor"), [(3, "micrometres", 1e-3), (1, "metres", 1e3)])
+def test_nifti_converts_other_units_to_millimetres(tmp_path: Path, unit, name, factor):
+    in_mm = read_nifti_volume(write(tmp_path / "a.nii"))
+    volume = read_nifti_volume(write(tmp_path / "b.nii", xyzt_units=unit))
+    np.testing.assert_allclose(volume.affine[:3], factor * in_mm.affine[:3], rtol=1e-6)
+    np.testing.assert_allclose(read_nifti_grid(tmp_path / "b.nii").affine, volume.affine)
+    (issue,) = volume.issues
+    assert (issue.level, name in issue.message) == ("warning", True)
+    labels = np.ones(volume.shape, np.uint8)
+    written = read_nifti_volume(write_nifti_labels(tmp_path / "c.nii", labels, volume.affine, volume.header))
+    np.testing.assert_allclose(written.affine, volume.affine, rtol=1e-6)
+    assert written.header.get_xyzt_units()[0] == "mm"
+    assert written.issues == ()
+
+
+def test_nifti_rejects_invalid_quaternion(tmp_path: Path):
     with pytest.raises(CorruptFileError, match="invalid orientation"):
         read_nifti_volume(write(tmp_path / "b.nii", sform_code=0, quatern_b=3.0))
 

@@ -215,10 +215,10 @@ def test_open_dataset_detects_point_clouds_unless_there_is_a_volume(tmp_path: Pa
         "classification",
         {"chair": 0, "lamp": 1},
     )
-    save(tmp_path / "chair" / "scan.nii.gz", make_image(0))
-    save(tmp_path / "lamp" / "scan.nii.gz", make_image(1))
+    for number in range(4):
+        save(tmp_path / ("chair", "lamp")[number % 2] / f"{number}.nii.gz", make_image(number))
     volumes = open_dataset(tmp_path, task="classification")
-    assert (volumes.modality, len(volumes.cases)) == ("volumes", 2)
+    assert (volumes.modality, len(volumes.cases)) == ("volumes", 4)
     assert open_dataset(tmp_path, "point_clouds").modality == "point_clouds"
     with pytest.raises(DataError, match="skip_corrupt applies to point clouds only"):
         open_dataset(tmp_path, skip_corrupt=True)

@@ -174,6 +174,17 @@ def test_patch_sampler_returns_one_label_per_volume():
     assert torch.equal(plain.image[0], torch.from_numpy(make_sample(0).image[:, 3:11, 5:13, 4:12]))
 
 
+def test_patches_of_a_classification_reach_every_voxel():
+    """Training crops are where those of prediction are: anywhere in the volume."""
+    sample = make_sample(0, label=1)
+    sample.image[:] = np.arange(sample.image[0].size).reshape(sample.image.shape[1:])
+    sampler = PatchSampler([sample], (8, 8, 8), task="classification", augment=Augmentation(NEVER, intensity=0))
+    corners = [int(image[0, 0, 0, 0]) for step in range(40) for image in sampler.batch(step, 4).image]
+    shape = sample.image.shape[1:]
+    for found, full in zip(np.unravel_index(corners, shape), shape, strict=True):
+        assert set(found) == set(range(full - 8 + 1))
+
+
 def test_patch_sampler_does_not_modify_samples():
     sample = make_sample()
     before = sample.image.copy(), sample.label.copy()

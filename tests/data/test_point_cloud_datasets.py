@@ -197,3 +197,14 @@ def test_point_cloud_sampler_keeps_labels_and_features(radius):
     part = sampler.batch(5, 3, range(1, 3))
     np.testing.assert_array_equal(part.points, batch.points[1:])
     assert part.cases == batch.cases[1:]
+
+
+def test_check_dataset_names_degenerate_point_clouds(tmp_path):
+    scans(tmp_path)
+    labels = np.arange(40) % 2 * 3
+    np.savez(tmp_path / "spot.npz", points=np.ones((40, 3)), labels=labels)
+    np.savez(tmp_path / "plane.npz", points=points(7) * [1, 1, 0], labels=labels)
+    issues = check_dataset(open_dataset(tmp_path, "point_clouds", "segmentation"))
+    found = {issue.level: issue.message for issue in issues if issue.file.endswith(("spot.npz", "plane.npz"))}
+    assert found["error"] == "has all 40 points at one place"
+    assert "no extent along z" in found["warning"]

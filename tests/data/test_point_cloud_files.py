@@ -64,13 +64,111 @@ def test_read_point_cloud_tables(tmp_path, points, colours):
     np.savetxt(tmp_path / "a.xyz", np.hstack([points, colours]), fmt="%.3f")
     np.savetxt(tmp_path / "a.txt", np.hstack([points, points]), fmt="%.3f", delimiter=",")  # ModelNet40's: normals
     np.savez(tmp_path / "a.npz", points=points, colours=colours / 255, labels=np.arange(COUNT), height=points[:, 2])
+    names = {"a.xyz": ("x", "y", "z", "r", "g", "b"), "a.txt": ("x", "y", "z", "nx", "ny", "nz")}
     for name in ("a.npy", "a.xyz", "a.txt", "a.npz"):
-        assert np.array_equal(read_point_cloud(tmp_path / name).points, points)
-    assert np.allclose(read_point_cloud(tmp_path / "a.xyz").colours * 255, colours)
-    assert np.array_equal(read_point_cloud(tmp_path / "a.txt").extra["normals"], points)
+        assert np.array_equal(read_point_cloud(tmp_path / name, names.get(name, ())).points, points)
+    coloured, normals = (read_point_cloud(tmp_path / name, names[name]) for name in ("a.xyz", "a.txt"))
+    assert np.allclose(coloured.colours * 255, colours)
+    assert normals.colours is None
+    assert np.array_equal(np.stack([normals.extra[name] for name in ("nx", "ny", "nz")], 1), points)
     whole = read_point_cloud(tmp_path / "a.npz")
     assert np.allclose(whole.colours * 255, colours)
     assert np.array_equal(whole.extra["height"], points[:, 2])
+
+
+@pytest.mark.parametrize("width", [4, 6, 7, 8])
+def test_unnamed_columns_are_refused(tmp_path, width):
+    np.savetxt(tmp_path / "a.txt", np.random.default_rng(0).uniform(0, 200, (5, width)))
+    np.save(tmp_path / "a.npy", np.ones((5, width)))
+    for name in ("a.txt", "a.npy"):
+        with pytest.raises(DataError, match=rf"{name} has {width} columns without names.*point_clouds\.columns"):
+            read_point_cloud(tmp_path / name)
+    with pytest.raises(DataError, match=rf"has {width} columns .* but 5 names"):
+        read_point_cloud(tmp_path / "a.txt", ("x", "y", "z", "r", "_"))
+
+
+def test_columns_follow_their_names(tmp_path):
+    rows = np.array([[1, 2, 3, 0.5, 10, 20, 30, 4], [4, 5, 6, 0.25, 40, 50, 255, 7]])
+    np.savetxt(tmp_path / "a.txt", rows, fmt="%g")
+    names = "x y z intensity r g b label"
+    by_key = read_point_cloud(tmp_path / "a.txt", names.split())
+    (tmp_path / "b.txt").write_text(f"# {names}\n" + (tmp_path / "a.txt").read_text())
+    for cloud in (by_key, read_point_cloud(tmp_path / "b.txt")):
+        assert np.array_equal(cloud.points, rows[:, :3])
+        assert np.allclose(cloud.colours * 255, rows[:, 4:7])
+        assert cloud.labels.tolist() == [4, 7]
+        assert cloud.extra["intensity"].tolist() == [0.5, 0.25]
+    swapped = read_point_cloud(tmp_path / "a.txt", ["z", "y", "x", "_", "b", "g", "r", "label"])
+    assert np.array_equal(swapped.points, rows[:, [2, 1, 0]])
+    assert np.allclose(swapped.colours * 255, rows[:, [6, 5, 4]])
+    assert not swapped.extra
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [("COFF", "{} {} {} 255 0 51"), ("COFF", "{} {} {} 255 0 51 255"), ("COFF", "{} {} {} 1.0 0.0 0.2 1.0")],
+)
+def test_off_colours_are_no_coordinates(tmp_path, points, head, row):
+    body = "\n".join(row.format(*point) for point in points)
+    (tmp_path / "a.off").write_text(f"# a comment\n{head}\n\n{COUNT} 0 0\n{body}\n")
+    cloud = read_point_cloud(tmp_path / "a.off")
+    assert np.array_equal(cloud.points, points)
+    assert np.allclose(cloud.colours, [1, 0, 0.2])
+    (tmp_path / "b.off").write_text(f"OFF\n{COUNT} 0 0\n{body}\n")  # scanners write colours without COFF
+    with pytest.raises(DataError, match="columns without names"):
+        read_point_cloud(tmp_path / "b.off")
+
+
+def test_off_normals_are_no_colours(tmp_path, points):
+    body = "\n".join("{} {} {} 0 0 1".format(*point) for point in points)
+    (tmp_path / "a.off").write_text(f"NOFF\n{COUNT} 0 0\n{body}\n")
+    cloud = read_point_cloud(tmp_path / "a.off")
+    assert np.array_equal(cloud.points, points)
+    assert cloud.colours is None
+
+
+def test_pcd_padding_and_packed_colours(tmp_path, points, colours):
+    kinds = [(n, "<f4") for n in "xyz"] + [("p", "<f4"), ("rgb", "<u4"), ("q", "<f4", (3,))]
+    rows = np.zeros(COUNT, kinds)
+    for i, name in enumerate("xyz"):
+        rows[name] = points[:, i]
+    red, green, blue = colours.astype(np.uint32).T
+    rows["rgb"] = red << 16 | green << 8 | blue
+    head = "VERSION .7\nFIELDS x y z _ rgb _\nSIZE 4 4 4 4 4 4\nTYPE F F F F F F\nCOUNT 1 1 1 1 1 3\n"
+    head += f"WIDTH {COUNT}\nHEIGHT 1\nPOINTS {COUNT}\nDATA binary\n"
+    (tmp_path / "a.pcd").write_bytes(head.encode() + rows.tobytes())
+    cloud = read_point_cloud(tmp_path / "a.pcd")
+    assert np.array_equal(cloud.points, points.astype(np.float32))
+    assert np.allclose(cloud.colours * 255, colours)
+
+
+@pytest.mark.parametrize(("kind", "largest", "scale"), [("u1", 255, 255), ("u2", 255, 255), ("u2", 65535, 65535)])
+def test_ply_colours_are_scaled_by_type_and_range(tmp_path, kind, largest, scale):
+    names = ("red", "green", "blue")
+    rows = np.zeros(3, [*((n, "f4") for n in "xyz"), *((n, kind) for n in names)])
+    rows["x"], rows["red"], rows["green"] = (0, 1, 2), (0, 100, largest), 51
+    plyfile.PlyData([plyfile.PlyElement.describe(rows, "vertex")]).write(str(tmp_path / "a.ply"))
+    found = read_point_cloud(tmp_path / "a.ply").colours
+    np.testing.assert_allclose(found[:, 0], np.array([0, 100, largest]) / scale, rtol=1e-6)
+    np.testing.assert_allclose(found[:, 1], 51 / scale, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("value", "message"), [(0.5, r"not integers \(0\.5\)"), (np.nan, "NaN"), (2.0**40, "32 bits")])
+def test_point_labels_that_are_no_integers_are_refused(tmp_path, value, message):
+    labels = np.array([0.0, value, 1.0])
+    np.savez(tmp_path / "a.npz", points=np.eye(3), labels=labels)
+    np.savetxt(tmp_path / "a.txt", np.column_stack([np.eye(3), labels]), header="x y z label")
+    for name in ("a.npz", "a.txt"):
+        with pytest.raises(DataError, match=message):
+            read_point_cloud(tmp_path / name)
+
+
+def test_point_labels_near_integers_are_rounded(tmp_path):
+    np.savez(tmp_path / "a.npz", points=np.eye(3), labels=np.array([0.99999, 70000.0, -1.0]))
+    assert read_point_cloud(tmp_path / "a.npz").labels.tolist() == [1, 70000, -1]
+    np.savez(tmp_path / "b.npz", points=np.eye(3), labels=np.zeros(4, int))
+    with pytest.raises(DataError, match="4"):
+        read_point_cloud(tmp_path / "b.npz")
 
 
 @pytest.mark.parametrize("joint", [True, False])

@@ -55,11 +55,13 @@ def test_load_point_cloud_set_accepts_missing_labels(tmp_path):
     ("arrays", "message"),
     [
         ({"points": np.full((2, 5, 3), np.nan)}, "cloud 0 has a coordinate that is NaN"),
-        ({"points": np.zeros((2, 5, 4))}, r"points \(2, 5, 4\)"),
+        ({"points": np.zeros((2, 5, 2))}, r"points \(2, 5, 2\)"),
+        ({"points": np.zeros((2, 5, 4))}, "4 columns without names"),
         ({"other": np.zeros(3)}, "no 'points'"),
         ({"points": np.zeros((9, 3)), "offsets": np.array([0, 5, 3])}, "offsets must increase"),
         ({"points": np.zeros((2, 5, 3)), "labels": np.array([0, 7]), "classes": np.array(["x"])}, "for 1 classes"),
-        ({"points": np.zeros((2, 5, 3)), "labels": np.array([0.0, 1.0])}, "one integer each"),
+        ({"points": np.zeros((2, 5, 3)), "labels": np.array([0.0, 0.5])}, r"not integers \(0\.5\)"),
+        ({"points": np.zeros((2, 5, 3)), "labels": np.array([0, 1, 1])}, r"shape \(3,\); \(2,\) is expected"),
     ],
 )
 def test_load_point_cloud_set_rejects_invalid_arrays(arrays, message, tmp_path):

@@ -94,7 +94,7 @@ def shallow(folder):
         (break_size, "16 x 12 pixels and .* 8 x 6"), (break_depth, "no pixel of .*depth.png has a depth"),
         (break_pose, "pose.txt does not exist"), (lose_tracking, "pose.txt is not 4 x 4 finite"),
         (stretch, "not a rotation"),
-        (empty, "depth.png cannot be read"), (cut, "color.png cannot be decoded"),
+        (empty, "depth.png cannot be decoded"), (cut, "color.png cannot be decoded"),
         (lose_colour, "no colour image"), (shallow, "16 bits"),
     ],
 )  # fmt: skip

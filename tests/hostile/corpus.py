@@ -4,8 +4,10 @@ The files exist only in the temporary folders of tests.
 """
 
 import gzip
+import hashlib
 import io
 import json
+import os
 import pickle
 import struct
 import tarfile
@@ -92,13 +94,95 @@ def gigabyte(first: bytes = b"") -> bytes:
     return (gzip.compress(first, mtime=0) if first else b"") + gzip.compress(bytes(16 << 20), mtime=0) * 64
 
 
+def nrrd(change: tuple[str, str] = ("", ""), body: bytes = bytes(128)) -> bytes:
+    """A small NRRD file with a part of its header replaced."""
+    header = (
+        "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 4 4 4\n"
+        "space directions: (1,0,0) (0,1,0) (0,0,1)\nkinds: domain domain domain\nendian: little\nencoding: raw\n"
+        "space origin: (0,0,0)\n\n"
+    )
+    return header.replace(*change).encode() + body
+
+
+def mha(change: tuple[str, str] = ("", ""), body: bytes = bytes(128)) -> bytes:
+    """A small MetaImage file with a part of its header replaced."""
+    header = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
+        "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 1\nDimSize = 4 4 4\n"
+        "ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    return header.replace(*change).encode() + body
+
+
+def volume(suffix: str) -> bytes:
+    """Return a small valid file of each kind; of videos, only the first bytes of their container."""
+    match suffix:
+        case ".nii.gz":
+            return packed(nifti())
+        case ".nii":
+            return nifti()
+        case ".nrrd" | ".nhdr":
+            return nrrd()
+        case ".mha" | ".mhd":
+            return mha()
+        case ".avi":
+            return b"RIFF" + struct.pack("<I", 100) + b"AVI LIST" + bytes(92)
+        case ".mkv" | ".webm":
+            return b"\x1a\x45\xdf\xa3" + bytes(96)
+    return struct.pack(">I", 20) + b"ftypisom" + bytes(8) + struct.pack(">I", 80) + b"moov" + bytes(72)
+
+
+def lengthened(path: Path, size: int) -> Path:
+    """Append zeros without storing them."""
+    os.truncate(path, size)
+    return path
+
+
 VOLUMES = {
+    "NRRD that hides another file": Hostile(
+        "volume",
+        written("a.nrrd", nrrd(("type: short", "content: x\rdata file: /etc/passwd\ntype: short"))),
+        "control character",
+    ),
+    "NRRD with a long space": Hostile(
+        "volume", written("a.nrrd", nrrd(("left-posterior-superior", "A" * 5000))), "is in the space"
+    ),
+    "NRRD with a header of a gigabyte": Hostile(
+        "volume", lambda f: lengthened(written("a.nrrd", nrrd()[:-140])(f), 1 << 30), "no end of its header"
+    ),
+    "NRRD of an exabyte": Hostile(
+        "volume", written("a.nrrd", nrrd(("4 4 4", "1000000 1000000 1000000"))), "but only 128 bytes follow"
+    ),
+    "NRRD bomb": Hostile(
+        "volume", written("a.nrrd", nrrd(("encoding: raw", "encoding: gzip"), gigabyte())), "continues after the 128"
+    ),
+    "NRRD that reads its neighbour": Hostile(
+        "volume",
+        written("a.nhdr", nrrd(("encoding: raw", "encoding: raw\ndata file: ../../x"))),
+        "stores its voxels in",
+    ),
+    "MHA with a long object type": Hostile(
+        "volume", written("a.mha", mha(("= Image", "= " + "A" * 100_000))), "object type"
+    ),
+    "MHA of two billion axes": Hostile("volume", written("a.mha", mha(("NDims = 3", "NDims = 2000000000"))), "NDims"),
+    "MHA with less than no channels": Hostile(
+        "volume", written("a.mha", mha(("DimSize", "ElementNumberOfChannels = -2147483648\nDimSize"))), "channels"
+    ),
+    "MHA that lists the files of a disk": Hostile(
+        "volume", written("a.mhd", mha(("= LOCAL", "= LIST\n/etc/passwd"))), "stores its voxels in"
+    ),
+    "playlist called video": Hostile(
+        "volume", written("a.mp4", "#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"), "its first bytes are those of no"
+    ),
+    "concat script called video": Hostile(
+        "volume", written("a.mkv", "ffconcat version 1.0\nfile /etc/passwd\n"), "its first bytes are those of no"
+    ),
     "nothing": Hostile("volume", written("a.nii.gz", b""), "not a NIfTI header"),
     "pickle called nii": Hostile("volume", pickled("a.nii"), "not a NIfTI header"),
     "pickle in gzip": Hostile(
         "volume", lambda f: written("a.nii.gz", packed(pickle.dumps(Touch(marker(f)))))(f), "not a NIfTI header"
     ),
-    "web page": Hostile("volume", written("a.nii.gz", "<html><script>alert(1)</script>"), "corrupt gzip stream"),
+    "web page": Hostile("volume", written("a.nii.gz", "<html><script>alert(1)</script>"), "not a NIfTI header"),
     "cut off": Hostile("volume", written("a.nii.gz", packed(nifti((16, 16, 16)), 0.6)), "truncated"),
     "one bit flipped": Hostile("volume", written("a.nii.gz", flipped()), "corrupt gzip stream"),
     "gzip bomb behind a small header": Hostile(
@@ -194,21 +278,39 @@ WEIGHTS = {
 
 def run(card: object, weights: bytes | None = None) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
-        text = card if isinstance(card, str) else json.dumps(card)
-        written("run/model.json", text)(folder)
         content = safetensors(entry()) if weights is None else weights
+        stated = card
+        if weights is None and isinstance(card, dict):
+            stated = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
+        written("run/model.json", stated if isinstance(stated, str) else json.dumps(stated))(folder)
         return written("run/model.safetensors", content)(folder).parent
 
     return make
 
 
+def card(**changes: object) -> dict[str, object]:
+    """A card of a trained network of one channel and one label, with some entries replaced."""
+    rule = {"scheme": "zscore"}
+    shared = {"labels": {"a": 1}, "channels": ["CT"], "normalisation": [rule], "spacing": [1.0, 1.0, 1.0]}
+    preprocessing = {
+        **shared, "ignore": None, "typical_spacing": [1.0, 1.0, 1.0], "slice_axis": "z", "nan_policy": "error",
+        "resample_labels": False, "windows": [], "missing": "error", "orientation": "RAS",
+    }  # fmt: skip
+    built_for = {
+        "kind": "segmentation", "in_channels": 1, "num_classes": 2, "spacing": None, "patch_size": [8, 8, 8], "seed": 0,
+        "gradient_checkpointing": False, "target_mean": 0.0, "target_std": 1.0, "class_weights": None,
+    }  # fmt: skip
+    return {
+        **shared, "schema": 1, "modality": "volumes", "task": "segmentation", "orientation": "RAS", "overlap": 0.5,
+        "precision": "32", "built_for": built_for, "preprocessing": preprocessing, **changes,
+    }  # fmt: skip
+
+
 RUNS = {
     "a method that is a function of Python": Hostile(
-        "run", run({"schema": 1, "modality": "volumes", "arm": {"method": "os.system"}}), "unknown method 'os.system'"
+        "run", run(card(arm={"method": "os.system"})), "unknown method 'os.system'"
     ),
-    "a class path in a card": Hostile(
-        "run", run({"schema": 1, "modality": "volumes", "arm": {"method": "unet", "_target_": "os.system"}}), "_target_"
-    ),
+    "a class path in a card": Hostile("run", run(card(arm={"method": "unet", "_target_": "os.system"})), "_target_"),
     "a card nested too deeply": Hostile("run", run("[" * 200_000), "nested too deeply"),
     "a card with a number without end": Hostile("run", run('{"schema": ' + "9" * 10_000 + "}"), "is not JSON"),
     "a card that is a list": Hostile("run", run([1]), "schema"),

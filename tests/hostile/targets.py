@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from corpus import cloud, dicom, entry, nifti, packed, png, safetensors, tar, zipped
+from corpus import cloud, dicom, entry, nifti, png, safetensors, tar, volume, zipped
 
 from dimlift.data.datasets.open_dataset import open_dataset
 from dimlift.data.io.archives import ArchiveLimits, extract_archive
@@ -79,8 +79,9 @@ def _archive(suffix: str) -> Target:
 
 TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     **{
-        f"volume {suffix}": (_volume(suffix), [packed(nifti()) if suffix.endswith("gz") else nifti(), b""])
+        f"volume {suffix}": (_volume(suffix), [volume(suffix), b""])
         for suffix in VOLUME_READERS
+        if suffix not in (".webm", ".mov")  # read as .mkv and .mp4 are
     },
     **{
         f"cloud {suffix}": (

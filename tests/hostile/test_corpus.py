@@ -79,7 +79,7 @@ def test_report_escapes_html_in_names(tmp_path):
         planned=4,
         notes=[evil],
         dataset=StudyDataset(evil, 2, {evil: 1}),
-        budget={evil: evil},
+        budget={evil: 1.0},
         cases={evil: CasePaths(evil, evil), "c": CasePaths(evil)},
     )
     study.save(tmp_path)

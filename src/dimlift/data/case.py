@@ -9,6 +9,9 @@ from typing import Literal
 TaskType = Literal["segmentation", "classification", "regression"]
 DataModality = Literal["volumes", "point_clouds"]
 
+DETACHED_HEADERS = (".mhd", ".nhdr")
+"""Suffixes of headers whose voxels are in another file, which has the same name before its suffix."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -19,12 +22,14 @@ class Case:
         images: one file per channel, or one file with the channels on its last axis.
         label: a mask file (segmentation), a class (int), a number (float), or None for unlabelled cases.
         group: patient id. Splits keep all cases of a group on the same side.
+        columns: names of the columns of a point cloud whose file does not name them.
     """
 
     name: str
     images: tuple[Path, ...]
     label: Path | int | float | None
     group: str
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Dataset:
         unmatched: files among the images or labels that belong to no case.
         skipped: one message per case that could not be read and was left out.
         modality: "volumes" or "point_clouds".
+        layout: name of the layout it was read as, or "".
     """
 
     name: str
@@ -55,6 +61,7 @@ class Dataset:
     unmatched: tuple[Path, ...] = field(default=(), repr=False)
     skipped: tuple[str, ...] = ()
     modality: DataModality = "volumes"
+    layout: str = ""
 
     def relative(self, path: Path) -> str:
         """Return a path for display: relative to the root if it is inside."""
@@ -70,33 +77,72 @@ class Dataset:
         known.__dict__["_manifest"] = manifest
         return known
 
+    def with_layout(self, layout: str) -> "Dataset":
+        """Return the same dataset with the name of its layout; a manifest hash that is known is kept."""
+        named = replace(self, layout=layout)
+        return named.with_manifest(self._manifest) if "_manifest" in self.__dict__ else named
+
     def file_size_hash(self) -> str:
         """Return SHA-256 of all cases and file sizes, without opening a file."""
         digest = hashlib.sha256()
         for case in (*self.cases, *self.test_cases):
             files = [*case.images, *([case.label] if isinstance(case.label, Path) else [])]
-            sizes = [file.stat().st_size if file.is_file() else -1 for file in files]
+            sizes = [
+                sum(part.stat().st_size for part in stored_files(file)) if file.is_file() else -1 for file in files
+            ]
             label = None if isinstance(case.label, Path) else case.label
             digest.update(repr((case.name, case.group, sizes, label)).encode())
         return digest.hexdigest()
+
+    @cached_property
+    def content_hashes(self) -> dict[str, str]:
+        """SHA-256 of every file by its name, and of what a table states about each case, to name what has changed."""
+        found: dict[str, str] = {}
+        for case in (*self.cases, *self.test_cases):
+            in_file = isinstance(case.label, Path)
+            stated = repr((case.group, None if in_file else case.label)).encode()
+            found[f"group or label of {case.name}"] = hashlib.sha256(stated).hexdigest()
+            for file in (*case.images, *([case.label] if isinstance(case.label, Path) else [])):
+                found[self.relative(file)] = _content_hash(file)
+        return found
 
     @cached_property
     def _manifest(self) -> str:
         digest = hashlib.sha256()
         for part, cases in (("train", self.cases), ("test", self.test_cases)):
             for case in cases:
-                label = _content_hash(case.label) if isinstance(case.label, Path) else repr(case.label)
-                images = [_content_hash(image) for image in case.images]
+                label = (
+                    self.content_hashes[self.relative(case.label)] if isinstance(case.label, Path) else repr(case.label)
+                )
+                images = [self.content_hashes[self.relative(image)] for image in case.images]
                 digest.update(repr((part, case.name, case.group, images, label)).encode())
         digest.update(repr((self.task, self.channels, sorted(self.labels.items()), self.ignore)).encode())
         return digest.hexdigest()
 
 
-def _content_hash(path: Path) -> str:
-    """Return SHA-256 of a file, or of the files in a series folder regardless of their names."""
+def stored_files(path: Path) -> list[Path]:
+    """Return the files of a volume, sorted: those of a series folder; of a detached header, also its files of voxels.
+
+    Folders in a series folder are no part of it; a link among them could lead back to it.
+    """
     if path.is_dir():
-        inside = sorted(_content_hash(file) for file in path.iterdir() if not file.name.startswith("."))
+        return sorted(file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir())
+    if path.suffix.lower() in DETACHED_HEADERS and path.is_file():
+        header = path.resolve()  # of a link, the voxels lie beside its target
+        return sorted(file for file in header.parent.iterdir() if file.name.startswith(f"{header.stem}."))
+    return [path]
+
+
+def _content_hash(path: Path) -> str:
+    """Return SHA-256 of a file, or of the files of a volume regardless of their names."""
+    files = stored_files(path)
+    if path.is_dir() or len(files) > 1:
+        inside = sorted(_file_hash(file) for file in files)
         return hashlib.sha256(repr(inside).encode()).hexdigest()
+    return _file_hash(path)
+
+
+def _file_hash(path: Path) -> str:
     if not path.is_file():
         return "missing"
     with path.open("rb") as stream:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dimlift.errors import DataError
+from dimlift.errors import DataError, DimliftError
 
 Level = Literal["error", "warning"]
 
@@ -37,12 +37,15 @@ class Issue:
         return error
 
 
-def issue_from_error(error: DataError, file: object = "") -> Issue:
+def issue_from_error(error: DimliftError, file: object = "") -> Issue:
     """Return the issue an error was made from, or a new one that carries the error's message."""
     issue = error.__dict__.get("issue")
     if isinstance(issue, Issue):
         return issue
-    return Issue(str(file), "error", str(error), "repair or replace the file")
+    message, _, fix = str(error).removeprefix(str(file)).lstrip(": ").rpartition("; ")
+    if not message:
+        message, fix = fix, "repair or replace the file"
+    return Issue(str(file), "error", message, fix)
 
 
 def raise_on_errors(issues: Sequence[Issue]) -> None:

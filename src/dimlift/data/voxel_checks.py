@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from dimlift.data.chunks import depth_chunks
 from dimlift.data.issue import Issue
+from dimlift.data.label_values import to_label_values
 from dimlift.data.volume import Volume
 from dimlift.errors import UnknownNameError
 
 NanPolicy = Literal["error", "replace", "mask"]
 """NaN and infinite voxels: refuse the file; set them to the lowest finite value; or set them and also exclude them from
 training and scoring."""
-
-INTEGER_TOLERANCE = 1e-3
-"""Labels saved through an intensity scale read back as 1.0000000196; values this close to an integer are accepted."""
 
 _MAX_BINS = 1 << 16
 
@@ -73,7 +71,7 @@ def integer_labels(volume: Volume) -> NDArray[np.int32]:
     """Return the labels of a mask as integers, (i, j, k).
 
     Raises:
-        DataError: if a voxel is not an integer, or the mask has several channels.
+        DataError: if the mask has several channels, or as `to_label_values`.
     """
     array = volume.array
     if array.ndim == 4 and array.shape[3] == 1:
@@ -81,28 +79,7 @@ def integer_labels(volume: Volume) -> NDArray[np.int32]:
     if array.ndim != 3:
         message = f"is a mask with {array.shape[3]} channels; one class number per voxel is expected"
         raise Issue(str(volume.path), "error", message, "save one label map (argmax over the channels)").as_error()
-    if array.dtype.kind in "iub":
-        _require_int32(volume.path, array)
-        return array.astype(np.int32)
-    if count := count_non_finite(array):
-        message = f"is a mask with {count} NaN or infinite voxels"
-        raise Issue(str(volume.path), "error", message, "set them to a class, or to the ignore label").as_error()
-    rounded = np.rint(array)
-    error = np.abs(array - rounded)
-    if error.max(initial=0) > INTEGER_TOLERANCE:
-        examples = np.unique(array[error > INTEGER_TOLERANCE])[:5]
-        message = f"holds values that are not integers ({', '.join(f'{value:g}' for value in examples)})"
-        fix = "save class numbers; a probability map or a mask resampled with interpolation is not a label map"
-        raise Issue(str(volume.path), "error", message, fix).as_error()
-    _require_int32(volume.path, rounded)
-    return rounded.astype(np.int32)
-
-
-def _require_int32(path: Path, array: NDArray[Any]) -> None:
-    low, high = array.min(initial=0), array.max(initial=0)
-    if low < -(2**31) or high >= 2**31:
-        message = f"holds numbers from {low} to {high}, which do not fit into 32 bits"
-        raise Issue(str(path), "error", message, "save class numbers").as_error()
+    return to_label_values(array, volume.path)
 
 
 def count_labels(array: NDArray[np.int32]) -> dict[int, int]:

@@ -3,13 +3,13 @@
 Gorgolewski et al., 2016, https://doi.org/10.1038/sdata.2016.44; file names: https://bids-specification.readthedocs.io
 """
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 from dimlift.data.case import Case, Dataset, TaskType
-from dimlift.data.datasets.image_label_folders import find_label_values
+from dimlift.data.datasets.csv_rows import read_table_rows
+from dimlift.data.datasets.dataset_json import find_label_values
 from dimlift.data.datasets.layout import Layout
 from dimlift.data.io.readers import list_volumes, volume_stem
 from dimlift.data.issue import Issue
@@ -25,7 +25,7 @@ def _matches(path: Path) -> bool:
     return (path / _FILE).is_file() and any(path.glob("sub-*/"))
 
 
-def _read(path: Path, task: TaskType) -> Dataset:
+def _read(path: Path, task: TaskType | None) -> Dataset:
     """Return one case per subject and session with a mask; channels are the suffixes all cases have (T1w, FLAIR).
 
     Raises:
@@ -47,7 +47,9 @@ def _read(path: Path, task: TaskType) -> Dataset:
         cases.append(Case("_".join(filter(None, visit)), files, mask, group=visit[0]))
     labels = _label_names([case.label for case in cases if isinstance(case.label, Path)], path)
     unmatched = tuple(file for visit in sorted(masks.keys() - images.keys()) for file in masks[visit])
-    return Dataset(path.resolve().name, path, tuple(cases), tuple(channels), labels, task, None, (), unmatched)
+    return Dataset(
+        path.resolve().name, path, tuple(cases), tuple(channels), labels, "segmentation", None, (), unmatched
+    )
 
 
 def _volumes(root: Path, prefix: str) -> Iterator[Path]:
@@ -86,8 +88,7 @@ def _label_names(masks: list[Path], root: Path) -> dict[str, int]:
     tables += [folder / "dseg.tsv" for folder in (masks[0].parents if masks else ()) if folder.is_relative_to(root)]
     for table in tables:
         if table.is_file():
-            with table.open(newline="", encoding="utf-8-sig") as stream:
-                rows = list(csv.DictReader(stream, delimiter="\t"))
+            rows, _ = read_table_rows(table)
             try:
                 return {row["name"]: int(row["index"]) for row in rows if int(row["index"]) != 0}
             except (KeyError, TypeError, ValueError) as fault:
@@ -100,4 +101,5 @@ BIDS = Layout(
     "BIDS (dataset_description.json, sub-01/anat/..._T1w.nii.gz, derivatives/NAME/sub-01/anat/..._dseg.nii.gz)",
     _matches,
     _read,
+    evidence="dataset_description.json and folders sub-...",
 )

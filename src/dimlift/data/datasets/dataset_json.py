@@ -1,9 +1,13 @@
-"""dataset.json of nnU-Net and the Medical Segmentation Decathlon."""
+"""dataset.json of nnU-Net and the Medical Segmentation Decathlon, and the channels and labels it names."""
 
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dimlift.data.io.readers import read_volume
 from dimlift.data.issue import Issue
+from dimlift.data.voxel_checks import count_labels, integer_labels
 from dimlift.errors import DataError
 from dimlift.records.json_file import read_json
 
@@ -16,10 +20,13 @@ MAX_BYTES = 6 << 20
 def read_dataset_json(folder: Path) -> dict[str, Any]:
     """Return the content of dataset.json.
 
+    Args:
+        folder: the folder that holds it, or a file with another name (`datalist.json`).
+
     Raises:
         DataError: if it is not a JSON object, with line and column.
     """
-    path = folder / DATASET_JSON
+    path = json_file(folder)
     try:
         content = read_json(path, MAX_BYTES)
     except (OSError, ValueError) as fault:
@@ -29,10 +36,15 @@ def read_dataset_json(folder: Path) -> dict[str, Any]:
     return content
 
 
+def json_file(folder: Path) -> Path:
+    """Return the dataset.json of a folder; a path that is such a file itself is returned as it is."""
+    return folder if folder.is_file() else folder / DATASET_JSON
+
+
 def parse_channels(folder: Path, description: dict[str, Any]) -> tuple[str, ...]:
     """Return channel names in order, from "channel_names" (nnU-Net 2) or "modality" (Decathlon, nnU-Net 1)."""
     names = description.get("channel_names", description.get("modality"))
-    path = folder / DATASET_JSON
+    path = json_file(folder)
     if not isinstance(names, dict) or not names:
         raise _error(path, 'has no "channel_names"', 'add, for example, "channel_names": {"0": "T1"}')
     try:
@@ -47,7 +59,7 @@ def parse_labels(folder: Path, description: dict[str, Any]) -> tuple[dict[str, i
 
     Both orders are read: name to value (nnU-Net 2), value to name (Decathlon).
     """
-    path = folder / DATASET_JSON
+    path = json_file(folder)
     raw = description.get("labels")
     if not isinstance(raw, dict) or not raw:
         raise _error(path, 'has no "labels"', 'add, for example, "labels": {"background": 0, "tumour": 1}')
@@ -59,7 +71,9 @@ def parse_labels(folder: Path, description: dict[str, Any]) -> tuple[dict[str, i
         name, number = (str(value), key) if str(key).isdigit() and not isinstance(value, int) else (str(key), value)
         try:
             labels[name] = int(number)
-        except (TypeError, ValueError) as fault:
+            if isinstance(number, float) and number != labels[name]:
+                raise ValueError(number)
+        except (TypeError, ValueError, OverflowError) as fault:
             raise _error(path, f"has the label {key!r}: {value!r}; an integer is expected") from fault
     if len(set(labels.values())) < len(labels):
         raise _error(path, f'has several "labels" with the same number: {labels}')
@@ -67,13 +81,29 @@ def parse_labels(folder: Path, description: dict[str, Any]) -> tuple[dict[str, i
     return {name: value for name, value in labels.items() if value != 0}, ignore
 
 
-def lists_existing_files(folder: Path, description: dict[str, Any]) -> bool:
-    """Return whether the listed cases exist under exactly the listed names (true for Decathlon, not for nnU-Net 1)."""
-    cases = description.get("training")
-    if not isinstance(cases, list) or not cases:
-        return False
-    image = cases[0].get("image") if isinstance(cases[0], dict) else cases[0]
-    return isinstance(image, str) and (folder / image).is_file()
+def describe_labels(folder: Path, masks: Sequence[Path]) -> tuple[dict[str, int], int | None]:
+    """Return labels and ignore label from a dataset.json in the folder; without one, every value found in the masks."""
+    if (folder / DATASET_JSON).is_file():
+        return parse_labels(folder, read_dataset_json(folder))
+    return {str(value): value for value in find_label_values(masks)}, None
+
+
+def find_label_values(masks: Sequence[Path]) -> list[int]:
+    """Return every nonzero value in the masks, sorted; unreadable files are left to `check_dataset`."""
+    values: set[int] = set()
+    for mask in masks:
+        try:
+            status = mask.stat()
+            values.update(_label_values(mask, status.st_mtime_ns, status.st_size))
+        except (DataError, OSError):
+            continue
+    return sorted(values - {0})
+
+
+@lru_cache(maxsize=1 << 16)
+def _label_values(mask: Path, _mtime_ns: int, _size: int) -> frozenset[int]:
+    """Return the values in a mask; a command opens a dataset twice (its task, then its cases) and reads them once."""
+    return frozenset(count_labels(integer_labels(read_volume(mask))))
 
 
 def _error(path: Path, message: str, fix: str = "correct the file") -> DataError:

@@ -1,56 +1,128 @@
-"""Medical Segmentation Decathlon: a dataset.json that lists image and label of every case.
+"""Cases listed in a JSON file, with image and label of each.
 
-Antonelli et al., 2022, https://doi.org/10.1038/s41467-022-30695-9
+The Medical Segmentation Decathlon and MONAI's datalists list them under "training" (Antonelli et al., 2022,
+https://doi.org/10.1038/s41467-022-30695-9), nnU-Net 2 under "dataset", by name.
 """
 
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 from dimlift.data.case import Case, Dataset, TaskType
-from dimlift.data.datasets.dataset_json import DATASET_JSON, parse_channels, parse_labels, read_dataset_json
+from dimlift.data.datasets.case_names import name_cases, require_valid_names
+from dimlift.data.datasets.dataset_json import (
+    DATASET_JSON,
+    find_label_values,
+    json_file,
+    parse_channels,
+    parse_labels,
+    read_dataset_json,
+)
+from dimlift.data.datasets.json_cases import ListedCase, read_listed_cases
 from dimlift.data.datasets.layout import Layout
-from dimlift.data.io.readers import list_volumes, volume_stem
+from dimlift.data.datasets.nnunet import is_nnunet
+from dimlift.data.datasets.table_labels import class_indices, infer_cell_task, parse_label
+from dimlift.data.io.readers import infer_channel_names, list_volumes
 from dimlift.data.issue import Issue
 
 
-def _matches(path: Path) -> bool:
-    """Require a dataset.json with a list of training cases, or with image files in imagesTr."""
-    if not (path / DATASET_JSON).is_file():
+def _is_decathlon(path: Path) -> bool:
+    """Require a list of training cases in dataset.json (or a JSON file of another name), or images in imagesTr."""
+    file = json_file(path)
+    if file.suffix.lower() != ".json" or not file.is_file() or is_nnunet(path) or _is_file_list(path):
         return False
-    return "training" in read_dataset_json(path) or bool(list_volumes(path / "imagesTr"))
+    return "training" in read_dataset_json(file) or bool(list_volumes(path / "imagesTr"))
 
 
-def _read(path: Path, task: TaskType) -> Dataset:
+def _is_file_list(path: Path) -> bool:
+    """Require a dataset.json with "dataset": {case: {"images": [...], "label": ...}}."""
+    file = json_file(path)
+    return (
+        file.suffix.lower() == ".json" and file.is_file() and isinstance(read_dataset_json(file).get("dataset"), dict)
+    )
+
+
+def _read(path: Path, task: TaskType | None) -> Dataset:
     """Return the listed cases; without a list, the files with the same names in imagesTr and labelsTr."""
-    description = read_dataset_json(path)
-    channels = parse_channels(path, description)
-    labels, ignore = parse_labels(path, description)
-    entries = description.get("training")
-    if entries is None:
-        entries = [
-            {"image": f"imagesTr/{file.name}", "label": f"labelsTr/{file.name}"}
-            for file in list_volumes(path / "imagesTr")
+    file = json_file(path)
+    root = file.parent
+    description = read_dataset_json(file)
+    if "training" in description or isinstance(description.get("dataset"), dict):
+        listed = read_listed_cases(file)
+    else:
+        listed = [
+            ListedCase((f"imagesTr/{image.name}",), f"labelsTr/{image.name}")
+            for image in list_volumes(root / "imagesTr")
         ]
-    cases = tuple(_parse_case(path, entry, index) for index, entry in enumerate(entries))
-    test_cases = tuple(_parse_case(path, entry, index) for index, entry in enumerate(description.get("test", [])))
-    test_cases = tuple(case for case in test_cases if all(image.is_file() for image in case.images))
-    known = {image.name for case in cases for image in case.images}
-    unmatched = tuple(file for file in list_volumes(path / "imagesTr") if file.name not in known)
-    name = str(description.get("name") or path.resolve().name)
-    return Dataset(name, path, cases, channels, labels, task, ignore, test_cases, unmatched)
+    if not listed:
+        raise Issue(str(file), "error", "lists no case", "list image and label of each").as_error()
+    cells = ["" if entry.label is None else str(entry.label) for entry in listed]
+    task = infer_cell_task(cells, task)
+    cases = _make_cases(file, listed, cells, task, class_indices(cells))
+    held_out = [entry.held_out for entry in listed]
+    training = tuple(case for case, out in zip(cases, held_out, strict=True) if not out)
+    # the Decathlon lists test images that are not part of the download
+    others = tuple(
+        case for case, out in zip(cases, held_out, strict=True) if out and all(image.is_file() for image in case.images)
+    )
+    labels, ignore = _labels(file, description, training, task, cells)
+    used = {image.resolve() for case in cases for image in case.images}
+    unmatched = tuple(image for image in list_volumes(root / "imagesTr") if image.resolve() not in used)
+    name = description.get("name")
+    name = name if isinstance(name, str) and name else root.resolve().name if file.name == DATASET_JSON else file.stem
+    channels = _channels(file, description, training or others)
+    return Dataset(name, root, training, channels, labels, task, ignore, others, unmatched)
 
 
-def _parse_case(root: Path, entry: Any, index: int) -> Case:
-    image = entry.get("image") if isinstance(entry, dict) else entry
-    label = entry.get("label") if isinstance(entry, dict) else None
-    if not isinstance(image, str) or not isinstance(label, str | None):
-        expected = '{"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}'
-        message = f"has {entry!r} as case {index}; {expected} is expected"
-        raise Issue(str(root / DATASET_JSON), "error", message, "correct the file").as_error()
-    name = volume_stem(image)
-    return Case(name, (root / image,), root / label if label else None, group=name)
+def _make_cases(
+    file: Path, listed: list[ListedCase], cells: list[str], task: TaskType, classes: dict[str, int]
+) -> list[Case]:
+    root = file.parent
+    named = name_cases([PurePosixPath(entry.images[0]) for entry in listed])
+    cases = []
+    for entry, cell, (name, group) in zip(listed, cells, named, strict=True):
+        group = entry.name or name if group == name else group
+        name = entry.name or name
+        label = parse_label(file, f"case {name!r}", cell, root, task, classes)
+        cases.append(Case(name, tuple(root / image for image in entry.images), label, group))
+    require_valid_names(file, cases, "list each case once")
+    return cases
+
+
+def _channels(file: Path, description: dict[str, object], cases: tuple[Case, ...]) -> tuple[str, ...]:
+    if "channel_names" in description or "modality" in description:
+        return parse_channels(file, description)
+    count = max((len(case.images) for case in cases), default=1)
+    if count > 1:
+        return tuple(f"image{index}" for index in range(1, count + 1))
+    return infer_channel_names(case.images[0] for case in cases)
+
+
+def _labels(
+    file: Path, description: dict[str, object], cases: tuple[Case, ...], task: TaskType, cells: list[str]
+) -> tuple[dict[str, int], int | None]:
+    if task == "regression":
+        return {}, None
+    if task == "classification":
+        return class_indices(cells), None
+    if "labels" in description:
+        return parse_labels(file, description)
+    masks = [case.label for case in cases if isinstance(case.label, Path)]
+    return {str(value): value for value in find_label_values(masks)}, None
 
 
 DECATHLON = Layout(
-    "decathlon", 'Decathlon (dataset.json with "training": [{"image": ..., "label": ...}, ...])', _matches, _read
+    "decathlon",
+    'Decathlon or MONAI datalist (dataset.json with "training": [{"image": ..., "label": ...}, ...])',
+    _is_decathlon,
+    _read,
+    evidence='a JSON file with "training", or imagesTr',
+    compared=True,
+)
+
+NNUNET_FILE_LIST = Layout(
+    "nnunet_files",
+    'nnU-Net 2 file list (dataset.json with "dataset": {"case1": {"images": [...], "label": ...}, ...})',
+    _is_file_list,
+    _read,
+    evidence='a dataset.json with "dataset"',
+    compared=True,
 )

@@ -14,10 +14,12 @@ class Layout:
     Attributes:
         name: value of the option `layout`.
         description: the arrangement with an example, for error messages.
+        evidence: what identifies it, for messages.
         matches: called with a path; returns whether a folder or file has this layout.
-        read: called with a path and a task type or None (and `skip_corrupt` for point clouds); returns the dataset, or
-            raises DataError if files are missing or ambiguous.
+        read: called with a path and a task type or None (and `skip_corrupt` and `columns` for point clouds); returns
+            the dataset, or raises DataError if files are missing or ambiguous.
         modality: kind of data.
+        compared: whether a second layout may match the same folder; both must then list the same cases.
     """
 
     name: str
@@ -25,3 +27,5 @@ class Layout:
     matches: Callable[[Path], bool]
     read: Callable[..., Dataset]
     modality: DataModality = "volumes"
+    evidence: str = ""
+    compared: bool = False

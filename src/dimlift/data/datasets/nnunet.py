@@ -7,13 +7,8 @@ import re
 from pathlib import Path
 
 from dimlift.data.case import Case, Dataset, TaskType
-from dimlift.data.datasets.dataset_json import (
-    DATASET_JSON,
-    lists_existing_files,
-    parse_channels,
-    parse_labels,
-    read_dataset_json,
-)
+from dimlift.data.datasets.dataset_json import DATASET_JSON, parse_channels, parse_labels, read_dataset_json
+from dimlift.data.datasets.json_cases import lists_cases
 from dimlift.data.datasets.layout import Layout
 from dimlift.data.io.readers import files_by_stem, list_volumes, volume_stem, volume_suffix
 
@@ -21,14 +16,14 @@ CHANNEL_FILE = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 """File name of one channel of a case, without suffix."""
 
 
-def _matches(path: Path) -> bool:
-    """Require a dataset.json and image files with channel numbers, unless dataset.json lists those very files."""
-    if not (path / DATASET_JSON).is_file() or lists_existing_files(path, read_dataset_json(path)):
+def is_nnunet(path: Path) -> bool:
+    """Require a dataset.json and image files with channel numbers, unless dataset.json lists the cases itself."""
+    if not (path / DATASET_JSON).is_file() or lists_cases(path / DATASET_JSON):
         return False
     return any(CHANNEL_FILE.match(volume_stem(file)) for file in list_volumes(path / "imagesTr"))
 
 
-def _read(path: Path, task: TaskType) -> Dataset:
+def _read(path: Path, task: TaskType | None) -> Dataset:
     """Return the cases that have an image; their missing files are left to `check_dataset`."""
     description = read_dataset_json(path)
     channels = parse_channels(path, description)
@@ -36,7 +31,7 @@ def _read(path: Path, task: TaskType) -> Dataset:
     cases, unmatched = _find_cases(path / "imagesTr", path / "labelsTr", len(channels), labelled=True)
     test_cases, unmatched_test = _find_cases(path / "imagesTs", path / "labelsTs", len(channels), labelled=False)
     name = str(description.get("name") or path.resolve().name)
-    return Dataset(name, path, cases, channels, labels, task, ignore, test_cases, unmatched + unmatched_test)
+    return Dataset(name, path, cases, channels, labels, "segmentation", ignore, test_cases, unmatched + unmatched_test)
 
 
 def _find_cases(images: Path, labels: Path, channels: int, labelled: bool) -> tuple[tuple[Case, ...], tuple[Path, ...]]:
@@ -60,4 +55,11 @@ def _find_cases(images: Path, labels: Path, channels: int, labelled: bool) -> tu
     return tuple(cases), tuple(unmatched)
 
 
-NNUNET = Layout("nnunet", "nnU-Net (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json)", _matches, _read)
+NNUNET = Layout(
+    "nnunet",
+    "nnU-Net (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json)",
+    is_nnunet,
+    _read,
+    evidence="dataset.json, and a channel number at the end of the file names in imagesTr",
+    compared=True,
+)

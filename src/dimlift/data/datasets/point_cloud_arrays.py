@@ -9,7 +9,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.io.point_cloud import ALWAYS_ALLOWED_BYTES, MAX_COMPRESSION_RATIO
+from dimlift.data.io.point_cloud_numpy import ALWAYS_ALLOWED_BYTES, MAX_COMPRESSION_RATIO
+from dimlift.data.label_values import to_label_values
 from dimlift.errors import CorruptFileError, DataError
 
 ARRAY_SUFFIXES = (".npz", ".h5", ".hdf5")
@@ -21,7 +22,7 @@ class PointCloudArrays(NamedTuple):
     """Point clouds of one file.
 
     Attributes:
-        points: (N, 3) of each point cloud.
+        points: (N, 3) of each point cloud, or (N, k) with columns that the file does not name.
         classes: class names; empty without labels.
         labels: index into `classes` of each point cloud, or None.
         point_labels: label of every point of each point cloud, or None.
@@ -53,23 +54,30 @@ def is_array_member(file: Path) -> bool:
 def _read(path: Path, changed: int, size: int) -> PointCloudArrays:
     table = _read_npz(path) if path.suffix.lower() == ".npz" else _read_h5(path, size)
     points, offsets = table.get("points"), table.get("offsets")
-    if points is None or points.shape[-1:] != (3,) or points.ndim != (3 if offsets is None else 2):
-        found = "no 'points'" if points is None else f"points {points.shape}"
+    if (
+        points is None
+        or points.ndim != (3 if offsets is None else 2)
+        or points.shape[-1] < 3
+        or points.dtype.kind not in "iuf"
+    ):
+        found = "no 'points'" if points is None else f"points {points.shape} {points.dtype}"
         raise DataError(
             f"{path} holds {found}; expected: points (clouds, points, 3), or (points, 3) with offsets (clouds + 1)"
         )
     if offsets is not None and (
-        offsets.ndim != 1 or offsets[0] != 0 or offsets[-1] != len(points) or (np.diff(offsets) < 1).any()
+        offsets.ndim != 1
+        or offsets.dtype.kind not in "iu"
+        or len(offsets) < 2
+        or offsets[0] != 0
+        or offsets[-1] != len(points)
+        or (np.diff(offsets) < 1).any()
     ):
         raise CorruptFileError(f"{path}: offsets must increase from 0 to the {len(points)} points; write it again")
     clouds, labels = _split(points, offsets), table.get("labels")
     if labels is None:
         return PointCloudArrays(clouds, (), None, None)
     per_point = labels.shape == points.shape[:-1]
-    if not (per_point or labels.shape == (len(clouds),)) or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(
-            f"{path}: labels {labels.shape} {labels.dtype} for {len(clouds)} point clouds; one integer each is expected"
-        )
+    labels = to_label_values(labels, path, points.shape[:-1] if per_point else (len(clouds),))
     classes = tuple(map(str, table.get("classes", np.arange(int(labels.max()) + 1))))
     if (labels.min() < 0 and not per_point) or labels.max() >= len(classes):
         raise DataError(f"{path}: labels {labels.min()} to {labels.max()} for {len(classes)} classes; correct one")
@@ -110,7 +118,7 @@ def _read_h5(path: Path, size: int) -> dict[str, NDArray[Any]]:
         raise CorruptFileError(f"{path} cannot be read as an .h5 of point clouds ({fault}); copy it again") from fault
     if "data" not in table or table["data"].ndim != 3 or not np.issubdtype(table["data"].dtype, np.number):
         raise DataError(f"{path} holds {names or 'nothing'}; expected: data (clouds, points, 3) and label (clouds)")
-    arrays = {"points": table["data"][..., :3]}
+    arrays = {"points": table["data"]}
     if "label" in table:
         label = table["label"]
         arrays["labels"] = label[:, 0] if label.ndim == 2 and label.shape[1] == 1 else label

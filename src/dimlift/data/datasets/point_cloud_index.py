@@ -2,17 +2,23 @@
 
 import csv
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dimlift.data.datasets.benchmark_lists import read_benchmark_list
+from dimlift.data.datasets.csv_rows import resolve_cell
 from dimlift.data.datasets.point_cloud_arrays import ARRAY_SUFFIXES, is_array_member, read_point_cloud_arrays
 from dimlift.data.io.point_cloud import LABEL_FILE_SUFFIX, POINT_CLOUD_READERS, PointCloud, read_point_cloud
+from dimlift.data.io.point_cloud_columns import table_columns
 from dimlift.data.io.readers import volume_suffix
 from dimlift.errors import DataError
 
+MODELNET_COLUMNS = ("x", "y", "z", "nx", "ny", "nz")
+"""Columns of the text files that ModelNet40's lists name (modelnet40_normal_resampled)."""
 _MAX_HEADER = 1 << 16
 """Characters of the header of a table."""
 
@@ -25,12 +31,14 @@ class PointCloudEntry(NamedTuple):
         name: for messages and records.
         class_name: its class, or None.
         group: point clouds of one group (a building, a patient) stay together; its own name without groups.
+        columns: names of the columns of files that do not name them (`point_clouds.columns`).
     """
 
     file: Path
     name: str
     class_name: str | None
     group: str
+    columns: tuple[str, ...] = ()
 
 
 def is_point_cloud_dataset(path: Path) -> bool:
@@ -42,6 +50,8 @@ def is_point_cloud_dataset(path: Path) -> bool:
     if path.is_dir():
         suffixes = set()
         for file in path.rglob("*"):
+            if file.name.startswith("."):  # such as the ._ files of macOS
+                continue
             suffixes.add(file.suffix.lower())
             if volume_suffix(file) or ".dcm" in suffixes:
                 return False
@@ -53,7 +63,7 @@ def is_point_cloud_dataset(path: Path) -> bool:
     return path.suffix.lower() in (*ARRAY_SUFFIXES, ".txt") and path.is_file()
 
 
-def index_point_clouds(path: Path | str) -> list[PointCloudEntry]:
+def index_point_clouds(path: Path | str, columns: Sequence[str] = ()) -> list[PointCloudEntry]:
     """List the point clouds of a dataset; no point is read, except from a file of many.
 
     Args:
@@ -61,12 +71,17 @@ def index_point_clouds(path: Path | str) -> list[PointCloudEntry]:
             `group`; an .npz with `points` (clouds, points, 3), or (points, 3) and `offsets` (clouds + 1), and
             optionally `labels` and `classes`; an .h5 with `data` (clouds, points, 3) and `label`; or a benchmark list
             (`benchmark_lists`).
+        columns: names of the columns of files that do not name them; ModelNet40's lists state those of its text files.
 
     Raises:
         DataError: if there is no point cloud, or only some have labels.
         CorruptFileError: if a file of many is truncated or of another format than its suffix states.
     """
-    path = Path(path)
+    entries = _index(Path(path))
+    return [entry._replace(columns=tuple(columns)) for entry in entries] if columns else entries
+
+
+def _index(path: Path) -> list[PointCloudEntry]:
     if path.is_dir():
         return _index_folder(path)
     if not path.is_file():
@@ -83,21 +98,38 @@ def index_point_clouds(path: Path | str) -> list[PointCloudEntry]:
     )
 
 
-def load_entry(file: Path) -> PointCloud:
+def load_entry(file: Path, columns: Sequence[str] = ()) -> PointCloud:
     """Read a file, or one point cloud in a file of many (`PointCloudEntry.file`).
+
+    Args:
+        file: the file.
+        columns: names of the columns of files that do not name them.
 
     Raises:
         DataError: as `read_point_cloud`.
     """
     if not is_array_member(file):
-        return read_point_cloud(file)
+        return read_point_cloud(file, columns)
     arrays, number = read_point_cloud_arrays(file.parent), int(file.name)
-    if not np.isfinite(arrays.points[number]).all():
+    cloud = table_columns(arrays.points[number], file.parent, columns)
+    if not np.isfinite(cloud.points).all():
         raise DataError(
             f"{file.parent}: point cloud {number} has a coordinate that is NaN or infinite; remove the point"
         )
-    labels = None if arrays.point_labels is None else arrays.point_labels[number].astype(np.int64)
-    return PointCloud(arrays.points[number].astype(np.float64), labels=labels, path=file)
+    labels = cloud.labels if arrays.point_labels is None else arrays.point_labels[number].astype(np.int64)
+    return replace(cloud, labels=labels, path=file)
+
+
+def load_usable_entry(entry: PointCloudEntry) -> PointCloud:
+    """Read a point cloud that a network can use without labels.
+
+    Raises:
+        DataError: as `load_entry`, or if all points are at one place.
+    """
+    cloud = load_entry(entry.file, entry.columns)
+    if not np.ptp(cloud.points, axis=0).any():
+        raise DataError(f"{entry.file} has all {len(cloud.points)} points at one place; export it again, or remove it")
+    return cloud
 
 
 def array_class_names(path: Path) -> tuple[str, ...]:
@@ -118,7 +150,8 @@ def _index_listed_file(path: Path, file: Path, class_name: str | None) -> list[P
     if file.suffix.lower() in ARRAY_SUFFIXES:
         return _index_arrays(file)
     name = str(file.relative_to(path.parent)) if file.is_relative_to(path.parent) else file.name
-    return [PointCloudEntry(file, name, class_name, _group_of(name))]
+    is_modelnet = path.name.casefold().startswith("modelnet") and file.suffix.lower() == ".txt"
+    return [PointCloudEntry(file, name, class_name, _group_of(name), MODELNET_COLUMNS if is_modelnet else ())]
 
 
 def _group_of(name: str) -> str:
@@ -131,7 +164,9 @@ def _index_folder(folder: Path) -> list[PointCloudEntry]:
     files = sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in POINT_CLOUD_READERS and not file.name.lower().endswith(LABEL_FILE_SUFFIX)
+        if file.suffix.lower() in POINT_CLOUD_READERS
+        and not file.name.startswith(".")
+        and not file.name.lower().endswith(LABEL_FILE_SUFFIX)
     )
     if not files:
         raise DataError(
@@ -160,8 +195,14 @@ def _index_table(path: Path) -> list[PointCloudEntry]:
     labels = [row.get("label", "").strip() for row in rows]
     if any(labels) and not all(labels):
         raise DataError(f"{path}: row {labels.index('') + 2} has no label, but others do; fill it in or remove the row")
-    entries = []
+    entries: list[PointCloudEntry] = []
     for row, label in zip(rows, labels, strict=True):
         name, group = row["cloud"], row.get("group", "").strip()
-        entries.append(PointCloudEntry(path.parent / name, name, label or None, group or name))
+        file = resolve_cell(path, name, path.parent)
+        if file.suffix.lower() not in POINT_CLOUD_READERS and not is_array_member(file):
+            raise DataError(
+                f"{path} names {name[:100]!r} in the column 'cloud' of row {len(entries) + 2}; expected is a file that "
+                f"ends in {', '.join(POINT_CLOUD_READERS)}"
+            )
+        entries.append(PointCloudEntry(file, name, label or None, group or name))
     return entries

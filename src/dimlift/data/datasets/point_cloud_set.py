@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.datasets.point_cloud_index import PointCloudEntry, array_class_names, index_point_clouds, load_entry
+from dimlift.data.datasets.point_cloud_index import (
+    PointCloudEntry,
+    array_class_names,
+    index_point_clouds,
+    load_usable_entry,
+)
 from dimlift.errors import DataError
 
 Points = NDArray[np.float32]
@@ -82,14 +87,14 @@ def points_hash(points: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(points, np.float32).tobytes()).hexdigest()
 
 
-def load_point_cloud_set(path: Path | str) -> PointCloudSet:
-    """Read all point clouds of a dataset into memory; see `index_point_clouds` for the path.
+def load_point_cloud_set(path: Path | str, columns: Sequence[str] = ()) -> PointCloudSet:
+    """Read all point clouds of a dataset into memory; see `index_point_clouds` for the arguments.
 
     Raises:
         DataError: if there is no point cloud, only some have labels, or a coordinate is NaN or infinite.
         CorruptFileError: if a file is truncated or of another format than its suffix states.
     """
-    return load_entries(index_point_clouds(path), array_class_names(Path(path)))
+    return load_entries(index_point_clouds(path, columns), array_class_names(Path(path)))
 
 
 def load_entries(entries: Sequence[PointCloudEntry], classes: Sequence[str] = ()) -> PointCloudSet:
@@ -98,8 +103,11 @@ def load_entries(entries: Sequence[PointCloudEntry], classes: Sequence[str] = ()
     Args:
         entries: the point clouds.
         classes: all class names in order; if empty, those of the entries in alphabetical order.
+
+    Raises:
+        DataError: if one cannot be read, or has all points at one place.
     """
-    clouds = tuple(load_entry(entry.file).points.astype(np.float32) for entry in entries)
+    clouds = tuple(load_usable_entry(entry).points.astype(np.float32) for entry in entries)
     names = tuple(entry.name for entry in entries)
     labels = [entry.class_name for entry in entries if entry.class_name is not None]
     if not labels:

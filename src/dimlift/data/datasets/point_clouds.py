@@ -17,6 +17,7 @@ from dimlift.data.datasets.point_cloud_index import (
     index_point_clouds,
     is_point_cloud_dataset,
     load_entry,
+    load_usable_entry,
 )
 from dimlift.data.datasets.point_cloud_set import points_hash
 from dimlift.data.issue import Issue
@@ -27,7 +28,7 @@ IGNORE_OTHERS = -1
 """`Dataset.ignore` of datasets where every value that is not named is ignored; negative labels are always ignored."""
 
 
-def _read(path: Path, task: TaskType | None = None, skip_corrupt: bool = False) -> Dataset:
+def _read(path: Path, task: TaskType | None = None, skip_corrupt: bool = False, columns: Sequence[str] = ()) -> Dataset:
     """Return the point clouds of a dataset as cases.
 
     Labels of points are a column of each point cloud (`label` in .ply and .pcd, `labels` in .npz, the classification in
@@ -39,23 +40,27 @@ def _read(path: Path, task: TaskType | None = None, skip_corrupt: bool = False) 
         path: see `index_point_clouds`.
         task: "classification", "segmentation", or None to infer it.
         skip_corrupt: leave out point clouds that cannot be read.
+        columns: names of the columns of files that do not name them.
 
     Raises:
         UnknownNameError: for another task.
         DataError: if there are no labels for the task.
     """
-    task = task or infer_task(path)
+    task = task or infer_task(path, columns)
     if task not in POINT_CLOUD_TASKS:
         raise UnknownNameError("task of point clouds", task, POINT_CLOUD_TASKS)
-    entries, skipped = readable_entries(path, skip_corrupt)
+    entries, skipped = readable_entries(path, skip_corrupt, columns)
     ignore: int | None = None
     if task == "segmentation":
         labels, ignore = _point_labels(path, entries)
-        cases = [Case(case_name(entry.name), (entry.file,), entry.file, entry.group) for entry in entries]
+        cases = [
+            Case(case_name(entry.name), (entry.file,), entry.file, entry.group, entry.columns) for entry in entries
+        ]
     else:
         labels = _cloud_labels(path, entries)
         cases = [
-            Case(case_name(entry.name), (entry.file,), labels[str(entry.class_name)], entry.group) for entry in entries
+            Case(case_name(entry.name), (entry.file,), labels[str(entry.class_name)], entry.group, entry.columns)
+            for entry in entries
         ]
     dataset = Dataset(
         path.stem,
@@ -73,24 +78,27 @@ def _read(path: Path, task: TaskType | None = None, skip_corrupt: bool = False) 
     return dataset
 
 
-def readable_entries(path: Path | str, skip_corrupt: bool) -> tuple[list[PointCloudEntry], list[str]]:
+def readable_entries(
+    path: Path | str, skip_corrupt: bool, columns: Sequence[str] = ()
+) -> tuple[list[PointCloudEntry], list[str]]:
     """Return the point clouds of a dataset, and one message for each that was left out.
 
     Args:
         path: see `index_point_clouds`.
         skip_corrupt: read all point clouds and leave out those that cannot be read.
+        columns: names of the columns of files that do not name them.
 
     Raises:
         DataError: if there is no point cloud, or none can be read.
     """
-    entries = index_point_clouds(path)
+    entries = index_point_clouds(path, columns)
     if not skip_corrupt:
         return entries, []
     readable: list[PointCloudEntry] = []
     skipped: list[str] = []
     for entry in entries:
         try:
-            load_entry(entry.file)
+            load_usable_entry(entry)
             readable.append(entry)
         except DataError as fault:
             skipped.append(str(fault))
@@ -99,13 +107,14 @@ def readable_entries(path: Path | str, skip_corrupt: bool) -> tuple[list[PointCl
     return readable, skipped
 
 
-def infer_task(path: Path | str) -> TaskType:
+def infer_task(path: Path | str, columns: Sequence[str] = ()) -> TaskType:
     """Return segmentation if the points of the first point cloud have several labels, else classification.
 
     Raises:
         DataError: if there is no point cloud, or the first cannot be read.
     """
-    labels = load_entry(index_point_clouds(path)[0].file).labels
+    first = index_point_clouds(path, columns)[0]
+    labels = load_entry(first.file, first.columns).labels
     return "segmentation" if labels is not None and len(np.unique(labels[labels >= 0])) > 1 else "classification"
 
 
@@ -133,7 +142,7 @@ def _point_labels(path: Path, entries: Sequence[PointCloudEntry]) -> tuple[dict[
         return _named_labels(folder)
     values: set[int] = set()
     for entry in entries:
-        labels = load_entry(entry.file).labels
+        labels = load_entry(entry.file, entry.columns).labels
         values.update(() if labels is None else np.unique(labels).tolist())
     if len(kept := sorted(value for value in values if value >= 0)) < 2:
         found = "no labels" if not kept else f"the label {kept[0]} only"
@@ -160,7 +169,10 @@ def _named_labels(folder: Path) -> tuple[dict[str, int], int | None]:
 
 def _array_manifest(dataset: Dataset) -> str:
     """Return the hash of names, points and labels of point clouds in files of many."""
-    content = [(case.name, points_hash(load_entry(case.images[0]).points), _label_hash(case)) for case in dataset.cases]
+    content = [
+        (case.name, points_hash(load_entry(case.images[0], case.columns).points), _label_hash(case))
+        for case in dataset.cases
+    ]
     encoded = json.dumps([content, dataset.labels, dataset.task]).encode()
     return points_hash(np.frombuffer(encoded, np.uint8))
 
@@ -168,7 +180,7 @@ def _array_manifest(dataset: Dataset) -> str:
 def _label_hash(case: Case) -> Any:
     if not isinstance(case.label, Path):
         return case.label
-    labels = load_entry(case.label).labels
+    labels = load_entry(case.label, case.columns).labels
     return None if labels is None else points_hash(labels)
 
 

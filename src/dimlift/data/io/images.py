@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from dimlift.batch import ImageBatch
-from dimlift.errors import CorruptFileError, DataError
+from dimlift.data.io.image_file import read_rgb
+from dimlift.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MIN_CROP_AREA = 0.35
@@ -36,13 +37,21 @@ class ImageFolder:
 def find_images(folder: Path | str) -> ImageFolder:
     """List all images in a folder and below; one subfolder per class labels them.
 
+    Hidden files and folders are left out, such as the `._` files that macOS adds.
+
     Raises:
         DataError: if the folder does not exist or holds no image.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"the image folder {folder} does not exist; pass a folder of {', '.join(SUFFIXES)} files")
-    paths = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES))
+    paths = tuple(
+        sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in SUFFIXES and not _is_hidden(path.relative_to(folder))
+        )
+    )
     if not paths:
         raise DataError(
             f"{folder} holds no image; add some ({', '.join(SUFFIXES)}), in one subfolder per class for classification"
@@ -68,19 +77,6 @@ def split_images(images: ImageFolder, num_val: int, seed: int = 0) -> tuple[Imag
         )
     order = np.random.default_rng(seed).permutation(count).tolist()
     return _subset(images, sorted(order[num_val:])), _subset(images, sorted(order[:num_val]))
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """Decode an image completely and convert it to RGB.
-
-    Raises:
-        CorruptFileError: if the file is truncated or not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as fault:
-        raise CorruptFileError(f"{path} cannot be decoded as an image ({fault}); copy it again or remove it") from fault
 
 
 def read_centre_crop(path: Path, size: int) -> Float[Tensor, "3 size size"]:
@@ -133,6 +129,10 @@ def sample_crop_size(full: Sequence[int], rng: np.random.Generator) -> tuple[flo
 
 def _to_tensor(image: Image.Image) -> Float[Tensor, "3 height width"]:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _subset(images: ImageFolder, indices: Sequence[int]) -> ImageFolder:

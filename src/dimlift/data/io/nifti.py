@@ -69,6 +69,7 @@ def read_nifti_grid(path: str | Path) -> Grid:
     with _name_read_errors(path), _open(path) as stream:
         header = _read_header(path, stream)
     shape = tuple(int(size) for size in header.get_data_shape())
+    shape += (1,) * max(0, 3 - len(shape))
     stored = header.get_data_dtype().itemsize
     slope, intercept = header.get_slope_inter()
     scaled = 0 if slope in (None, 1) and not intercept else 2 * max(4, stored)
@@ -107,15 +108,24 @@ def to_smallest_int(path: str | Path, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def write_nifti_volume(path: str | Path, array: NDArray[Any], affine: NDArray[np.float64], like: Any = None) -> Path:
-    """Write voxels as they are, atomically; the same input always gives the same bytes."""
+    """Write voxels as they are, atomically; the same input always gives the same bytes.
+
+    Args:
+        like: header of the input file; where that has fewer axes, those of length 1 are left out again.
+    """
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
         raise DataError(f"{path}: the suffix must be {' or '.join(SUFFIXES)}; choose such a name")
     header = nib.Nifti1Header() if like is None else nib.Nifti1Header.from_header(like)
+    stated = header.get_data_shape() if like is not None else array.shape
+    if len(stated) < array.ndim and array.shape == (*stated, *(1,) * (array.ndim - len(stated))):
+        array = array.reshape(stated)
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
     header["cal_min"], header["cal_max"], header["descrip"] = 0, 0, b"dimlift"
     header.extensions.clear()
+    if header.get_xyzt_units()[0] in ("meter", "micron"):  # affines are in millimetres whatever the input states
+        header.set_xyzt_units("mm", header.get_xyzt_units()[1])
     image = nib.Nifti1Image(array, affine, None if like is None else header)
     image.header.set_slope_inter(1, 0)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,11 +156,17 @@ def _name_read_errors(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[IO[bytes]]:
     with path.open("rb") as stream:
-        if path.name.lower().endswith(".gz"):
+        if _is_compressed(path):
             with gzip.GzipFile(fileobj=stream) as decompressed:
                 yield decompressed  # type: ignore[misc]
         else:
             yield stream
+
+
+def _is_compressed(path: Path) -> bool:
+    """Whether the content is gzip; renamed files have `.gz` without being it, or are it without `.gz`."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
 
 
 def _read_header(path: Path, stream: IO[bytes]) -> Any:
@@ -218,7 +234,7 @@ def _payload_size(path: Path, header: Any) -> tuple[int, int]:
     if gap < 0:
         raise _corrupt(path, f"has the voxel offset {int(offset)} in its header, which is inside the header")
     on_disk = path.stat().st_size
-    compressed = path.name.lower().endswith(".gz")
+    compressed = _is_compressed(path)
     possible = (on_disk + _GZIP_OVERHEAD) * _GZIP_MAX_RATIO if compressed else on_disk
     if head + gap + payload > possible:
         raise _corrupt(

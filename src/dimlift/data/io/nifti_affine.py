@@ -17,7 +17,8 @@ from dimlift.data.issue import Issue
 from dimlift.data.volume import CORNER_TOLERANCE, corner_distance, require_orthogonal, voxel_sizes
 from dimlift.errors import CorruptFileError
 
-_UNITS = {1: "metres", 3: "micrometres"}
+_UNITS = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}
+"""Names of the units of length by their code, and their length in millimetres."""
 _FIX = "export it again from its source, or disable the wrong one (set its code to 0)"
 
 
@@ -28,8 +29,8 @@ def read_nifti_affine(path: Path, header: Any) -> tuple[NDArray[np.float64], tup
         (4, 4) voxel index to millimetres (right, anterior, superior), and warnings.
 
     Raises:
-        DataError: if the affine is singular or sheared, if lengths are not in millimetres, if the voxel sizes differ
-            from pixdim by more than 0.1 voxel over the volume, or if sform and qform have different axes.
+        DataError: if the affine is singular or sheared, if the voxel sizes differ from pixdim by more than 0.1 voxel
+            over the volume, or if sform and qform have different axes.
         CorruptFileError: if the quaternion is invalid.
     """
     try:
@@ -41,18 +42,30 @@ def read_nifti_affine(path: Path, header: Any) -> tuple[NDArray[np.float64], tup
     i, j, k = (*(int(size) for size in header.get_data_shape()[:3]), 1, 1)[:3]
     shape = (i, j, k)
     require_orthogonal(path, shape, affine)
-    unit = int(header["xyzt_units"]) % 8
-    if unit in _UNITS:
-        fix = "save it in millimetres (xyzt_units 2)"
-        raise Issue(str(path), "error", f"states its lengths in {_UNITS[unit]}", fix).as_error()
     _require_pixdim(path, shape, affine, header)
+    to_mm, converted = _unit_conversion(path, affine, header)
+    affine = to_mm @ affine
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         message = "states no orientation (sform and qform codes are 0): left and right, and its position, are a guess"
         fix = "export it again with its orientation; until then readers disagree about its position"
-        return affine, (Issue(str(path), "warning", message, fix),)
+        return affine, (*converted, Issue(str(path), "warning", message, fix))
     if int(header["sform_code"]) == 0 or qform is None:
-        return affine, ()
-    return affine, _compare_forms(path, shape, affine, np.asarray(qform, dtype=np.float64))
+        return affine, converted
+    return affine, (*converted, *_compare_forms(path, shape, affine, to_mm @ np.asarray(qform, dtype=np.float64)))
+
+
+def _unit_conversion(
+    path: Path, affine: NDArray[np.float64], header: Any
+) -> tuple[NDArray[np.float64], tuple[Issue, ...]]:
+    """Return the (4, 4) scaling from the unit of a file to millimetres, and a warning if it states another unit."""
+    unit = int(header["xyzt_units"]) % 8
+    if unit not in _UNITS:
+        return np.eye(4), ()
+    name, factor = _UNITS[unit]
+    sizes = _format_sizes(factor * voxel_sizes(affine))
+    message = f"states its lengths in {name}; its voxels are read as {sizes} mm"
+    fix = "nothing to do if that is right; if its numbers are millimetres, set xyzt_units to 2"
+    return np.diag([factor, factor, factor, 1.0]), (Issue(str(path), "warning", message, fix),)
 
 
 def _require_pixdim(path: Path, shape: tuple[int, int, int], affine: NDArray[np.float64], header: Any) -> None:

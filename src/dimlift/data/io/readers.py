@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dimlift.data.io import itk, nifti, video
+from dimlift.data.io import metaimage, nifti, nrrd, video
 from dimlift.data.io.dicom import volume as dicom
 from dimlift.data.io.dicom.series import is_series
+from dimlift.data.io.regular_file import require_regular_file
 from dimlift.data.issue import Issue
 from dimlift.data.volume import Grid, Volume
 from dimlift.errors import DataError
@@ -28,12 +29,14 @@ class Reader(NamedTuple):
 
 
 _NIFTI = Reader(nifti.read_nifti_volume, nifti.read_nifti_grid)
-_ITK = Reader(itk.read_itk_volume, itk.read_itk_grid)
+_NRRD = Reader(nrrd.read_nrrd_volume, nrrd.read_nrrd_grid)
+_MHA = Reader(metaimage.read_mha_volume, metaimage.read_mha_grid)
 _VIDEO = Reader(video.read_video_volume, video.read_video_grid)
 _DICOM = Reader(dicom.read_dicom_volume, dicom.read_dicom_grid)
 
 VOLUME_READERS: dict[str, Reader] = {
-    ".nii.gz": _NIFTI, ".nii": _NIFTI, ".nrrd": _ITK, ".mha": _ITK, **dict.fromkeys(video.SUFFIXES, _VIDEO)
+    ".nii.gz": _NIFTI, ".nii": _NIFTI, ".nrrd": _NRRD, ".nhdr": _NRRD, ".mha": _MHA, ".mhd": _MHA,
+    **dict.fromkeys(video.SUFFIXES, _VIDEO),
 }  # fmt: skip
 """Readers of files by suffix."""
 
@@ -42,7 +45,7 @@ def read_volume(path: str | Path) -> Volume:
     """Read a volume; the suffix determines the format.
 
     Raises:
-        DataError: if the suffix is unknown, or if the file cannot be used.
+        DataError: if the suffix is unknown, if the path is a FIFO or a device, or if the file cannot be used.
     """
     return _reader_of(path).read(path)
 
@@ -111,4 +114,5 @@ def _reader_of(path: str | Path) -> Reader:
     if suffix is None:
         message = f"has an unknown format; {', '.join(VOLUME_READERS)} and folders of a DICOM series can be read"
         raise Issue(str(path), "error", message, "convert it to .nii.gz").as_error()
+    require_regular_file(Path(path))
     return VOLUME_READERS[suffix]

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.io import itk, nifti
-from dimlift.data.io.dicom.series import Series, is_series
+from dimlift.data.io import nifti
+from dimlift.data.io.dicom.series import Series, has_frames, is_series
+from dimlift.data.io.metaimage import write_mha_volume
+from dimlift.data.io.nrrd import write_nrrd_volume
 from dimlift.data.io.readers import volume_suffix
 from dimlift.data.issue import Issue
 from dimlift.errors import DataError, UnknownNameError
@@ -69,10 +71,13 @@ def get_label_format(name: str) -> LabelFormat:
 
 
 def default_label_format(source: Path) -> str:
-    """Return the default output format for an input: the same format, for a DICOM series a DICOM segmentation."""
+    """Return the default output format for an input: the same format, for a DICOM series a DICOM segmentation.
+
+    For an enhanced multi-frame file it is NIfTI.
+    """
     if is_series(source):
-        return "dicom-seg"
-    return {".nrrd": "nrrd", ".mha": "mha"}.get(volume_suffix(source) or "", "nifti")
+        return "nifti" if has_frames(source) else "dicom-seg"
+    return {".nrrd": "nrrd", ".nhdr": "nrrd", ".mha": "mha", ".mhd": "mha"}.get(volume_suffix(source) or "", "nifti")
 
 
 def label_format_of(path: Path) -> str:
@@ -93,11 +98,15 @@ def require_label_format(name: str, source: Path) -> None:
 
     Raises:
         UnknownNameError: if there is no such format.
-        DataError: if a DICOM output is requested for an input that is not a DICOM series.
+        DataError: if a DICOM output is requested for an input that is not a DICOM series, or is one multi-frame file.
     """
     get_label_format(name)
-    if name in ("dicom-seg", "rtstruct") and not is_series(source):
+    if name not in ("dicom-seg", "rtstruct"):
+        return
+    if not is_series(source):
         raise _not_dicom(name, source)
+    if has_frames(source):
+        raise _multiframe(name, source)
 
 
 def _not_dicom(name: str, source: Path) -> DataError:
@@ -105,13 +114,22 @@ def _not_dicom(name: str, source: Path) -> DataError:
     return Issue(str(source), "error", message, "pass the DICOM series, or write --format nifti").as_error()
 
 
+def _multiframe(name: str, source: Path) -> DataError:
+    message = f"is an enhanced multi-frame file, to which {name} files are not written"
+    return Issue(str(source), "error", message, "write --format nifti").as_error()
+
+
 def _write_nifti(path: Path, labels: LabelMap) -> Path:
     like = labels.header if hasattr(labels.header, "get_best_affine") else None
     return nifti.write_nifti_labels(path, labels.array, labels.affine, like)
 
 
-def _write_itk(path: Path, labels: LabelMap) -> Path:
-    return itk.write_itk_volume(path, nifti.to_smallest_int(path, labels.array), labels.affine, labels.header)
+def _write_nrrd(path: Path, labels: LabelMap) -> Path:
+    return write_nrrd_volume(path, nifti.to_smallest_int(path, labels.array), labels.affine)
+
+
+def _write_mha(path: Path, labels: LabelMap) -> Path:
+    return write_mha_volume(path, nifti.to_smallest_int(path, labels.array), labels.affine)
 
 
 def _write_segmentation(path: Path, labels: LabelMap) -> Path:
@@ -129,13 +147,15 @@ def _write_rtstruct(path: Path, labels: LabelMap) -> Path:
 def _series(labels: LabelMap, name: str) -> Series:
     if not isinstance(labels.header, Series):
         raise _not_dicom(name, labels.source)
+    if any(frame is not None for frame in labels.header.frames):
+        raise _multiframe(name, labels.source)
     return labels.header
 
 
 LABEL_FORMATS: dict[str, LabelFormat] = {
     "nifti": LabelFormat((".nii.gz", ".nii"), _write_nifti),
-    "nrrd": LabelFormat((".nrrd",), _write_itk),
-    "mha": LabelFormat((".mha",), _write_itk),
+    "nrrd": LabelFormat((".nrrd",), _write_nrrd),
+    "mha": LabelFormat((".mha",), _write_mha),
     "rtstruct": LabelFormat((".rtstruct.dcm",), _write_rtstruct),
     "dicom-seg": LabelFormat((".seg.dcm", ".dcm"), _write_segmentation),
 }

@@ -1,14 +1,15 @@
 """Arrays on disk in compressed blocks, of which only those that intersect a requested box are read.
 
-The file holds blosc2 blocks one after the other. Shape, type, block offsets and checksums are stored as JSON elsewhere.
+The file holds blosc2 blocks one after the other. Shape, type, block offsets and digests are stored as JSON elsewhere.
 The file is memory-mapped, so the page cache of the operating system is shared by all workers and runs on a machine.
 Blocks hold numbers only, nothing that is executed.
 """
 
+import hashlib
 import mmap
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -38,14 +39,16 @@ class BloscArray:
         shape: (channels, D, H, W).
         dtype: "float32" or "int16".
         offsets: offset of each block in the file, and the end of the last one.
-        checksums: CRC-32 of each compressed block.
+        digests: SHA-256 of each compressed block.
+        recreate: writes the array again from its source after damage, and returns it; None refuses damaged blocks.
     """
 
     path: Path
     shape: tuple[int, int, int, int]
     dtype: str
     offsets: tuple[int, ...]
-    checksums: tuple[int, ...]
+    digests: tuple[str, ...]
+    recreate: "Callable[[], BloscArray] | None" = field(default=None, compare=False)
 
     def __getitem__(self, box: tuple[slice, slice, slice, slice]) -> Num[Tensor, "channels d h w"]:
         """Return a copy of the voxels of a box.
@@ -73,19 +76,26 @@ class BloscArray:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values, without the path."""
-        return {name: value for name, value in asdict(self).items() if name != "path"}
+        return {"shape": self.shape, "dtype": self.dtype, "offsets": self.offsets, "digests": self.digests}
 
     @classmethod
-    def from_json(cls, path: Path, content: dict[str, Any]) -> "BloscArray":
+    def from_json(
+        cls, path: Path, content: dict[str, Any], recreate: "Callable[[], BloscArray] | None" = None
+    ) -> "BloscArray":
         """Return the object that `to_json` was called on.
+
+        Args:
+            path: file of the blocks.
+            content: what `to_json` returned.
+            recreate: see the class.
 
         Raises:
             CorruptFileError: if the file has another length.
         """
         shape, dtype = tuple(content["shape"]), content["dtype"]
-        array = cls(path, shape, dtype, tuple(content["offsets"]), tuple(content["checksums"]))
+        array = cls(path, shape, dtype, tuple(content["offsets"]), tuple(content["digests"]), recreate)
         blocks = len(list(_block_slices(array.shape)))
-        valid = dtype in DTYPES and len(array.offsets) == blocks + 1 and len(array.checksums) == blocks
+        valid = dtype in DTYPES and len(array.offsets) == blocks + 1 and len(array.digests) == blocks
         if not valid or not path.is_file() or path.stat().st_size != array.offsets[-1]:
             raise CorruptFileError(f"{path} has changed since it was written; delete its folder, it will be recreated")
         return array
@@ -93,13 +103,26 @@ class BloscArray:
     def _block(self, block: tuple[int, ...]) -> NDArray[Any]:
         counts = [-(-size // BLOCK_SIZE) for size in self.shape[1:]]
         number = (block[0] * counts[1] + block[1]) * counts[2] + block[2]
-        stored = self._mapped[self.offsets[number] : self.offsets[number + 1]]
-        if zlib.crc32(stored) != self.checksums[number]:
+        source = self
+        stored = source._stored(number)
+        if stored is None and self.recreate is not None:
+            warnings.warn(f"block {number} of {self.path} is damaged; the case is preprocessed again", stacklevel=4)
+            source = self.recreate()
+            self.__dict__.pop("_mapped", None)  # of the damaged file
+            stored = source._stored(number) if source.shape == self.shape else None
+            if (source.offsets, source.digests) != (self.offsets, self.digests):
+                stored = None
+        if stored is None:
             raise CorruptFileError(f"block {number} of {self.path} is corrupt; delete its folder, it will be recreated")
         sizes = [min(BLOCK_SIZE, size - index * BLOCK_SIZE) for index, size in zip(block, self.shape[1:], strict=True)]
         array = np.empty((self.shape[0], *sizes), self.dtype)
         _import_blosc2().decompress2(stored, dst=array)
         return array
+
+    def _stored(self, number: int) -> memoryview | None:
+        """Return a compressed block; None if it has changed since it was written."""
+        stored = self._mapped[self.offsets[number] : self.offsets[number + 1]]
+        return stored if hashlib.sha256(stored).hexdigest() == self.digests[number] else None
 
     @cached_property
     def _mapped(self) -> memoryview:
@@ -122,7 +145,7 @@ def write_blosc_array(array: NDArray[Any], path: Path) -> BloscArray:
             f"cannot write an array of {array.shape} {array.dtype}; (channels, D, H, W) of {' or '.join(DTYPES)} is "
             "expected"
         )
-    blosc2, offsets, checksums = _import_blosc2(), [0], []
+    blosc2, offsets, digests = _import_blosc2(), [0], []
     with atomic_write(path) as scratch, scratch.open("wb") as stream:
         for box in _block_slices(array.shape):
             block = np.ascontiguousarray(array[(slice(None), *box)])
@@ -132,9 +155,9 @@ def write_blosc_array(array: NDArray[Any], path: Path) -> BloscArray:
             )  # fmt: skip
             stream.write(stored)
             offsets.append(offsets[-1] + len(stored))
-            checksums.append(zlib.crc32(stored))
+            digests.append(hashlib.sha256(stored).hexdigest())
     shape: tuple[int, int, int, int] = tuple(array.shape)
-    return BloscArray(path, shape, str(array.dtype), tuple(offsets), tuple(checksums))
+    return BloscArray(path, shape, str(array.dtype), tuple(offsets), tuple(digests))
 
 
 def _block_slices(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:

@@ -65,7 +65,7 @@ def _resample(mask: Volume, image: Volume | Grid) -> Volume:
     if lost:
         _log.warning("%s: resampling onto %s loses the labels %s", mask.path, image.path, lost)
     message = f"is on another grid than {image.path}"
-    fix = "nothing to do: resample_labels is set"
+    fix = "nothing to do: it is resampled, as requested"
     issues = [*mask.issues, Issue(str(mask.path), "warning", message, fix)]
     if lost:
         message = f"loses the labels {lost} when it is resampled onto {image.path}"

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from dimlift.data.case import Case, Dataset
 from dimlift.data.datasets.point_cloud_index import load_entry
 from dimlift.data.io.point_cloud import PointCloud
+from dimlift.data.preprocessing.input_facts import point_cloud_facts
 from dimlift.data.preprocessing.sample import IGNORED
+from dimlift.data.preprocessing.training_range import InputFacts
 from dimlift.errors import DataError, UnknownNameError
 
 PointNormalisation = Literal["unit_sphere", "centre"]
@@ -28,12 +30,14 @@ class PointCloudSample:
         points: (N, 3), all points of the file in their order.
         features: (N, channels) further inputs of each point, or None.
         label: class index of every point (`IGNORED` where unlabelled), or of the point cloud; None if unlabelled.
+        facts: what the file held before normalisation; None if nobody measured it.
     """
 
     name: str
     points: Points
     features: NDArray[np.float32] | None = None
     label: NDArray[np.int64] | int | None = None
+    facts: InputFacts | None = None
 
     @cached_property
     def values(self) -> tuple[int, ...]:
@@ -55,6 +59,7 @@ class PointCloudPreprocessing:
         means, stds: of each channel of these columns over the training point clouds, except colours.
         num_points: points per forward pass.
         crop_radius: radius of spherical crops; None for whole point clouds.
+        columns: names of the columns of files that do not name them.
     """
 
     labels: dict[str, int]
@@ -65,6 +70,7 @@ class PointCloudPreprocessing:
     stds: tuple[float, ...] = ()
     num_points: int = 1024
     crop_radius: float | None = None
+    columns: tuple[str, ...] = ()
 
     @classmethod
     def fit(cls, dataset: Dataset, train: Sequence[Case], **options: Any) -> "PointCloudPreprocessing":
@@ -78,14 +84,15 @@ class PointCloudPreprocessing:
         Raises:
             DataError: if a point cloud lacks a column.
         """
-        unfitted = cls(dataset.labels, dataset.ignore, **options)
+        columns = train[0].columns if train else ()
+        unfitted = cls(dataset.labels, dataset.ignore, columns=columns, **options)
         if not unfitted.features:
             return unfitted
         count, total, squares = 0, np.zeros(1), np.zeros(1)
         for case in train:  # one point cloud in memory at a time
-            columns, is_colour = unfitted._columns(load_entry(case.images[0]))
-            count, total = count + len(columns), total + columns.sum(0)
-            squares = squares + np.square(columns).sum(0)
+            values, is_colour = unfitted._columns(load_entry(case.images[0], case.columns))
+            count, total = count + len(values), total + values.sum(0)
+            squares = squares + np.square(values).sum(0)
         means = total / count
         stds = np.sqrt(np.maximum(squares / count - np.square(means), 0))
         # colours are scaled from [0, 1] to [-1, 1] for every dataset, as in pretraining
@@ -104,7 +111,7 @@ class PointCloudPreprocessing:
         Raises:
             DataError: if a column or the labels are missing.
         """
-        cloud = load_entry(case.images[0])
+        cloud = load_entry(case.images[0], case.columns)
         if not isinstance(case.label, Path):
             return self._sample(cloud, case.name, None if case.label is None else int(case.label))
         if cloud.labels is None:
@@ -135,7 +142,7 @@ class PointCloudPreprocessing:
         """Return the object that `to_json` was called on."""
         if content["normalise"] not in get_args(PointNormalisation):
             raise UnknownNameError("point_clouds.normalise", content["normalise"], get_args(PointNormalisation))
-        sequences = {name: tuple(content[name]) for name in ("features", "means", "stds")}
+        sequences = {name: tuple(content[name]) for name in ("features", "means", "stds", "columns")}
         return cls(**{**content, **sequences})
 
     def _sample(self, cloud: PointCloud, name: str, label: Any) -> PointCloudSample:
@@ -149,7 +156,7 @@ class PointCloudPreprocessing:
                     f"trained with {self.channels}; compute them in the same way"
                 )
             features = ((columns - self.means) / self.stds).astype(np.float32)
-        return PointCloudSample(name, normalise(cloud.points), features, label)
+        return PointCloudSample(name, normalise(cloud.points), features, label, point_cloud_facts(cloud))
 
     def _columns(self, cloud: PointCloud) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the further columns as (N, channels), and which of the channels are colours.

@@ -4,8 +4,9 @@ Everything that is fitted on the training cases is a field of `Preprocessing`, w
 prediction repeats it.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from dimlift.data.io.writers import LabelMap, write_labels
 from dimlift.data.issue import Issue
 from dimlift.data.orientation import Axis, Reorientation, canonical_spacing, choose_slice_axis
 from dimlift.data.preprocessing.fingerprint import fingerprint_dataset, target_spacing
+from dimlift.data.preprocessing.input_facts import class_volumes, measure_volume, volume_facts
 from dimlift.data.preprocessing.intensity import (
     IntensityNormalisation,
     choose_scheme,
@@ -39,6 +41,8 @@ from dimlift.data.voxel_checks import (
 from dimlift.errors import DataError
 
 Spacing = tuple[float, float, float]
+MAX_VOXELS = 2**31
+"""Voxels of the largest volume after resampling; spacing comes from files of others."""
 MissingChannels = Literal["error", "allow"]
 
 
@@ -58,6 +62,8 @@ class Preprocessing:
         resample_labels: whether masks on another grid than their image are resampled; else they are refused.
         windows: number of input channels per channel: one per window for CT channels with windows, else 1.
         missing: under "allow" the file of a channel may be missing; the channel is then 0 everywhere.
+        numbered_files: whether CASE_0000 is channel 0 of CASE, as in the training set; otherwise every file is a case
+            with its whole name. None for weights of earlier versions, which do not state it.
     """
 
     channels: tuple[str, ...]
@@ -71,6 +77,7 @@ class Preprocessing:
     resample_labels: bool = False
     windows: tuple[int, ...] = ()
     missing: MissingChannels = "error"
+    numbered_files: bool | None = None
 
     @classmethod
     def fit(
@@ -127,7 +134,7 @@ class Preprocessing:
         return cls(
             dataset.channels, dict(dataset.labels), dataset.ignore, target, typical, slice_axis,
             tuple(rule for group in rules for rule in group), nan_policy, resample_labels, tuple(map(len, rules)),
-            missing,
+            missing, any(map(_has_channel_files, cases)),
         )  # fmt: skip
 
     @property
@@ -164,6 +171,11 @@ class Preprocessing:
         spacing = canonical_spacing(affine, self.slice_axis)
         reoriented: Shape = reorientation.forward(np.broadcast_to(np.False_, shape)).shape
         target = resampled_shape(reoriented, spacing, self.spacing or spacing)
+        if self.spacing is not None and math.prod(target) > max(MAX_VOXELS, math.prod(reoriented)):
+            raise DataError(
+                f"{path}: resampled to {' x '.join(f'{size:g}' for size in self.spacing)} mm it has "
+                f"{' x '.join(map(str, target))} voxels, above {MAX_VOXELS}; check its spacing, or crop it"
+            )
         depth, height, width = (old * size / new for old, size, new in zip(spacing, reoriented, target, strict=True))
         return Geometry(reorientation, reoriented, target, (depth, height, width), affine, header, path)
 
@@ -257,6 +269,8 @@ class Preprocessing:
 
     def _prepare(self, name: str, volumes: list[Volume | None], label: Volume | int | float | None) -> Sample:
         first = _first(volumes)
+        measured = [None if volume is None else measure_volume(volume) for volume in volumes]
+        facts = volume_facts(measured, self.channels, self.slice_axis)
         geometry = self.geometry(first.shape, first.affine, first.header, first.path)
         shape, spacing = geometry.shape, canonical_spacing(first.affine, self.slice_axis)
         del first
@@ -283,8 +297,9 @@ class Preprocessing:
             if self.nan_policy == "mask" and non_finite is not None:
                 reoriented[non_finite] = IGNORED
             mask = np.ascontiguousarray(resample_labels(reoriented, shape))
-            return Sample(name, np.ascontiguousarray(resample_image(image, shape, spacing)), mask, geometry)
-        return Sample(name, np.ascontiguousarray(resample_image(image, shape, spacing)), label, geometry)
+            facts = replace(facts, foreground_ml=class_volumes(mask, self.class_indices, geometry.spacing))
+            return Sample(name, np.ascontiguousarray(resample_image(image, shape, spacing)), mask, geometry, facts)
+        return Sample(name, np.ascontiguousarray(resample_image(image, shape, spacing)), label, geometry, facts)
 
     def _class_map(self, mask: Volume) -> NDArray[np.int16]:
         """Return class indices on the axes of the file."""
@@ -295,6 +310,11 @@ class Preprocessing:
         if self.ignore is not None:
             classes[values == self.ignore] = IGNORED
         return classes
+
+
+def _has_channel_files(case: Case) -> bool:
+    """Return whether a case has one file per channel, or a file with the number of its only channel."""
+    return len(case.images) > 1 or volume_stem(case.images[0]) == f"{case.name}_0000"
 
 
 def _first(volumes: Sequence[Volume | None]) -> Volume:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dimlift.data.orientation import Axis, Reorientation, axis_order
 from dimlift.data.preprocessing.foreground import voxels_by_class
 from dimlift.data.preprocessing.resampling import Shape
+from dimlift.data.preprocessing.training_range import InputFacts
 
 IGNORED = -1
 """Label of voxels without annotation; equal to `dimlift.batch.IGNORE`, whose module imports torch."""
@@ -54,12 +55,14 @@ class Sample:
         label: class index per voxel, int16 (D, H, W), `IGNORED` where not annotated; or one class or number for the
             volume; or None.
         geometry: transform to the file.
+        facts: what the files held before normalisation; None if nobody measured it.
     """
 
     name: str
     image: NDArray[np.float32]
     label: NDArray[np.int16] | int | float | None
     geometry: Geometry
+    facts: InputFacts | None = None
 
     @property
     def has_mask(self) -> bool:

@@ -66,7 +66,20 @@ def check_dataset(
         *_check_classes(dataset, reports[: len(dataset.cases)]),
         *find_outliers(reports, dataset.channels),
     ]
+    if unlabelled := _missing_masks(dataset):
+        absent = {str(case.label) for case in dataset.cases}
+        issues = [unlabelled, *(issue for issue in issues if issue.file not in absent)]
     return sorted(issues, key=lambda issue: issue.level != "error")
+
+
+def _missing_masks(dataset: Dataset) -> Issue | None:
+    """Return one issue in place of one per case where no case has a mask."""
+    masks = [case.label for case in dataset.cases if isinstance(case.label, Path)]
+    if dataset.modality == "point_clouds" or len(masks) < 2 or any(mask.exists() for mask in masks):
+        return None
+    message = f"has no mask for any of its {len(masks)} cases; {dataset.relative(masks[0])} is expected first"
+    fix = "put the masks there; images without masks are for `dimlift predict`"
+    return Issue(str(dataset.root), "error", message, fix)
 
 
 def _check_structure(dataset: Dataset) -> Iterator[Issue]:
@@ -77,7 +90,7 @@ def _check_structure(dataset: Dataset) -> Iterator[Issue]:
         message = f"has only one {unit}, which cannot be split into training and test"
         yield Issue(root, "error", message, "add cases of others")
     for path in dataset.unmatched:
-        message = "belongs to no case: its image (or a channel) is missing"
+        message = "belongs to no case: its image, its mask or a channel is missing"
         yield Issue(str(path), "warning", message, "restore the missing file next to it, or remove it")
     if dataset.task == "segmentation" and dataset.cases and not dataset.labels:
         yield Issue(root, "error", "has no label but background", "draw masks, or name the labels in dataset.json")

@@ -1,8 +1,10 @@
-"""Check one point cloud: readable, labelled, every label named."""
+"""Check one point cloud: readable, of some extent, labelled, every label named."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dimlift.data.case import Case, Dataset
 from dimlift.data.datasets.dataset_json import DATASET_JSON
@@ -18,11 +20,12 @@ def check_point_cloud_case(case: Case, dataset: Dataset) -> CaseReport:
     """Read one point cloud and return its issues; corrupt files are issues, not exceptions."""
     report, file = CaseReport(case), str(case.images[0])
     try:
-        cloud = load_entry(case.images[0])
+        cloud = load_entry(case.images[0], case.columns)
     except DataError as fault:
         report.issues.append(issue_from_error(fault, file))
         return report
     report.hashes.append((case.images[0], points_hash(cloud.points)))
+    report.issues += _check_extent(file, cloud.points)
     if not isinstance(case.label, Path):
         report.label_values.update([] if case.label is None else [int(case.label)])
         return report
@@ -38,3 +41,14 @@ def check_point_cloud_case(case: Case, dataset: Dataset) -> CaseReport:
         report.issues.append(Issue(file, "error", f"has points with the labels {values}, which have no name", fix))
     report.label_values.update(present & named)
     return report
+
+
+def _check_extent(file: str, points: NDArray[np.float64]) -> Iterator[Issue]:
+    """Yield an issue for points at one place, which cannot be normalised, or in a plane along the axes."""
+    flat = [axis for axis, extent in zip("xyz", np.ptp(points, axis=0), strict=True) if not extent > 0]
+    if len(flat) == 3:
+        message, fix = f"has all {len(points)} points at one place", "export it again, or remove it"
+        yield Issue(file, "error", message, fix)
+    elif flat:
+        message = f"has no extent along {' and '.join(flat)}: all points have the same value"
+        yield Issue(file, "warning", message, "check that it was exported completely")

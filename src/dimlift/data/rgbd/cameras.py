@@ -1,6 +1,5 @@
 """Camera rig of an RGB-D sensor: intrinsics of both cameras and the pose of the colour camera."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimlift.errors import CorruptFileError, DataError
+from dimlift.records.json_file import read_json
 
 RIG_FILE = "cameras.json"
 
@@ -133,7 +133,7 @@ def _read_rig_file(path: Path, values_per_metre: float) -> CameraRig:
         colour = colour and intrinsic_matrix(**{name: float(colour[name]) for name in ("fx", "fy", "cx", "cy")})
         pose = np.asarray(content.get("colour_to_depth") or np.eye(4), dtype=np.float64).reshape(4, 4)
         return CameraRig(depth, colour, pose, float(content.get("values_per_metre", values_per_metre)), path.name)
-    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as fault:
         raise CorruptFileError(
             f"{path}: {fault!r}; depth and colour (fx, fy, cx, cy each) and numbers are expected"
         ) from fault
@@ -144,12 +144,12 @@ def _read_open3d(path: Path) -> NDArray[np.float64]:
     try:
         flat = content["intrinsic_matrix"]  # column-major
         return intrinsic_matrix(flat[0], flat[4], flat[6] + 0.5, flat[7] + 0.5)
-    except (KeyError, IndexError, TypeError) as fault:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as fault:
         raise CorruptFileError(f"{path} holds no intrinsic_matrix of 9 numbers; export it again from Open3D") from fault
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as fault:
         raise CorruptFileError(f"{path} is not JSON ({fault}); write it again") from fault

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from dimlift.data.io.images import read_rgb
+from dimlift.data.io.image_file import decode_image, read_rgb
 from dimlift.data.rgbd.cameras import load_matrix
 from dimlift.data.rgbd.recordings import FrameFiles
-from dimlift.errors import CorruptFileError, DataError
+from dimlift.errors import DataError
 from dimlift.geometry.cameras import Camera
 
 INVALID_DEPTHS = (0, 65535)
@@ -50,7 +49,7 @@ def read_frame(files: FrameFiles) -> Frame:
     for kind, path in (("colour", files.colour), ("depth", files.depth)):
         if not path.is_file():
             raise DataError(f"frame {files.name} has no {kind} image {path}; copy it there, or remove the frame")
-    pose = _read_pose(files)
+    pose = read_pose(files)
     depth = _read_depth(files.depth, files.rig.values_per_metre)
     image = torch.from_numpy(np.array(read_rgb(files.colour))).permute(2, 0, 1).float() / 255
     size = (image.shape[1], image.shape[2])
@@ -100,11 +99,7 @@ def readable_frames(frames: Sequence[FrameFiles], skip_corrupt: bool = False) ->
 
 
 def _read_depth(path: Path, values_per_metre: float) -> NDArray[np.float32]:
-    try:
-        with Image.open(path) as image:
-            values = np.array(image)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as fault:
-        raise CorruptFileError(f"{path} cannot be read as a depth image ({fault}); copy it again") from fault
+    values = np.array(decode_image(path))
     if values.ndim != 2 or values.dtype == np.uint8 or not np.issubdtype(values.dtype, np.integer):
         raise DataError(
             f"{path} is an image of {values.shape} {values.dtype}; a depth image has one channel of 16 bits, "
@@ -116,7 +111,12 @@ def _read_depth(path: Path, values_per_metre: float) -> NDArray[np.float32]:
     return depth
 
 
-def _read_pose(files: FrameFiles) -> NDArray[np.float64]:
+def read_pose(files: FrameFiles) -> NDArray[np.float64]:
+    """Return the (4, 4) camera-to-world matrix of the depth camera.
+
+    Raises:
+        DataError: if it is missing, or no rotation and translation.
+    """
     if files.pose is None:
         raise DataError(f"frame {files.name} ({files.colour}) has no pose; add one to the trajectory, or remove it")
     if isinstance(files.pose, Path):

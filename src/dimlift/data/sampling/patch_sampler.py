@@ -40,7 +40,7 @@ class PatchSampler:
         seed: random seed.
         augment: True augments as nnU-Net does, False does not, or the settings.
         oversample_foreground: fraction of patches centred on a foreground voxel, with uniform classes.
-        task: for segmentation patches are anywhere in the volume; for other tasks they are its centre.
+        task: for other tasks than segmentation, patches without augmentation are the centre of the volume.
         labelled: False for samples without labels, or to hide them: every voxel is `IGNORE`.
         features: for each sample one or more variants, of which a patch gets one: coarse feature maps that cover the
             whole volume. They are transformed like the image and become `VolumeBatch.features`, channels concatenated.
@@ -156,8 +156,8 @@ class PatchSampler:
         start = []
         for axis, (full, size) in enumerate(zip(self._images[number].shape[1:], self.patch_size, strict=True)):
             margin = full - size
-            if margin <= 0 or self._task != "segmentation":
-                start.append(margin // 2)
+            if margin <= 0 or (self._task != "segmentation" and not self._settings):
+                start.append(margin // 2)  # without augmentation, whole volumes are cropped at the centre
             elif focus is not None:
                 start.append(min(max(focus[axis] - size // 2, 0), margin))
             else:

@@ -1,17 +1,22 @@
 """Sample pairs of a measured point and the pixel that shows it from RGB-D frames, as a function of (seed, step)."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from dimlift.batch import FrameBatch
-from dimlift.data.rgbd.frames import Frame, read_frame
+from dimlift.data.rgbd.frames import Frame, read_frame, read_pose
 from dimlift.data.rgbd.recordings import FrameFiles
+from dimlift.data.rgbd.upright import mean_up_direction, rotation_to_axis
 from dimlift.errors import DataError
 from dimlift.geometry.cameras import back_project, compute_visibility, project
 
@@ -84,8 +89,13 @@ class PixelPointPairSampler:
         num_pairs: pairs per batch, or as many as there are.
         num_superpixels: superpixels per image; 0 computes none.
         mirror: mirror half of all frames, points and images.
-        rotate: rotate the points of every frame about the vertical axis of its camera, and scale them by 0.8 to 1.2.
+        rotate: rotate the points of every frame about the vertical axis, and scale them by 0.8 to 1.2.
+        up_axis: axis of the points that points up; the direction of gravity follows from the poses of a recording. The
+            origin is the depth camera.
         seed: random seed.
+
+    Raises:
+        DataError: if the poses of a recording do not determine which way is up.
     """
 
     def __init__(
@@ -98,10 +108,12 @@ class PixelPointPairSampler:
         num_superpixels: int = 0,
         mirror: bool = False,
         rotate: bool = True,
+        up_axis: int = 1,
         seed: int = 0,
     ) -> None:
         self.frames, self.num_pairs, self.num_superpixels = tuple(frames), num_pairs, num_superpixels
         self.mirror, self.rotate, self.seed = mirror, rotate, seed
+        self.up_axis, self._upright = up_axis, _upright_rotations(self.frames, up_axis)
         self._load = lru_cache(CACHED_FRAMES)(lambda index: self._load_frame(index, stride, tolerance))
 
     def batch(self, step: int, batch_size: int) -> FrameBatch:
@@ -126,9 +138,11 @@ class PixelPointPairSampler:
                 num_segments += int(regions.max()) + 1
             if self.mirror and rng.random() < 0.5:
                 image = image.flip(-1)
-                local, positions = local * torch.tensor([-1, 1, 1]), positions * torch.tensor([-1, 1])
+                sides = torch.ones(3)
+                sides[(self.up_axis + 1) % 3] = -1  # a horizontal axis
+                local, positions = local * sides, positions * torch.tensor([-1, 1])
             if self.rotate:
-                local = _rotate_and_scale(local, rng)
+                local = _rotate_and_scale(local, rng, self.up_axis)
             images.append(image)
             points.append(local)
             colours.append(seen.colours)
@@ -157,7 +171,9 @@ class PixelPointPairSampler:
     def _load_frame(self, index: int, stride: int, tolerance: float) -> tuple[Tensor, VisiblePoints, Tensor | None]:
         frame = read_frame(self.frames[index])
         regions = superpixels(frame.image, self.num_superpixels) if self.num_superpixels else None
-        return frame.image, visible_points(frame, stride, tolerance), regions
+        seen = visible_points(frame, stride, tolerance)
+        turned = torch.from_numpy(self._upright[index]).float() @ frame.depth_camera.pose[:3, :3].float()
+        return frame.image, seen._replace(points=seen.points @ turned.T), regions
 
 
 def _regions_at(regions: Int[Tensor, "height width"], uv: Float[Tensor, "visible 2"]) -> Int[Tensor, " visible"]:
@@ -167,7 +183,23 @@ def _regions_at(regions: Int[Tensor, "height width"], uv: Float[Tensor, "visible
     return regions[rows, columns]
 
 
-def _rotate_and_scale(points: Float[Tensor, "points 3"], rng: np.random.Generator) -> Float[Tensor, "points 3"]:
+def _upright_rotations(frames: Sequence[FrameFiles], up_axis: int) -> list[NDArray[np.float64]]:
+    """Return for each frame the rotation that turns the world of its recording upright."""
+    poses: dict[Path, list[NDArray[np.float64]]] = defaultdict(list)
+    for files in frames:
+        poses[files.depth.parent].append(read_pose(files))
+    found = {}
+    for folder, several in poses.items():
+        try:
+            found[folder] = rotation_to_axis(mean_up_direction(np.stack(several)), up_axis)
+        except DataError as error:
+            raise DataError(f"{folder}: {error}") from None
+    return [found[files.depth.parent] for files in frames]
+
+
+def _rotate_and_scale(
+    points: Float[Tensor, "points 3"], rng: np.random.Generator, up_axis: int
+) -> Float[Tensor, "points 3"]:
     angle, scale = rng.uniform(-np.pi, np.pi), rng.uniform(0.8, 1.2)
-    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
-    return points @ torch.tensor([[cos, 0.0, -sin], [0.0, scale, 0.0], [sin, 0.0, cos]], dtype=points.dtype)
+    turn = scale * Rotation.from_rotvec(angle * np.eye(3)[up_axis]).as_matrix()
+    return points @ torch.from_numpy(turn.T).to(points)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dimlift.data.io.dicom.objects import read_slice
+from dimlift.data.io.dicom.pixels import read_frames
 from dimlift.data.io.dicom.series import read_series
 from dimlift.data.issue import Issue
 from dimlift.data.volume import Grid, Volume
@@ -26,9 +26,15 @@ def read_dicom_volume(path: str | Path) -> Volume:
     with _name_value_errors(Path(path)):
         series = read_series(_require_folder(path))
         array = np.empty(series.shape, dtype=np.float32)
-        for index, (file, header) in enumerate(zip(series.files, series.slices, strict=True)):
-            array[:, :, index] = read_slice(file).T * np.float64(_number(header, "RescaleSlope", 1.0))
-            array[:, :, index] += np.float32(_number(header, "RescaleIntercept", 0.0))
+        by_file: dict[Path, list[int]] = {}
+        for index, file in enumerate(series.files):
+            by_file.setdefault(file, []).append(index)
+        for file, indices in by_file.items():
+            frames = read_frames(file)
+            for index in indices:
+                stored, header = frames[series.frames[index] or 0], series.slices[index]
+                array[:, :, index] = stored.T * np.float64(_number(header, "RescaleSlope", 1.0))
+                array[:, :, index] += np.float32(_number(header, "RescaleIntercept", 0.0))
     return Volume(array, series.affine, Path(path), series)
 
 
