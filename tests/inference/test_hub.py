@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from dimlift.errors import DataError, RunError, WeightsError
+from dimlift.errors import CorruptFileError, DataError, RunError, WeightsError
 from dimlift.inference.hub import pull, push, write_model_page
 from dimlift.inference.predictor import Predictor
 from dimlift.studies.train import train
@@ -62,6 +62,16 @@ def test_pull_takes_both_files_of_one_commit(hub, run, tmp_path, monkeypatch):
     folder = pull("me/blobs", download=True, endpoint=hub.address, cache=tmp_path)
     assert fetched == ["model.json", "model.safetensors"]
     assert (folder / "model.safetensors").read_bytes() == (run / "weights/model.safetensors").read_bytes()
+
+
+def test_pull_refuses_weights_that_are_not_those_of_the_card(hub, run, tmp_path):
+    push(run, "me/blobs", licence="cc-by-4.0", endpoint=hub.address, token="hf_x")
+    path = pull("me/blobs", download=True, endpoint=hub.address, cache=tmp_path) / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"^me/blobs: .*model\.safetensors is damaged.*delete .*fetch it again"):
+        pull("me/blobs", endpoint=hub.address, cache=tmp_path)
 
 
 def test_pull_sends_no_request_without_download(hub, run, tmp_path):

@@ -6,13 +6,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
+from scipy import ndimage
 
 from dimlift.data.datasets.inference_inputs import find_inference_cases
 from dimlift.data.io.readers import VOLUME_READERS, Reader
-from dimlift.errors import DataError, DimliftError, RunError, WeightsError
-from dimlift.inference import predict_files as predict_module
+from dimlift.errors import ConfigError, DataError, DimliftError, RunError, WeightsError
+from dimlift.file_digest import file_sha256
+from dimlift.inference import usable_cases
 from dimlift.inference.predict_files import predict
-from dimlift.records.weights import weights_folder
+from dimlift.inference.predictor import Predictor
+from dimlift.records.weights import read_card, weights_folder
 from dimlift.studies.train import train
 from small_runs import train_config
 from small_series import make_slices, save_slices
@@ -47,11 +50,35 @@ def test_predict_writes_labels_on_the_grid_of_the_file(run, data, tmp_path):
     assert set(np.unique(np.asarray(found.dataobj))) <= {0, 1, 2}
 
 
+@pytest.mark.parametrize("axes", [1, 2])
+def test_predict_keeps_the_number_of_axes_of_the_file(run, data, tmp_path, axes):
+    source = nib.load(data / "images" / "case_0.nii.gz")
+    flat = np.asarray(source.dataobj)[(slice(None),) * axes + (5,) * (3 - axes)]
+    nib.save(nib.Nifti1Image(flat, source.affine), tmp_path / "flat.nii.gz")
+    (written,) = predict(run, [tmp_path / "flat.nii.gz"], tmp_path / "out.nii.gz")
+    assert nib.load(written).shape == flat.shape
+
+
 def test_predict_repeats_the_predictions_of_the_run(run, data, tmp_path):
     log_scores = sorted((run / "predictions").glob("*.nii.gz"))
     inputs = [data / "images" / path.name for path in log_scores]
     for path, again in zip(log_scores, predict(run, inputs, tmp_path), strict=True):
         np.testing.assert_array_equal(nib.load(path).get_fdata(), nib.load(again).get_fdata())
+
+
+def test_predict_keeps_the_largest_component_of_the_named_labels(run, data, tmp_path):
+    image = data / "images" / "case_0.nii.gz"
+    labels = list(Predictor.load(run / "weights").preprocessing.labels)
+    (plain,) = predict(run, [image], tmp_path / "plain")
+    (kept,) = predict(run, [image], tmp_path / "kept", keep_largest=labels)
+    before, after = (np.asarray(nib.load(path).dataobj) for path in (plain, kept))
+    for value in np.unique(before[before > 0]):
+        components, count = ndimage.label(before == value, np.ones((3, 3, 3)))
+        assert (after == value).sum() == (np.bincount(components.ravel())[1:].max() if count else 0)
+    reports = [json.loads(path.with_suffix("").with_suffix(".json").read_text()) for path in (plain, kept)]
+    assert sum(reports[1]["foreground_ml"].values()) <= sum(reports[0]["foreground_ml"].values())
+    with pytest.raises(ConfigError, match="no label 'liver'"):
+        predict(run, [image], tmp_path / "other", keep_largest=["liver"])
 
 
 def test_training_reaches_dice_above_half(run):
@@ -83,7 +110,7 @@ def test_predict_reads_every_file_once(run, data, tmp_path, reads):
 
 def test_predict_reads_again_what_exceeds_the_cache(run, data, tmp_path, reads, monkeypatch):
     several = predict(run, [data / "images"], tmp_path / "several")
-    monkeypatch.setattr(predict_module, "CACHE_BYTES", 8000)  # a volume takes 6720 bytes
+    monkeypatch.setattr(usable_cases, "CACHE_BYTES", 8000)  # a volume takes 6720 bytes
     reads.clear()
     again = predict(run, [data / "images"], tmp_path / "again")
     assert len(reads) == 11
@@ -109,9 +136,12 @@ def test_predict_refuses_a_wrong_number_of_channels(run, data, tmp_path):
         predict(run, [tmp_path / "two.nii.gz"], tmp_path / "out")
     for channel in range(2):
         nib.save(image, tmp_path / f"pair_{channel:04d}.nii.gz")
-    with pytest.raises(DataError, match=r"case pair has \d channel files"):
-        predict(run, [tmp_path / f"pair_{channel:04d}.nii.gz" for channel in range(2)], tmp_path / "out")
+    pair = [tmp_path / f"pair_{channel:04d}.nii.gz" for channel in range(2)]
+    with pytest.raises(DataError, match=r"case pair has \d channel files"):  # a network of CASE_0000 files
+        find_inference_cases(pair, ["T1"], numbered_files=True)
     assert not (tmp_path / "out").exists()
+    written = predict(run, pair, tmp_path / "out")  # this one was trained on files without channel numbers
+    assert sorted(path.name for path in written) == ["pair_0000.nii.gz", "pair_0001.nii.gz"]
 
 
 @pytest.mark.parametrize("inputs", [[], ["nowhere.nii.gz"], ["."]])
@@ -162,11 +192,12 @@ def test_weights_folder_refuses_missing_or_unfinished_runs(tmp_path):
 
 def test_predict_names_weights_that_do_not_fit(run, data, tmp_path):
     source = run / "weights"
-    (tmp_path / "model.json").write_text((source / "model.json").read_text())
     state = load_file(source / "model.safetensors")
     name = sorted(state)[0]
     wrong = {**state, name: state[name].repeat(2, *[1] * (state[name].ndim - 1)), "extra": state[name].clone()}
     save_file(wrong, tmp_path / "model.safetensors")
+    card = {**read_card(source), "weights_sha256": file_sha256(tmp_path / "model.safetensors")}
+    (tmp_path / "model.json").write_text(json.dumps(card))
     with pytest.raises(WeightsError, match=r"extra is unexpected") as fault:
         predict(tmp_path, [data / "images"], tmp_path / "out")
     assert name in str(fault.value)

@@ -6,7 +6,7 @@ from torch import nn
 
 from dimlift.data.sampling.grid_sampling import sample_feature_box
 from dimlift.errors import RunError
-from dimlift.inference.sliding_window import classify_volume, labels_of_tiles, segment_volume
+from dimlift.inference.sliding_window import labels_of_tiles, segment_volume
 from dimlift.methods.frozen_features.sampling import sample_feature_maps
 from dimlift.methods.method import Method
 
@@ -129,15 +129,6 @@ def test_segment_volume_pads_with_the_minimum():
     assert scores(Darkest(), image, window=(8, 8, 8)).min() >= 4
 
 
-def test_classify_volume_uses_the_whole_volume():
-    class Mean(Copy):
-        def forward(self, image, features=None):
-            return image.mean((2, 3, 4))
-
-    image = torch.randn(3, 9, 9, 9)
-    torch.testing.assert_close(classify_volume(Mean(), image, smallest=(4, 4, 4)), image.mean((1, 2, 3)))
-
-
 def test_segment_volume_sets_eval_mode():
     class Drops(Copy):
         def forward(self, image, features=None):
@@ -158,12 +149,3 @@ def test_segment_volume_rejects_outputs_that_are_not_finite(bad):
 
     with pytest.raises(RunError, match=r"case_7, window at depth \d+, height \d+, width \d+: .* NaN or infinite"):
         list(segment_volume(Broken(), torch.randn(1, 8, 8, 8), window=(8, 8, 8), case="case_7"))
-
-
-def test_classify_volume_rejects_outputs_that_are_not_finite():
-    class Broken(Copy):
-        def forward(self, image, features=None):
-            return torch.full((1, 2), float("nan"))
-
-    with pytest.raises(RunError, match="case_7: 2 of 2 outputs"):
-        classify_volume(Broken(), torch.randn(1, 8, 8, 8), smallest=(8, 8, 8), case="case_7")

@@ -1,6 +1,6 @@
 """Embed each case of a dataset with a frozen network: a 2D network for volumes, a point encoder for point clouds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,13 +12,14 @@ from torch import nn
 
 from dimlift.config.method_config import TaskSpec
 from dimlift.data.datasets.open_dataset import open_dataset
-from dimlift.data.datasets.point_cloud_index import index_point_clouds
+from dimlift.data.datasets.point_cloud_index import PointCloudEntry, index_point_clouds, load_entry
 from dimlift.data.datasets.point_cloud_set import PointCloudSet, load_entries
-from dimlift.data.issue import raise_on_errors
+from dimlift.data.issue import Issue, issue_from_error, raise_on_errors
 from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.data.quality.check_dataset import check_dataset
 from dimlift.data.sampling.point_cloud_sampler import PointCloudSampler
 from dimlift.errors import DataError
+from dimlift.inference.usable_cases import leave_out_broken
 from dimlift.lookup import pick
 from dimlift.methods.embedding.embed import Pooling, embed_maps
 from dimlift.methods.frozen_features.cache import FeatureCache
@@ -38,24 +39,31 @@ BATCH_SIZE = 16
 class Embedder(Protocol):
     """From a dataset to vectors."""
 
-    def __call__(self, dataset: Path, progress: Progress) -> Embeddings:
+    def __call__(self, dataset: Path, progress: Progress, on_skip: Callable[[Issue], None] | None = None) -> Embeddings:
         """Embed every case. Raises: DataError, if there is none, or one cannot be read."""
 
 
-def embed(dataset: Path | str, embedder: Embedder, out: Path, progress: Progress = no_progress) -> Embeddings:
+def embed(
+    dataset: Path | str,
+    embedder: Embedder,
+    out: Path,
+    progress: Progress = no_progress,
+    on_skip: Callable[[Issue], None] | None = None,
+) -> Embeddings:
     """Write one vector for each case of a dataset.
 
     Args:
         dataset: a folder, table or file; labels are stored where a case has one class or number.
         embedder: `VolumeEmbedder` or `PointCloudEmbedder`.
         out: the .npz file.
+        on_skip: leave out cases that cannot be read, and call this for each; None refuses before any is embedded.
 
     Raises:
         DataError: if there is no case, or one cannot be read; nothing is written then.
     """
     if out.suffix != ".npz":
         raise DataError(f"embeddings are written as .npz, not {out.name}; name the file {out.with_suffix('.npz').name}")
-    found = embedder(Path(dataset), progress)
+    found = embedder(Path(dataset), progress, on_skip)
     found.save(out)
     return found
 
@@ -76,14 +84,16 @@ class VolumeEmbedder:
     grid: int = 1
     cache: Path | None = None
 
-    def __call__(self, dataset: Path, progress: Progress = no_progress) -> Embeddings:
+    def __call__(
+        self, dataset: Path, progress: Progress = no_progress, on_skip: Callable[[Issue], None] | None = None
+    ) -> Embeddings:
         """Embed every volume; masks are not read."""
         opened = open_dataset(dataset)  # a table without masks is read as a classification
         cases = [*opened.cases, *opened.test_cases]
         unlabelled = replace(opened, cases=(), test_cases=tuple(replace(case, label=None) for case in cases))
-        raise_on_errors(
-            check_dataset(unlabelled, "error", lambda done, total: progress(Event("check", fraction=done / total)))
-        )
+        issues = check_dataset(unlabelled, "error", lambda done, total: progress(Event("check", fraction=done / total)))
+        cases = leave_out_broken(cases, issues, on_skip)
+        unlabelled = replace(unlabelled, test_cases=tuple(replace(case, label=None) for case in cases))
         preprocessing = Preprocessing.fit(unlabelled, unlabelled.test_cases, modality="none")
         extractor = FeatureExtractor(self.settings)
         extract = extractor if self.cache is None else FeatureCache(self.cache, extractor)
@@ -115,15 +125,19 @@ class PointCloudEmbedder:
         weights: folder that `dimlift pretrain` wrote.
         num_points: points sampled from each point cloud.
         pooling: "max", "mean" or "both", over the tokens.
+        columns: names of the columns of files that do not name them.
     """
 
     weights: Path
     num_points: int = 1024
     pooling: TokenPooling = "both"
+    columns: tuple[str, ...] = ()
 
-    def __call__(self, dataset: Path, progress: Progress = no_progress) -> Embeddings:
+    def __call__(
+        self, dataset: Path, progress: Progress = no_progress, on_skip: Callable[[Issue], None] | None = None
+    ) -> Embeddings:
         """Embed every point cloud."""
-        entries = index_point_clouds(dataset)
+        entries = readable_clouds(index_point_clouds(dataset, self.columns), on_skip)
         encoder = build_point_encoder(point_encoder_options(self.weights), self.weights)
         vectors = embed_point_clouds(encoder, load_entries(entries), self.num_points, self.pooling, progress)
         return _embeddings(
@@ -185,6 +199,24 @@ def embed_point_clouds(
         found.append(pool_tokens(encoder(batch.points.to(device)).values, pooling).cpu().numpy())
         progress(Event("features", fraction=min(1.0, (first + BATCH_SIZE) / len(clouds))))
     return np.concatenate(found)
+
+
+def readable_clouds(
+    entries: Sequence[PointCloudEntry], on_skip: Callable[[Issue], None] | None
+) -> Sequence[PointCloudEntry]:
+    """Return the entries that can be read. Raises: DataError, if one cannot and there is no `on_skip`, or none can."""
+    issues: dict[str, Issue] = {}
+    for entry in entries:
+        try:
+            load_entry(entry.file, entry.columns)
+        except DataError as error:
+            issues[entry.name] = issue_from_error(error, entry.file)
+    if on_skip is None or len(issues) == len(entries):
+        raise_on_errors(list(issues.values()))
+    if on_skip is not None:
+        for issue in issues.values():
+            on_skip(issue)
+    return [entry for entry in entries if entry.name not in issues]
 
 
 def _embeddings(

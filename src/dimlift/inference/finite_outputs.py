@@ -23,6 +23,6 @@ def require_finite(logits: Tensor, case: str, part: str = "") -> None:
         where = f"{case or 'the input'}{f', {part}' if part else ''}"
         raise RunError(
             f"{where}: {count} of {logits.numel()} outputs of the network are NaN or infinite; its weights or the "
-            "input are corrupt, or training diverged. Copy the weights folder again, check the intensities of the "
+            "input are corrupt, or training diverged; copy the weights folder again, check the intensities of the "
             "case, or predict in float32 if the run was trained with precision=bf16"
         )

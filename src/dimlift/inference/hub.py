@@ -4,10 +4,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dimlift.backbones.licences import licence_of
-from dimlift.errors import RunError, WeightsError
+from dimlift.errors import CorruptFileError, RunError, WeightsError
 from dimlift.records.model_page import model_page
 from dimlift.records.record import RunRecord, write_text
-from dimlift.records.weights import CARD_NAME, WEIGHTS_NAME, read_card, read_weights, weights_folder
+from dimlift.records.weights import CARD_NAME, WEIGHTS_NAME, read_card, read_weights, verify_weights, weights_folder
 
 PAGE_NAME = "README.md"
 
@@ -32,11 +32,18 @@ def pull(
     Raises:
         WeightsError: if the repository does not exist, is gated, holds no weights folder, or cannot be reached.
         DataError: if its card is of another version.
+        CorruptFileError: if the weights are not those of the card.
     """
     card = _fetch(repository, CARD_NAME, download, revision, endpoint, cache)
     commit = card.parent.name  # .../snapshots/COMMIT/model.json
     _fetch(repository, WEIGHTS_NAME, download, commit, endpoint, cache)
-    read_card(card.parent)
+    try:
+        verify_weights(card.parent)
+    except CorruptFileError as fault:
+        raise CorruptFileError(
+            f"{repository}: {str(fault).partition('; ')[0]}; delete {card.parent} and fetch it again with "
+            "download=True (--download); if that changes nothing, its owner has to upload it again"
+        ) from fault
     return card.parent
 
 

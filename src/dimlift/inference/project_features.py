@@ -1,6 +1,6 @@
 """Project image features onto a point cloud file, and write the result with previews."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dimlift.data.io.images import read_rgb
+from dimlift.data.io.image_file import read_rgb
 from dimlift.data.io.point_cloud import PointCloud, read_point_cloud
 from dimlift.data.io.point_cloud_writer import write_ply
 from dimlift.data.rgbd.frames import read_frame, readable_frames
@@ -63,6 +63,7 @@ def project_features_to_file(
     occlusion_cell: int = 4,
     cache: Path | None = None,
     skip_corrupt: bool = False,
+    columns: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Project image features onto the points of a file; writes OUT.npz, OUT.ply, OUT.png and OUT.json.
@@ -77,6 +78,7 @@ def project_features_to_file(
         tolerance, occlusion_cell: see `project_image_features`.
         cache: folder for feature maps; None for OUT.cache.
         skip_corrupt: leave out RGB-D frames that cannot be read.
+        columns: names of the columns of a point cloud whose file does not name them.
 
     Returns:
         The content of OUT.json: numbers of points, visible points, views and channels, network, licence.
@@ -86,7 +88,7 @@ def project_features_to_file(
     """
     if out.suffix != ".npz":
         raise DataError(f"{out} must end in .npz; a .ply, .png and .json of the same name are written too")
-    cloud = read_point_cloud(points)
+    cloud = read_point_cloud(points, columns)
     coordinates = torch.from_numpy(cloud.points)
     posed = _posed_views(images, poses, intrinsics, frames, skip_corrupt)
     teacher = open_map_teacher(network, pretrained=pretrained, weights=weights, download=download)

@@ -4,18 +4,26 @@ import numpy as np
 import torch
 
 from dimlift.data.preprocessing.sample import Sample
+from dimlift.inference.averaged_crops import covering_crops
 from dimlift.methods.method import Method
 
 
-def file_slice_weights(method: Method, sample: Sample) -> tuple[int, list[float]] | None:
+def file_slice_weights(method: Method, sample: Sample, crop: tuple[int, int, int]) -> tuple[int, list[float]] | None:
     """Return the axis of the file along which slices lie, and the weight of each slice; the weights sum to one.
 
     Where depth was resampled, weights are interpolated. None for networks that do not weigh slices.
+
+    Args:
+        crop: (depth, height, width) of a training patch; weights of several crops are averaged, as predictions are.
     """
-    weights = method.slice_weights(torch.from_numpy(sample.image))
-    if weights is None:
-        return None
-    geometry, found = sample.geometry, weights.numpy()
+    image = torch.from_numpy(sample.image)
+    found = np.zeros(image.shape[1])
+    for box in covering_crops(tuple(image.shape[1:]), crop):
+        weights = method.slice_weights(image[(slice(None), *box)])
+        if weights is None:
+            return None
+        found[box[0]] += weights.numpy()
+    geometry = sample.geometry
     depth = geometry.reoriented_shape[0]
     positions = (np.arange(depth) + 0.5) * len(found) / depth - 0.5
     along = np.interp(positions, np.arange(len(found)), found)

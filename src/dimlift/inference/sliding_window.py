@@ -1,5 +1,6 @@
 """A network over a whole volume: Gaussian-blended windows, with features sampled for each window."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dimlift.inference.coverage import Coverage
 from dimlift.inference.finite_outputs import require_finite
 from dimlift.inference.streaming_window import (
     OutputTile,
@@ -35,6 +37,7 @@ def segment_volume(
     feature_stride: int = 1,
     bfloat16: bool = False,
     case: str = "",
+    coverage: Coverage | None = None,
 ) -> Iterator[OutputTile]:
     """Yield the logits of every voxel, tile by tile, so that they are never all in memory.
 
@@ -46,6 +49,7 @@ def segment_volume(
         features: coarse maps over the whole volume; every window receives them on its own voxels, or on blocks of
             `feature_stride` voxels along each axis.
         case: name of the case, for messages.
+        coverage: counts windows and predicted voxels.
 
     Raises:
         RunError: if a logit is NaN or infinite.
@@ -57,13 +61,15 @@ def segment_volume(
     whole_depth = method.reads_whole_depth
     smallest = (1 if whole_depth else window[0], *window[1:])
     margins = [max(0, most - found) for most, found in zip(smallest, size, strict=True)]
-    padded = _padded(image, margins)
+    padded = pad_volume(image, margins)
     depth, height, width = padded.shape[1:]
     rows = (
         adjoining_rows(depth, window[0], depth if method.slice_margin is None else method.slice_margin)
         if whole_depth
         else overlapping_rows(depth, window[0], overlap)
     )
+    if coverage is not None:
+        coverage.total = math.prod(size)
     coarse = None if features is None else [each.to(device, torch.float32) for each in features]
 
     def predict_fn(row: WindowRow, top: int, lefts: Sequence[int]) -> Tensor:
@@ -81,11 +87,16 @@ def segment_volume(
         if not isinstance(logits, Tensor):
             raise TypeError(f"{type(method).__name__} returns {type(logits).__name__}, expected one tensor of logits")
         require_finite(logits, case, f"window at depth {row.read.start}, height {top}, width {lefts[0]}")
+        if coverage is not None:
+            coverage.windows += len(lefts)
         skipped = row.write.start - row.read.start
         return logits[:, :, skipped : skipped + row.write.stop - row.write.start].to("cpu", torch.float32)
 
     for tile in stream_windows(predict_fn, (depth, height, width), rows, window[1:], overlap, WINDOWS_PER_BATCH):
-        yield from _crop_padding(tile, margins, size)
+        for part in _crop_padding(tile, margins, size):
+            if coverage is not None:  # without a window a voxel would be 0 / 0
+                coverage.predicted += int(torch.isfinite(part.logits[0]).sum())
+            yield part
 
 
 def labels_of_tiles(tiles: Iterable[OutputTile], size: Sequence[int]) -> NDArray[np.integer[Any]]:
@@ -100,30 +111,7 @@ def labels_of_tiles(tiles: Iterable[OutputTile], size: Sequence[int]) -> NDArray
     return labels
 
 
-@torch.inference_mode()
-def classify_volume(
-    method: Method,
-    image: Float[Tensor, "channels depth height width"],
-    *,
-    smallest: tuple[int, int, int],
-    bfloat16: bool = False,
-    case: str = "",
-) -> Float[Tensor, " classes"]:
-    """Return the logits of a whole volume, padded with its minimum to at least the size of a training patch.
-
-    Raises:
-        RunError: if a logit is NaN or infinite.
-    """
-    method.eval()
-    device = next(method.parameters()).device
-    margins = [max(0, most - found) for most, found in zip(smallest, image.shape[1:], strict=True)]
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        logits = method(_padded(image, margins)[None].to(device))[0].float().cpu()
-    require_finite(logits, case)
-    return logits
-
-
-def _padded(image: Tensor, margins: Sequence[int]) -> Tensor:
+def pad_volume(image: Tensor, margins: Sequence[int]) -> Tensor:
     """Return the image with its minimum around it; the image itself where there is nothing to add."""
     if not any(margins):
         return image

@@ -12,6 +12,10 @@ from torch import Tensor
 from dimlift.batch import Batch
 from dimlift.config.method_config import MethodConfig, TaskSpec
 from dimlift.data.case import Case, Dataset
+from dimlift.data.issue import Issue
+from dimlift.data.preprocessing.training_range import InputFacts, TrainingRange
+from dimlift.errors import DataError
+from dimlift.inference.coverage import Coverage
 from dimlift.methods.method import Method
 from dimlift.progress import Progress
 from dimlift.records.record import Score
@@ -43,6 +47,12 @@ class RunData:
     task: TaskSpec
     facts: dict[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+    @property
+    def training_range(self) -> TrainingRange | None:
+        """What the training cases held, for the weights card; None if it was not measured."""
+        facts = [sample.facts for sample in self.samples if getattr(sample, "facts", None) is not None]
+        return TrainingRange.of(facts) if facts else None
 
 
 @dataclass(frozen=True)
@@ -145,23 +155,47 @@ class Modality(ABC):
         """Return the entries of a weights card about the data: channels, spacing, orientation, normalisation."""
 
     @abstractmethod
-    def predict(self, predictor: "Predictor", sample: Any) -> NDArray[Any]:
+    def predict(self, predictor: "Predictor", sample: Any, coverage: Coverage | None = None) -> NDArray[Any]:
         """Return the class index of every voxel or point.
 
         For a classification a score for each class, (classes,); for a regression the number, (1,).
+
+        Args:
+            coverage: counts windows and predicted voxels or points.
         """
 
     @abstractmethod
-    def predict_proba(self, predictor: "Predictor", sample: Any) -> NDArray[Any]:
+    def predict_proba(self, predictor: "Predictor", sample: Any, coverage: Coverage | None = None) -> NDArray[Any]:
         """Return the probability of every class along `class_axis`; (classes,) for a classification."""
+
+    @abstractmethod
+    def measure_file(self, content: Any) -> Any:
+        """Return what `input_facts` needs of one file of a case."""
+
+    @abstractmethod
+    def input_facts(self, preprocessing: Any, files: Sequence[Any]) -> InputFacts:
+        """Return what a case holds before normalisation.
+
+        Args:
+            files: `measure_file` of each file of the case; None for a missing one.
+        """
+
+    def class_volumes(self, preprocessing: Any, labels: NDArray[Any], sample: Any) -> dict[str, float]:
+        """Return the volume of each class in millilitres; empty where there is no such unit."""
+        return {}
 
     def explain(self, predictor: "Predictor", sample: Any) -> dict[str, Any]:
         """Return further entries of predictions.json for one case."""
         return {}
 
     @abstractmethod
-    def find_inference_cases(self, preprocessing: Any, inputs: Sequence[Path | str]) -> list[Case]:
+    def find_inference_cases(
+        self, preprocessing: Any, inputs: Sequence[Path | str], on_skip: Callable[[Issue], None] | None = None
+    ) -> list[Case]:
         """Return the cases among files and folders of files.
+
+        Args:
+            on_skip: leave out incomplete cases, and call this for each; None refuses them.
 
         Raises:
             DataError: if there is none, or two have one name.
@@ -174,6 +208,10 @@ class Modality(ABC):
         Raises:
             DataError: if it cannot be read.
         """
+
+    def file_reader(self, preprocessing: Any) -> Callable[[Path], Any]:
+        """Return `read_file` with what preprocessing knows about the files of its training cases."""
+        return self.read_file
 
     @abstractmethod
     def file_bytes(self, content: Any) -> int:
@@ -194,15 +232,17 @@ class Modality(ABC):
     @abstractmethod
     def check_inputs(
         self, members: "Sequence[Predictor]", cases: Sequence[Case], read: Callable[[Path], Any], progress: Progress
-    ) -> None:
-        """Read every input before the first is predicted.
+    ) -> list[Issue]:
+        """Read every input before the first is predicted, and return what is wrong with the files."""
 
-        Raises:
-            DataError: naming the inputs that cannot be used.
+    def estimate_memory(
+        self, predictor: "Predictor", cases: Sequence[Case], on_error: Callable[[Case, DataError], None]
+    ) -> "list[MemoryEstimate]":
+        """Return the memory each case takes, the largest first; empty where it does not depend on the case.
+
+        Args:
+            on_error: called for each case whose header cannot be used; it has no estimate.
         """
-
-    def estimate_memory(self, predictor: "Predictor", cases: Sequence[Case]) -> "list[MemoryEstimate]":
-        """Return the memory each case takes, the largest first; empty where it does not depend on the case."""
         return []
 
     # Output

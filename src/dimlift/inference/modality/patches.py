@@ -19,6 +19,7 @@ from dimlift.data.sampling.patch_sampler import PatchSampler
 from dimlift.errors import ConfigError, DataError
 from dimlift.inference.modality.base import BatchSource, RunData
 from dimlift.methods.method import Method
+from dimlift.methods.preparation_cost import require_affordable
 from dimlift.progress import Event, Progress
 from dimlift.training.distributed import ProcessGroup
 
@@ -93,15 +94,19 @@ def make_patches(
     """Return batches of random patches, with the features the method needs beside them.
 
     Raises:
-        ConfigError: if channels are to be dropped for a method that caches its features of the volumes.
+        ConfigError: if the features are not affordable (`require_affordable`), or channels are to be dropped for a
+            method that caches its features of the volumes.
     """
     training, task = config.loop, data.task
+    cost = config.arm.preparation_cost(method, data.samples)
+    if cost is not None:
+        require_affordable(cost, config.budget.seconds, cache)
+        progress(Event("features", config.name, message=str(cost.with_more(len(data.test)))))
     seconds, features = config.arm.prepare(
         method,
         data.samples,  # the image of a compressed sample converts to a whole array
         cache,
         lambda event: progress(replace(event, arm=config.name)),
-        len(data.test),
     )
     if method.caches_features and training.channel_dropout:
         raise ConfigError(

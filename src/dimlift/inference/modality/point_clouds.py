@@ -1,6 +1,7 @@
 """Point clouds: random points in training, tiles over all points in prediction, labels in the order of the file."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,10 +17,14 @@ from dimlift.data.datasets.point_cloud_set import PointCloudSet, points_hash
 from dimlift.data.datasets.splits import balanced_class_weights, require_classes
 from dimlift.data.io.point_cloud import PointCloud
 from dimlift.data.io.point_cloud_writer import write_point_labels
+from dimlift.data.issue import Issue, issue_from_error
+from dimlift.data.preprocessing.input_facts import point_cloud_facts
 from dimlift.data.preprocessing.point_clouds import PointCloudPreprocessing, PointCloudSample
+from dimlift.data.preprocessing.training_range import InputFacts
 from dimlift.data.sampling.point_cloud_sampler import PointCloudSampler, identity
 from dimlift.data.sampling.point_cloud_tiling import tile_point_cloud
 from dimlift.errors import ConfigError, DataError, ExportError
+from dimlift.inference.coverage import Coverage
 from dimlift.inference.finite_outputs import require_finite
 from dimlift.inference.modality.base import BatchSource, InputSample, Modality, RunData
 from dimlift.inference.modality.point_cloud_inputs import find_point_clouds
@@ -106,7 +111,7 @@ class PointCloudModality(Modality):
 
     def content_hashes(self, case: Case) -> list[str]:
         """Return the hash of the points, whatever file they are in."""
-        return [points_hash(load_entry(case.images[0]).points)]
+        return [points_hash(load_entry(case.images[0], case.columns).points)]
 
     def make_batches(
         self, config: Any, data: RunData, method: Method, cache: Path, progress: Progress, group: ProcessGroup
@@ -153,13 +158,17 @@ class PointCloudModality(Modality):
         channels = ["points", *preprocessing.features]
         return {"channels": channels, "spacing": None, "orientation": "that of the files", "normalisation": []}
 
-    def predict(self, predictor: "Predictor", sample: PointCloudSample) -> NDArray[Any]:
+    def predict(
+        self, predictor: "Predictor", sample: PointCloudSample, coverage: Coverage | None = None
+    ) -> NDArray[Any]:
         """Return the class index of every point, (N,); for a classification the probabilities, (classes,)."""
-        found = self.predict_proba(predictor, sample)
+        found = self.predict_proba(predictor, sample, coverage)
         return found.argmax(axis=-1) if predictor.task.kind == "segmentation" else found
 
     @torch.inference_mode()
-    def predict_proba(self, predictor: "Predictor", sample: PointCloudSample) -> NDArray[Any]:
+    def predict_proba(
+        self, predictor: "Predictor", sample: PointCloudSample, coverage: Coverage | None = None
+    ) -> NDArray[Any]:
         """Return probabilities (N, classes), points in the order of the file; for a classification (classes,)."""
         method, preprocessing = predictor.method.eval(), predictor.preprocessing
         device = next(method.parameters()).device
@@ -177,18 +186,41 @@ class PointCloudModality(Modality):
             require_finite(logits, sample.name)
             probabilities = logits.float().softmax(dim=-1).cpu().numpy()
             if not segmenting:
+                if coverage is not None:
+                    coverage.windows, coverage.total = 1, len(sample.points)
+                    coverage.predicted = len(np.unique(some[0][0]))
                 return probabilities[0]
             for (rows, _), found in zip(some, probabilities, strict=True):
                 np.add.at(total, rows, found)  # a tile may hold a point twice
+        if coverage is not None:
+            coverage.windows, coverage.total = len(tiles), len(sample.points)
+            coverage.predicted = int((total.sum(axis=1) > 0).sum())
         return total / total.sum(axis=1, keepdims=True)
 
-    def find_inference_cases(self, preprocessing: PointCloudPreprocessing, inputs: Sequence[Path | str]) -> list[Case]:
+    def measure_file(self, content: PointCloud) -> InputFacts:
+        """Return number, extent and columns of the points."""
+        return point_cloud_facts(content)
+
+    def input_facts(self, preprocessing: PointCloudPreprocessing, files: Sequence[InputFacts]) -> InputFacts:
+        """Return those of the one file."""
+        return files[0]
+
+    def find_inference_cases(
+        self,
+        preprocessing: PointCloudPreprocessing,
+        inputs: Sequence[Path | str],
+        on_skip: Callable[[Issue], None] | None = None,
+    ) -> list[Case]:
         """Return the point clouds among files and folders of files."""
         return find_point_clouds(inputs)
 
     def read_file(self, path: Path) -> PointCloud:
         """Read one point cloud, or one entry of a file of many."""
         return load_entry(path)
+
+    def file_reader(self, preprocessing: PointCloudPreprocessing) -> Callable[[Path], PointCloud]:
+        """Return a reader that knows the columns of the training point clouds."""
+        return partial(load_entry, columns=preprocessing.columns)
 
     def file_bytes(self, content: PointCloud) -> int:
         """Return the bytes of the points and their columns."""
@@ -207,13 +239,18 @@ class PointCloudModality(Modality):
 
     def check_inputs(
         self, members: "Sequence[Predictor]", cases: Sequence[Case], read: Callable[[Path], Any], progress: Progress
-    ) -> None:
+    ) -> list[Issue]:
         """Read every point cloud and preprocess it for every member."""
+        issues = []
         for number, case in enumerate(cases):
-            cloud = read(case.images[0])
-            for member in members:
-                member.preprocessing.prepare(cloud)
+            try:
+                cloud = read(case.images[0])
+                for member in members:
+                    member.preprocessing.prepare(cloud)
+            except DataError as error:
+                issues.append(issue_from_error(error, case.images[0]))
             progress(Event("check", fraction=(number + 1) / len(cases)))
+        return issues
 
     def default_format(self, case: Case) -> str:
         """Return "ply" for a .ply file, else "npz"."""

@@ -15,20 +15,24 @@ from dimlift.data.case import Case, Dataset
 from dimlift.data.datasets.inference_inputs import find_inference_cases
 from dimlift.data.io.readers import read_grid, read_volume
 from dimlift.data.io.writers import LABEL_FORMATS, default_label_format, require_label_format
-from dimlift.data.issue import raise_on_errors
+from dimlift.data.issue import Issue
+from dimlift.data.preprocessing.input_facts import FileFacts, class_volumes, measure_volume, volume_facts
 from dimlift.data.preprocessing.masks import read_mask
 from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.data.preprocessing.sample import Geometry, Sample
+from dimlift.data.preprocessing.training_range import InputFacts
 from dimlift.data.quality.check_dataset import check_dataset
 from dimlift.data.quality.content_hash import case_hashes
 from dimlift.data.volume import Volume, voxel_sizes
 from dimlift.data.voxel_checks import integer_labels
-from dimlift.errors import ExportError
+from dimlift.errors import DataError, ExportError
+from dimlift.inference.averaged_crops import classify_volume
+from dimlift.inference.coverage import Coverage
 from dimlift.inference.memory_estimate import MemoryEstimate, estimate_memory
 from dimlift.inference.modality.base import BatchSource, InputSample, Modality, RunData
 from dimlift.inference.modality.patches import load_volumes, make_patches
 from dimlift.inference.slice_weights import file_slice_weights
-from dimlift.inference.sliding_window import classify_volume, labels_of_tiles, segment_volume
+from dimlift.inference.sliding_window import labels_of_tiles, segment_volume
 from dimlift.inference.streaming_window import OutputTile
 from dimlift.losses.segmentation import set_class_weights
 from dimlift.methods.method import Method
@@ -96,24 +100,42 @@ class VolumeModality(Modality):
             "normalisation": [rule.to_json() for rule in preprocessing.normalisation],
         }
 
-    def predict(self, predictor: "Predictor", sample: Sample) -> NDArray[Any]:
+    def predict(self, predictor: "Predictor", sample: Sample, coverage: Coverage | None = None) -> NDArray[Any]:
         """Return the class index of every voxel, (D, H, W), tile by tile; for other tasks the logits, (classes,)."""
         if predictor.task.kind == "segmentation":
-            return labels_of_tiles(self._tiles(predictor, sample), sample.image.shape[1:])
-        image = torch.from_numpy(sample.image)
-        smallest, bfloat16 = predictor.task.patch_size, predictor.bfloat16
-        return classify_volume(predictor.method, image, smallest=smallest, bfloat16=bfloat16, case=sample.name).numpy()
+            return labels_of_tiles(self._tiles(predictor, sample, coverage), sample.image.shape[1:])
+        return classify_volume(
+            predictor.method,
+            torch.from_numpy(sample.image),
+            crop=predictor.task.patch_size,
+            kind=predictor.task.kind,
+            bfloat16=predictor.bfloat16,
+            case=sample.name,
+            coverage=coverage,
+        ).numpy()
 
-    def predict_proba(self, predictor: "Predictor", sample: Sample) -> NDArray[Any]:
+    def predict_proba(self, predictor: "Predictor", sample: Sample, coverage: Coverage | None = None) -> NDArray[Any]:
         """Return probabilities (classes, D, H, W), all in memory; for a classification (classes,)."""
         if predictor.task.kind != "segmentation":
-            return softmax(self.predict(predictor, sample), axis=-1)
+            return softmax(self.predict(predictor, sample, coverage), axis=-1)
         found = np.zeros((predictor.task.num_classes, *sample.image.shape[1:]), np.float32)
-        for tile in self._tiles(predictor, sample):
+        for tile in self._tiles(predictor, sample, coverage):
             found[:, tile.depth, tile.height] = tile.logits.softmax(dim=0).numpy()
         return found
 
-    def _tiles(self, predictor: "Predictor", sample: Sample) -> Iterator[OutputTile]:
+    def measure_file(self, content: Volume) -> FileFacts:
+        """Return the grid and the percentiles of each channel."""
+        return measure_volume(content)
+
+    def input_facts(self, preprocessing: Preprocessing, files: Sequence[FileFacts | None]) -> InputFacts:
+        """Return spacing, extent, orientation and intensities of a case."""
+        return volume_facts(files, preprocessing.channels, preprocessing.slice_axis)
+
+    def class_volumes(self, preprocessing: Preprocessing, labels: NDArray[Any], sample: Sample) -> dict[str, float]:
+        """Return millilitres of each class, measured on the grid of the network."""
+        return class_volumes(labels, preprocessing.class_indices, sample.geometry.spacing)
+
+    def _tiles(self, predictor: "Predictor", sample: Sample, coverage: Coverage | None = None) -> Iterator[OutputTile]:
         method = predictor.method
         return segment_volume(
             method,
@@ -124,19 +146,23 @@ class VolumeModality(Modality):
             feature_stride=method.feature_stride,
             bfloat16=predictor.bfloat16,
             case=sample.name,
+            coverage=coverage,
         )
 
     def explain(self, predictor: "Predictor", sample: Sample) -> dict[str, Any]:
         """Return the weight of each slice of the file, for networks that weigh slices."""
-        weights = file_slice_weights(predictor.method, sample)
+        weights = file_slice_weights(predictor.method, sample, predictor.task.patch_size)
         if weights is None:
             return {}
         axis, shares = weights
         return {"slices": {"axis": axis, "most": int(np.argmax(shares)), "weights": shares}}
 
-    def find_inference_cases(self, preprocessing: Preprocessing, inputs: Sequence[Path | str]) -> list[Case]:
-        """Return the cases among images, DICOM series and folders; CASE_0000, CASE_0001, ... are channels of a case."""
-        return find_inference_cases(inputs, preprocessing.channels, preprocessing.missing)
+    def find_inference_cases(
+        self, preprocessing: Preprocessing, inputs: Sequence[Path | str], on_skip: Callable[[Issue], None] | None = None
+    ) -> list[Case]:
+        """Return the cases among images, DICOM series and folders, with names and channels as in the training set."""
+        options = preprocessing.channels, preprocessing.missing, preprocessing.numbered_files
+        return find_inference_cases(inputs, *options, on_skip)
 
     def read_file(self, path: Path) -> Volume:
         """Read one image file or DICOM series."""
@@ -164,14 +190,14 @@ class VolumeModality(Modality):
 
     def check_inputs(
         self, members: "Sequence[Predictor]", cases: Sequence[Case], read: Callable[[Path], Any], progress: Progress
-    ) -> None:
-        """Check every input as `dimlift check` does; warnings are reported."""
+    ) -> list[Issue]:
+        """Check every input as `dimlift check` does."""
         preprocessing = members[0].preprocessing
         dataset = Dataset(
             "inputs", Path(), (), preprocessing.channels, preprocessing.labels, members[0].task.kind,
             test_cases=tuple(cases),
         )  # fmt: skip
-        issues = check_dataset(
+        return check_dataset(
             dataset,
             preprocessing.nan_policy,
             lambda done, total: progress(Event("check", fraction=done / total)),
@@ -179,15 +205,22 @@ class VolumeModality(Modality):
             missing=preprocessing.missing,
             read=read,
         )
-        raise_on_errors(issues)
-        for issue in issues:
-            progress(Event("check", fraction=1.0, message=f"warning: {issue}"))
 
-    def estimate_memory(self, predictor: "Predictor", cases: Sequence[Case]) -> list[MemoryEstimate]:
+    def estimate_memory(
+        self, predictor: "Predictor", cases: Sequence[Case], on_error: Callable[[Case, DataError], None]
+    ) -> list[MemoryEstimate]:
         """Return the memory that segmenting each volume takes; other tasks read a volume in one piece."""
         if predictor.task.kind != "segmentation":
             return []
-        return estimate_memory(predictor, {c.name: [read_grid(f) for f in c.images if f.exists()] for c in cases})
+        grids = {}
+        for case in cases:
+            try:
+                found = [read_grid(file) for file in case.images if file.exists()]
+                predictor.preprocessing.geometry(found[0].shape[:3], found[0].affine, path=case.images[0])
+                grids[case.name] = found
+            except DataError as error:
+                on_error(case, error)
+        return estimate_memory(predictor, grids) if grids else []
 
     def default_format(self, case: Case) -> str:
         """Return the format of the image; of a DICOM series, a DICOM segmentation."""
