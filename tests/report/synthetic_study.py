@@ -117,7 +117,7 @@ def record(arm: str, seed: int, scores=(), status="finished", **changes) -> RunR
     ]
     fields = {
         "run_id": f"{arm}-{seed}", "arm": arm, "train_fraction": 1.0, "fold": 0, "seed": seed,
-        "steps": 300 - 20 * len(arm),
+        "steps": max(0, 300 - 20 * len(arm)),
         "seconds": 60.4, "peak_bytes": (900 + 40 * len(arm)) * 2**20,
         "versions": {"dimlift": "0.1.0", "torch": "2.13.0"},
         "status": status, "history": history, "scores": list(scores),

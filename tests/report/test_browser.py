@@ -30,7 +30,7 @@ def browser():
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
-    write_study(folder, n_cases=4)
+    write_study(folder, n_cases=8)
     return write_report(folder)
 
 

@@ -82,7 +82,8 @@ def test_more_arms_require_stronger_evidence():
     assert alone.verdict == "helps"
     assert crowd.verdict == "no evidence yet"
     assert crowd.estimate == alone.estimate
-    assert "number of arms" in crowd.reason
+    assert crowd.reason == "not beyond chance once 41 arms are counted; alone it would be"
+    assert alone.reason == ""
 
 
 def test_arm_without_pairs_is_omitted():

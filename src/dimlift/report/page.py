@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from dimlift.records.printable_text import printable
 from dimlift.records.record import RunRecord, load_records, write_text
 from dimlift.records.study import Study
 from dimlift.report import phrases
@@ -27,6 +28,7 @@ from dimlift.report.slice_viewer import Viewer
 from dimlift.report.summary import summarise_records
 from dimlift.report.summary_types import Summary
 from dimlift.report.tables import write_tables
+from dimlift.report.verdict import VerdictRules
 
 PAGE_NAME = "report.html"
 FILTERS = (
@@ -40,12 +42,13 @@ MEASURED_COSTS = (
 )
 
 
-def write_report(folder: Path, out: Path | None = None) -> Path:
+def write_report(folder: Path, out: Path | None = None, rules: VerdictRules | None = None) -> Path:
     """Write the page of a study, finished or not, with its tables, and return its path.
 
     Args:
         folder: study folder written by `dimlift compare`.
         out: the HTML file; `folder/report.html` by default.
+        rules: margin and failures to allow for; those of the study by default.
 
     Raises:
         DataError: if the folder holds no study, or a record in it cannot be read.
@@ -53,10 +56,10 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     study, records = Study.load(folder), load_records(folder / "records")
     out = folder / PAGE_NAME if out is None else out
     out.parent.mkdir(parents=True, exist_ok=True)
-    summary = summarise_records(study, records)
+    summary = summarise_records(study, records, rules)
     page = render_page(folder, study, records, summary)
     write_tables(out, summary, records)
-    return write_text(out, page)
+    return write_text(out, printable(page))  # names of cases are text of foreign files
 
 
 def render_page(folder: Path, study: Study, records: Sequence[RunRecord], summary: Summary) -> str:
@@ -88,6 +91,7 @@ def render_page(folder: Path, study: Study, records: Sequence[RunRecord], summar
         max_rows=MAX_ROWS,
         max_arms=MAX_ARMS,
         power=power_sentence(summary),
+        limits=phrases.verdict_limits(summary.rows, summary.measure.digits),
         label_curves=label_curves(summary),
         measured_costs=[
             (name, formatter)

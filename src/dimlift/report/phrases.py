@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from dimlift.records.study import Study
 from dimlift.records.train_size import TrainSize
-from dimlift.report.confidence_interval import CrossedInterval
+from dimlift.report.confidence_interval import CrossedInterval, unseen_share
 from dimlift.report.measures import Measure
+from dimlift.report.robustness import tolerated_failure
 from dimlift.report.summary_types import LabelSavings, SummaryRow
-from dimlift.report.verdict import NOT_SIGNIFICANT
+from dimlift.report.verdict import INCLUDES_ZERO, ONE_SEED, OPEN
 
 MAX_NAMES = 8
 """Arms named in each part of the verdict."""
@@ -105,8 +106,9 @@ def verdict_sentence(study: Study, measure: Measure, rows: Sequence[SummaryRow],
     hurts = [row for row in compared if row.comparison and row.comparison.verdict == "hurts"]
     undecided = [row for row in compared if row not in helps and row not in hurts]
     sizes = len({row.train_size for row in rows}) > 1
+    added = _negligible(measure, compared, sizes) + _for_these_weights(compared, sizes)
     if not helps and not hurts:
-        return _no_evidence(reference, measure, compared, sizes)
+        return _no_evidence(reference, measure, compared, sizes) + added
     common = _common_sample(compared)
     parts = []
     for decided, verb in ((helps, "help"), (hurts, "hurt")):
@@ -115,7 +117,58 @@ def verdict_sentence(study: Study, measure: Measure, rows: Sequence[SummaryRow],
             parts.append(f"{names} {verb}{'s' if len(decided) == 1 else ''}")
     if undecided:
         parts.append(f"no evidence yet for {join_names(_truncate([_name(row, sizes) for row in undecided]))}")
-    return f"Compared with {reference}{common}: {'; '.join(parts)}."
+    return f"Compared with {reference}{common}: {'; '.join(parts)}.{added}"
+
+
+def verdict_limits(rows: Sequence[SummaryRow], digits: int = 3) -> list[str]:
+    """Return sentences on what the verdicts rest on: a single case or seed, and failures that the sample can miss."""
+    compared = [row for row in rows if row.comparison]
+    sizes = len({row.train_size for row in rows}) > 1
+    sentences = [
+        f"{_name(row, sizes)}: this verdict rests on {row.comparison.decisive}; without it the interval includes zero."
+        for row in compared
+        if row.comparison and row.comparison.decisive and row.comparison.verdict != OPEN
+    ]
+    decided = [row for row in compared if row.comparison and row.comparison.verdict != OPEN]
+    weakest = min(decided, key=_tolerated, default=None)
+    if weakest is None or weakest.comparison is None:
+        return sentences
+    estimate = weakest.comparison.estimate
+    cases, seeds = (unseen_share(count) for count in (estimate.n_cases, estimate.n_seeds))
+    sentences.append(
+        f"Failures that never occurred in the sample are in no interval: {plural(estimate.n_cases, 'case')} can miss "
+        f"those of up to {cases:.0%} of cases, {plural(estimate.n_seeds, 'seed')} a collapse of up to {seeds:.0%} of "
+        f"trainings (probability 5 %). If so many cases failed by {format_number(_tolerated(weakest), digits)}, the "
+        f"difference of {_name(weakest, sizes)} would be zero."
+    )
+    return sentences
+
+
+def _tolerated(row: SummaryRow) -> float:
+    estimate = row.comparison.estimate if row.comparison else None
+    return tolerated_failure(estimate.mean, estimate.n_cases) if estimate else 0.0
+
+
+def _negligible(measure: Measure, compared: Sequence[SummaryRow], sizes: bool) -> str:
+    """Return the sentence about arms whose difference is shown to be smaller than the margin."""
+    rows = [row for row in compared if row.comparison and row.comparison.margin]
+    if not rows or rows[0].comparison is None:
+        return ""
+    names = join_names(_truncate([_name(row, sizes) for row in rows]))
+    return f" No difference larger than {rows[0].comparison.margin:g} {measure.title}: {names}."
+
+
+def _for_these_weights(compared: Sequence[SummaryRow], sizes: bool) -> str:
+    """Return the sentence about arms with a single training, judged over cases only."""
+    rows = [row for row in compared if row.comparison and row.comparison.for_these_weights != OPEN]
+    if not rows:
+        return ""
+    parts = [
+        f"{_name(row, sizes)} {row.comparison.for_these_weights} on other cases ({format_p(p)})"
+        for row in rows
+        if row.comparison and (p := row.comparison.p_for_these_weights) is not None
+    ]
+    return f" For these weights, whatever another training would give: {join_names(_truncate(parts))}."
 
 
 def _truncate(names: list[str]) -> list[str]:
@@ -142,7 +195,7 @@ def _no_evidence(reference: str, measure: Measure, compared: Sequence[SummaryRow
         start = f"No evidence yet that any of {len(compared)} arms is better or worse than {reference}"
     which = "the difference" if len(compared) == 1 else "the largest difference"
     reason = largest.comparison.reason if largest.comparison else ""
-    end = f", {reason}" if reason == NOT_SIGNIFICANT else ""
+    end = f", {reason}" if reason not in ("", INCLUDES_ZERO, ONE_SEED) else ""
     return f"{start}; {which} is that of {_with_numbers(largest, measure, sizes)}{end}."
 
 

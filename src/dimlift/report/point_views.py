@@ -37,7 +37,7 @@ class PointCloudRenderer(CaseRenderer):
 
     def open(self, folder: Path, study: Study, case: str) -> "PointCloudDrawing":
         """Read a point cloud with the labels of its points."""
-        cloud = load_entry(folder / study.cases[case].image)
+        cloud = load_entry(folder / study.cases[case].image, study.columns)
         if cloud.labels is None:
             raise DataError("the point cloud has no labels")
         return PointCloudDrawing(cloud, cloud.labels, study)

@@ -2,41 +2,62 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dimlift.metrics.scores import ONE_EMPTY
+from dimlift.records.printable_text import printable
 from dimlift.records.record import RunRecord, load_records
 from dimlift.records.study import Study
 from dimlift.records.train_size import TrainSize, sorted_sizes
 from dimlift.report.confidence_interval import crossed_interval
+from dimlift.report.duplicate_cases import duplicate_cases, merge_groups
 from dimlift.report.label_efficiency import add_label_savings
 from dimlift.report.measures import MEASURES, primary_measure
 from dimlift.report.paired_differences import Scores, collect_scores, paired_differences
-from dimlift.report.phrases import verdict_sentence
+from dimlift.report.phrases import join_names, plural, verdict_sentence
 from dimlift.report.summary_types import ClassResult, FailedRun, Summary, SummaryRow
-from dimlift.report.verdict import LEVEL, Comparison, compare_arms
+from dimlift.report.verdict import LEVEL, OPEN, Comparison, VerdictRules, compare_arms
 
 RowKey = tuple[str, TrainSize]
 """Arm and training size of a row."""
 
 
-def summarise(folder: Path) -> Summary:
+def summarise(folder: Path, rules: VerdictRules | None = None) -> Summary:
     """Summarise a study from study.json and records/*.json, finished or not.
+
+    Args:
+        rules: margin and failures to allow for; those of the study by default.
 
     Raises:
         DataError: if the folder holds no study, or a file in it cannot be read.
     """
-    return summarise_records(Study.load(folder), load_records(folder / "records"))
+    return summarise_records(Study.load(folder), load_records(folder / "records"), rules)
 
 
-def summarise_records(study: Study, records: Sequence[RunRecord]) -> Summary:
+def study_rules(folder: Path, **given: float | None) -> VerdictRules:
+    """Return the rules in study.json, except for those that are given and not None.
+
+    Raises:
+        DataError: if the folder holds no study.
+    """
+    return replace(_rules(Study.load(folder)), **{name: value for name, value in given.items() if value is not None})
+
+
+def _rules(study: Study) -> VerdictRules:
+    return VerdictRules(study.margin, study.unseen_failure, study.unseen_collapse)
+
+
+def summarise_records(study: Study, records: Sequence[RunRecord], rules: VerdictRules | None = None) -> Summary:
     """Summarise a study and its records. Records of arms that are not part of the study are ignored."""
     records = [record for record in records if record.arm in study.arms]
     finished = [record for record in records if record.status == "finished"]
     failed = [record for record in records if record.status == "failed"]
     measure = primary_measure(finished)
+    rules = rules or _rules(study)
     sizes = _sizes(study, records)
-    groups = {name: case.group for name, case in study.cases.items()}
+    duplicates = duplicate_cases(finished, measure.name)
+    groups = merge_groups({name: case.group for name, case in study.cases.items()}, duplicates)
 
     keys = [(arm, size) for size in sizes for arm in study.arms]
     scores = _scores_by_row(finished, measure.name, keys)
@@ -50,6 +71,8 @@ def summarise_records(study: Study, records: Sequence[RunRecord]) -> Summary:
             if arm != study.reference
         },
         measure.better,
+        rules if rules.margin is not None else replace(rules, margin=measure.relevant_difference),
+        "comparisons" if len(sizes) > 1 else "arms",
     )
     planned, remainder = divmod(study.planned, len(keys))
     rows = add_label_savings(
@@ -82,13 +105,24 @@ def summarise_records(study: Study, records: Sequence[RunRecord]) -> Summary:
             FailedRun(_title(study, r.arm), r.train_size, r.fold, r.seed, _reason(r))
             for r in sorted(failed, key=lambda r: (r.arm, sizes.index(r.train_size), r.fold, r.seed))
         ),
-        notes=tuple(study.notes),
+        notes=(*study.notes, *_notes_on_sample(rows, duplicates)),
         excluded=sum(value is None for row in scores.values() for value in row.values()),
         worst=sum(_count_marked(row) for row in worst.values()),
         finished=len(finished),
         failed=len(failed),
         planned=study.planned,
     )
+
+
+def _notes_on_sample(rows: Sequence[SummaryRow], duplicates: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return what limits the conclusions: cases listed twice, and runs that failed."""
+    notes = [f"{join_names(cases)} have the same scores in every run and count as one case." for cases in duplicates]
+    for row in rows:
+        if row.failed and row.comparison and row.comparison.verdict != OPEN:
+            notes.append(
+                f"{plural(row.failed, 'run')} of {row.title} failed; the difference includes the finished runs only."
+            )
+    return notes
 
 
 def _sizes(study: Study, records: Sequence[RunRecord]) -> list[TrainSize]:
@@ -185,7 +219,7 @@ def _count_marked(marks: Scores) -> int:
 
 
 def _title(study: Study, arm: str) -> str:
-    return study.arms[arm].title or arm
+    return printable(study.arms[arm].title or arm)  # matplotlib draws no undecodable bytes
 
 
 def _reason(record: RunRecord) -> str:

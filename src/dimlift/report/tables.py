@@ -1,12 +1,11 @@
 """Tables next to a page: `<page>.csv`, `<page>_scores.csv` and `<page>.json`."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dimlift.records.csv_text import to_csv
 from dimlift.records.record import RunRecord, write_json, write_text
 from dimlift.report.summary_types import Summary, SummaryRow
 
@@ -26,8 +25,8 @@ def write_tables(page: Path, summary: Summary, records: Sequence[RunRecord]) -> 
         for score in r.scores
     ]
     return [
-        write_text(page.with_suffix(".csv"), _to_csv(arms[0], (line.values() for line in arms))),
-        write_text(page.with_name(f"{page.stem}_scores.csv"), _to_csv(header, scores)),
+        write_text(page.with_suffix(".csv"), to_csv([arms[0], *(line.values() for line in arms)])),
+        write_text(page.with_name(f"{page.stem}_scores.csv"), to_csv([header, *scores])),
         write_json(page.with_suffix(".json"), asdict(summary)),
     ]
 
@@ -48,6 +47,12 @@ def _line(row: SummaryRow, summary: Summary) -> dict[str, Any]:
         "p": estimate and estimate.p,
         "p_holm": row.comparison and row.comparison.p_adjusted,
         "verdict": row.comparison and row.comparison.verdict,
+        "reason": row.comparison and row.comparison.reason,
+        "rests_on": row.comparison and row.comparison.decisive,
+        "no_difference_larger_than": row.comparison and row.comparison.margin,
+        "for_these_weights": row.comparison
+        and row.comparison.p_for_these_weights is not None
+        and row.comparison.for_these_weights,
         "cases": estimate and estimate.n_cases,
         "seeds": estimate and estimate.n_seeds,
         **{name: row.other_measures.get(name) for name in others},
@@ -58,11 +63,3 @@ def _line(row: SummaryRow, summary: Summary) -> dict[str, Any]:
         "finished": row.finished,
         "failed": row.failed,
     }
-
-
-def _to_csv(header: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return buffer.getvalue()
