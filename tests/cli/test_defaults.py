@@ -5,8 +5,8 @@ import pytest
 from command_line import run_cli, run_rejected
 
 from dimlift.data.io.point_cloud_writer import write_point_labels
-from dimlift.errors import ConfigError
-from dimlift.studies.defaults import SECONDS, train_config
+from dimlift.errors import ConfigError, DataError
+from dimlift.studies.defaults import SECONDS, describe_plan, study_config, train_config
 
 
 @pytest.mark.parametrize("name", ["2024", "true", "a: b", "data/hippocampus"])
@@ -76,10 +76,43 @@ def test_overrides_replace_detected_task(point_clouds):
 
 def test_volume_among_point_clouds_makes_volume_dataset(point_clouds):
     (point_clouds / "per point" / "scan.nii.gz").touch()
-    assert train_config(point_clouds / "per point").arm.modality == "volumes"
+    with pytest.raises(DataError, match="no folder of masks"):
+        train_config(point_clouds / "per point")
 
 
 def test_embed_rejects_point_clouds_without_weights(point_clouds):
     assert "point clouds need --weights" in run_rejected(
         "embed", point_clouds / "per point", "--out", point_clouds / "emb.npz"
     )
+
+
+@pytest.mark.parametrize("labels", [None, "classes"])
+def test_compare_of_a_dataset_has_a_baseline_a_route_and_its_control(dataset, tmp_path, labels):
+    data = dataset()
+    if labels:
+        rows = [f"{path},{'ab'[n % 2]}" for n, path in enumerate(sorted((data / "imagesTr").iterdir()))]
+        data = tmp_path / "table.csv"
+        data.write_text("\n".join(["image,label", *rows]))
+    config = study_config(data, ["seeds=[0,1]"])
+    assert config.task == ("classification" if labels else "segmentation")
+    assert config.reference == next(iter(config.arms))
+    route, control = list(config.arms.values())[1:]
+    random = {"pretrained": False} if labels else {"network": "random"}
+    assert route.model_copy(update={**random, "title": ""}) == control.model_copy(update={"title": ""})
+    assert config.budget.seconds == SECONDS
+    assert describe_plan(config).startswith("6 runs (3 arms x 2 of seed, cv fold and training size) of 600 s")
+    assert "one after the other: 60 min" in describe_plan(config)
+    assert "2 at a time: 30 min" in describe_plan(config, 2)
+
+
+def test_compare_of_a_dataset_runs(dataset, tmp_path):
+    quick = ["budget.steps=1", "seeds=[0]", "training.patch_size=[16,16,16]", "training.batch_size=1"]
+    result = run_cli("compare", dataset(), *quick, "training.num_threads=1", "--out", tmp_path / "study")
+    assert result.code == 0, result.out + result.err
+    assert "3 runs" in result.out
+    assert (tmp_path / "study" / "report.html").exists()
+
+
+def test_compare_of_point_clouds_needs_a_file(point_clouds):
+    with pytest.raises(ConfigError, match="dimlift examples"):
+        study_config(point_clouds / "per file")

@@ -64,7 +64,7 @@ def test_predict_keeps_the_order_of_points(run, scans, tmp_path):
 
 def test_predict_ensemble_reads_every_file_once(run, scans, tmp_path, monkeypatch):
     reads, read = [], POINT_CLOUD_READERS[".ply"]
-    monkeypatch.setitem(POINT_CLOUD_READERS, ".ply", lambda path: reads.append(path.name) or read(path))
+    monkeypatch.setitem(POINT_CLOUD_READERS, ".ply", lambda path, *more: reads.append(path.name) or read(path, *more))
     assert run_cli("predict", run, scans, tmp_path / "out", "--ensemble", run).code == 0
     assert sorted(reads) == [f"scan{n}.ply" for n in range(5)]
 

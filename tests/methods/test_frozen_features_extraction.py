@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dimlift.errors import ConfigError, RunError, ShapeError, UnknownNameError
-from dimlift.methods.frozen_features.backbone import open_slice_backbone
+from dimlift.methods.frozen_features.backbone import open_slice_backbone, wrap_backbone
 from dimlift.methods.frozen_features.cost_estimate import estimate_cost
 from dimlift.methods.frozen_features.extraction import FeatureExtractor
 from dimlift.methods.frozen_features.receptive_field import measure_maps
@@ -160,3 +160,30 @@ def test_feature_extraction_rejects_invalid_settings_and_nan(two_stages):
 def test_feature_extraction_settings_json_round_trip():
     settings = FeatureExtractionSettings(planes=("height", "depth"), stages=(0, 3), input_channels=(1,))
     assert FeatureExtractionSettings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize("size", [(33, 47), (64, 40)])
+def test_last_row_and_column_change_features_of_a_network_without_padding(size):
+    """A stem without padding leaves the last pixels of images unread whose sizes are multiples of its strides."""
+    torch.manual_seed(0)
+    stem = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2), torch.nn.Conv2d(8, 8, 3, 2))
+    backbone = wrap_backbone(ListOfMaps(stem))
+    extractor = FeatureExtractor(FeatureExtractionSettings(upsample=1.0, percentiles=FULL_RANGE), backbone)
+    assert extractor.slice_padding.multiple == (4, 4)
+    assert extractor.slice_padding.remainder == (3, 3)
+    volume = torch.rand(1, 2, *size, generator=torch.Generator().manual_seed(0))
+    volume[0, 0, :2, 0] = torch.tensor([0.0, 1.0])
+    plain = extractor(volume)[0]
+    for y, x in ((-1, 0), (0, -1)):
+        changed = volume.clone()
+        changed[0, 1, y, x] = 1 - changed[0, 1, y, x]
+        assert not torch.equal(extractor(changed)[0], plain)
+
+
+class ListOfMaps(torch.nn.Module):
+    def __init__(self, stem: torch.nn.Module) -> None:
+        super().__init__()
+        self.stem = stem
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [self.stem(images)]

@@ -183,5 +183,8 @@ def test_slice_weights_are_in_file_order(marked, tmp_path):
         def slice_weights(self, image):
             return image[0].abs().amax(dim=(1, 2)).mul(20).softmax(0)
 
-    axis, weights = file_slice_weights(Brightest(), preprocessing.read(dataset.cases[1]))
-    assert (axis, int(np.argmax(weights))) == (2, 5)
+    sample = preprocessing.read(dataset.cases[1])
+    for crop in (sample.image.shape[1:], (4, *sample.image.shape[2:])):
+        axis, weights = file_slice_weights(Brightest(), sample, crop)
+        assert (axis, int(np.argmax(weights))) == (2, 5)
+        assert sum(weights) == pytest.approx(1)

@@ -10,6 +10,7 @@ from dimlift.studies.load_config import parse
 from dimlift.studies.pretrain import pretrain
 from dimlift.studies.pretrain_config import PretrainConfig
 from dimlift.studies.pretraining_data import find_frame_files
+from dimlift.training.initialise import require_same_up_axis
 from small_frames import write_recording
 
 
@@ -41,6 +42,10 @@ def test_frame_pretraining_saves_the_point_network(room, tmp_path):
     assert "registered" in record.extra["registration"]
     state, card = read_weights(tmp_path / "out" / "weights")
     assert card["pretraining"]["voxel_size"] == 0.1
+    assert card["up_axis"] == "y"
+    require_same_up_axis(tmp_path / "out" / "weights", "y")
+    with pytest.raises(DataError, match=r"pretrained with y up, point_clouds\.up_axis is z"):
+        require_same_up_axis(tmp_path / "out" / "weights", "z")
     assert any(value.ndim == 3 and len(value) == 27 for value in state.values())
     assert not any("head" in name.split(".")[0] for name in state)
     again = pretrain(parse(raw(room), PretrainConfig), tmp_path / "again")

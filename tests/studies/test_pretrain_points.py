@@ -74,6 +74,20 @@ def test_point_pretraining_is_deterministic_and_skips_finished_runs(point_clouds
     assert events[-1].stage == "skip"
 
 
+@pytest.mark.parametrize("method", ["point_mae", "joint_mae"])
+def test_report_of_a_run_resumed_after_its_last_step_is_complete(method, point_clouds, tmp_path, monkeypatch):
+    """Weights cannot be written the first time; nothing is left to train the second time."""
+    config = parse(raw(point_clouds, method), PretrainConfig)
+    complete = pretrain(config, tmp_path / "complete")
+    assert complete.extra["reconstruction_loss"] > 0
+    with monkeypatch.context() as patch:
+        patch.setattr("dimlift.studies.pretrain.write_weights", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(OSError, match="full"):
+            pretrain(config, tmp_path / "resumed")
+    resumed = pretrain(config, tmp_path / "resumed")
+    assert resumed.extra == complete.extra
+
+
 def test_pretraining_identity_depends_on_options_not_the_path(point_clouds, tmp_path):
     moved = tmp_path / "moved.npz"
     moved.write_bytes(point_clouds.read_bytes())
@@ -101,6 +115,15 @@ def folder(tmp_path):
         points[7, 1] = np.nan if number == 2 else 0
         np.save(path / f"{number}.npy", points)
     return path
+
+
+def test_point_pretraining_rejects_or_counts_points_at_one_place(folder, tmp_path):
+    np.save(folder / "2.npy", np.ones((40, 3)))
+    with pytest.raises(DataError, match=r"2\.npy has all 40 points at one place.*skip-corrupt"):
+        pretrain(parse(raw(folder), PretrainConfig), tmp_path / "out")
+    skipping = raw(folder, dataset={"path": str(folder), "skip_corrupt": True})
+    record = pretrain(parse(skipping, PretrainConfig), tmp_path / "out")
+    assert (record.extra["point_clouds"], record.extra["corrupt_files"]) == (3, 1)
 
 
 def test_point_pretraining_rejects_small_point_clouds(folder, tmp_path):

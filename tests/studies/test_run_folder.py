@@ -1,5 +1,8 @@
 """Ownership, locking and rollback of run folders."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from dimlift.errors import RunError
@@ -70,3 +73,29 @@ def test_failed_run_with_results_keeps_its_folder(tmp_path):
     assert (tmp_path / "run.json").is_file()
     with lock_run_folder(tmp_path, "train", "one", {}):
         pass
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_lock_is_no_file_outside_the_folder(tmp_path, link):
+    mine = tmp_path / "mine"
+    mine.write_text("my text")
+    (tmp_path / "run").mkdir()
+    link(tmp_path / "run" / ".lock", mine)
+    with (
+        pytest.raises(RunError, match=r"run/\.lock .*link.*delete it"),
+        lock_run_folder(tmp_path / "run", "train", "one", {}),
+    ):
+        pass
+    assert mine.read_text() == "my text"
+
+
+def test_lock_is_not_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(RunError, match="no regular file"), lock_run_folder(tmp_path, "train", "one", {}):
+        pass
+
+
+def test_file_error_is_rolled_back(tmp_path):
+    with pytest.raises(OSError, match="No space"), lock_run_folder(tmp_path / "new", "train", "one", {}):
+        raise OSError(28, "No space left on device")
+    assert not (tmp_path / "new").exists()

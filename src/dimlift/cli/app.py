@@ -7,9 +7,11 @@ import typer
 
 from dimlift.cli.check import check
 from dimlift.cli.compare import compare
-from dimlift.cli.console import CommandGroup
+from dimlift.cli.console import CommandGroup, print_escaped_warnings_and_tracebacks
 from dimlift.cli.demo import demo
 from dimlift.cli.embed import embed
+from dimlift.cli.evaluate import evaluate
+from dimlift.cli.examples import examples
 from dimlift.cli.export import export
 from dimlift.cli.hub import pull, push
 from dimlift.cli.lift import lift
@@ -18,9 +20,11 @@ from dimlift.cli.pretrain import pretrain
 from dimlift.cli.probe import probe
 from dimlift.cli.project_features import project_features
 from dimlift.cli.report import report
+from dimlift.cli.run import run
 from dimlift.cli.self_train import self_train_command
 from dimlift.cli.threads import set_thread_defaults
 from dimlift.cli.train import train
+from dimlift.cli.weights import weights
 
 app = typer.Typer(
     name="dimlift",
@@ -50,14 +54,15 @@ def dimlift(
     """
 
 
-for command in (demo, lift, check, project_features, pretrain, train, predict, compare, report, embed, probe):
+for command in (demo, run, lift, check, project_features, pretrain, train, predict, compare, report, embed, probe):
     app.command()(command)
 app.command("self-train")(self_train_command)
-for command in (export, push, pull):
+for command in (weights, evaluate, examples, export, push, pull):
     app.command()(command)
 
 
 def main() -> None:
     """Run the command line."""
     set_thread_defaults()
+    print_escaped_warnings_and_tracebacks()
     app()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dimlift.cli.console import out
+from dimlift.cli.console import exit_after_skipping, out
 
 PLANES = {1: ("depth",), 3: ("depth", "height", "width")}
 
@@ -27,7 +27,16 @@ def embed(
     upsample: Annotated[float, typer.Option(help="Factor by which isotropic slices are upsampled.")] = 3.0,
     num_points: Annotated[int, typer.Option(help="Points sampled from each point cloud.", min=8)] = 1024,
     seed: Annotated[int, typer.Option(help="Seed of the random projection.")] = 0,
+    columns: Annotated[
+        str, typer.Option(help="Names of the columns of point clouds whose files do not name them: 'x y z r g b'.")
+    ] = "",
     cache: Annotated[Path | None, typer.Option(help="Folder for feature maps: an interrupted run resumes.")] = None,
+    skip_corrupt: Annotated[
+        bool,
+        typer.Option(
+            "--skip-corrupt", help="Leave out cases that cannot be read, list them at the end, and exit with code 3."
+        ),
+    ] = False,
 ) -> None:
     """Cases to vectors. Volumes: a frozen 2D network over slices, random projection, pooling. Point clouds: an encoder.
 
@@ -50,7 +59,7 @@ def embed(
     if is_point_cloud_dataset(dataset):
         if weights is None:
             raise ConfigError("point clouds need --weights: the weights folder of a point encoder (`dimlift pretrain`)")
-        embedder = PointCloudEmbedder(weights, num_points, pool)  # type: ignore[arg-type]
+        embedder = PointCloudEmbedder(weights, num_points, pool, tuple(columns.split()))  # type: ignore[arg-type]
     elif planes not in PLANES:
         raise ConfigError(f"--planes is {planes}; expected 1 (along depth) or 3 (along all axes)")
     else:
@@ -63,6 +72,9 @@ def embed(
             weights=None if weights is None else str(weights),
         )
         embedder = VolumeEmbedder(settings, pool, grid, cache)  # type: ignore[arg-type]
+    skipped: list[str] = []
+    on_skip = (lambda issue: skipped.append(str(issue))) if skip_corrupt else None
     with ProgressBars() as bars:
-        found = run_embedding(dataset, embedder, to, progress=bars)
+        found = run_embedding(dataset, embedder, to, progress=bars, on_skip=on_skip)
     out.print(f"{len(found.names)} cases, {found.vectors.shape[1]} numbers each: {to}", soft_wrap=True)
+    exit_after_skipping(skipped)

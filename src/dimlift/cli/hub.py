@@ -51,12 +51,24 @@ def pull(
     """
     from dimlift.errors import RunError
     from dimlift.inference import hub
+    from dimlift.records.atomic_write import atomic_write
     from dimlift.records.weights import CARD_NAME, WEIGHTS_NAME
 
-    if to.exists():
+    if to.exists() and not _is_interrupted_pull(to):
         raise RunError(f"{to} exists already; give another folder with --out")
     folder = hub.pull(repository, download=download, revision=revision)
-    to.mkdir(parents=True)
-    for name in (WEIGHTS_NAME, CARD_NAME):  # the card last: a folder with a card is complete
-        shutil.copyfile(folder / name, to / name)
+    to.mkdir(parents=True, exist_ok=True)
+    try:
+        for name in (WEIGHTS_NAME, CARD_NAME):  # the card last: a folder with a card is complete
+            with atomic_write(to / name) as scratch:
+                shutil.copyfile(folder / name, scratch)
+    except BaseException:
+        shutil.rmtree(to)
+        raise
     out.print(to, soft_wrap=True)
+
+
+def _is_interrupted_pull(folder: Path) -> bool:
+    """Return whether a folder holds nothing but what `pull` leaves when it is killed: weights without a card."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return bool(names) and all(name == "model.safetensors" or name.endswith(".part") for name in names)

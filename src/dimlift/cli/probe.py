@@ -37,6 +37,9 @@ def probe(
     ways: Annotated[int, typer.Option(help="few_shot: number of classes.", min=2)] = 5,
     shots: Annotated[int, typer.Option(help="few_shot: training cases of each class.", min=1)] = 10,
     steps: Annotated[int, typer.Option(help="fine_tune: training steps.", min=1)] = 300,
+    columns: Annotated[
+        str, typer.Option(help="Names of the columns of point clouds whose files do not name them: 'x y z r g b'.")
+    ] = "",
 ) -> None:
     """Linear probe and nearest neighbours on embeddings, or protocols that compare pretrained with random weights.
 
@@ -68,6 +71,7 @@ def probe(
             ways=ways,
             shots=shots,
             steps=steps,
+            columns=columns.split(),
         )
     for score in found.scores:
         out.print(str(score), markup=False, soft_wrap=True)

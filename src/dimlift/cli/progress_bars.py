@@ -3,11 +3,11 @@
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
 
 from dimlift.cli.console import err
 from dimlift.progress import Event
+from dimlift.records.printable_text import printable
 
 _STAGES = {
     "check": "checking files",
@@ -28,11 +28,11 @@ class ProgressBars:
     def __init__(self, console: Console = err) -> None:
         self._bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
-            TextColumn("{task.fields[loss]}"),
-            TextColumn("{task.fields[left]}", style="cyan"),
+            TextColumn("{task.fields[loss]}", markup=False),
+            TextColumn("{task.fields[left]}", style="cyan", markup=False),
             console=console,
             transient=True,
         )
@@ -61,7 +61,7 @@ class ProgressBars:
             style = "red" if event.stage == "failed" else "default"
             self._bars.console.print(f"{position}{arm}{event.message}", style=style, markup=False, soft_wrap=True)
         if event.stage in _STAGES:
-            self._update_stage(f"{arm}{_STAGES[event.stage]}", event)
+            self._update_stage(f"{printable(arm)}{_STAGES[event.stage]}", event)  # escaped, so that its width is known
         elif event.stage == "done" and not event.message:
             self._bars.console.print(f"{position}{arm}done {self._loss}".rstrip(), markup=False)
             self._loss = ""
@@ -71,7 +71,7 @@ class ProgressBars:
             self._study_bar = self._bars.add_task("", total=event.num_runs, loss="", left="")
         finished = event.run_index if event.stage in ("done", "skip", "failed") else event.run_index - 1
         fraction = event.fraction if event.stage == "train" else 0.0
-        description = f"[bold]run {event.run_index} of {event.num_runs}[/bold]"
+        description = f"run {event.run_index} of {event.num_runs}"
         self._bars.update(self._study_bar, completed=finished + fraction, description=description)
 
     def _update_stage(self, description: str, event: Event) -> None:
@@ -79,9 +79,7 @@ class ProgressBars:
             self._stage_bar = self._bars.add_task("", total=1.0, loss="", left="")
         left = "" if event.seconds_left is None else f"{_format_clock(event.seconds_left)} left"
         loss = self._loss if event.stage == "train" else ""
-        self._bars.update(
-            self._stage_bar, completed=event.fraction, description=escape(description), loss=loss, left=left
-        )
+        self._bars.update(self._stage_bar, completed=event.fraction, description=description, loss=loss, left=left)
 
 
 def _format_clock(seconds: float) -> str:

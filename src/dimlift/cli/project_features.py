@@ -42,6 +42,9 @@ def project_features(
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Leave out RGB-D frames that cannot be read; OUT.json counts them.")
     ] = False,
+    columns: Annotated[
+        str, typer.Option(help="Names of the columns of a point cloud whose file does not name them: 'x y z r g b'.")
+    ] = "",
     to: Annotated[Path, typer.Option("--out", help="An .npz file; .ply, .png and .json of the same name.")] = Path(
         "projected.npz"
     ),
@@ -74,6 +77,7 @@ def project_features(
             occlusion_cell=occlusion_cell,
             cache=cache,
             skip_corrupt=skip_corrupt,
+            columns=columns.split(),
             progress=bars,
         )
     console.print(

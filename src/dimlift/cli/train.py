@@ -23,8 +23,9 @@ def train(
 ) -> None:
     """Train one network and score it on the test cases.
 
-    Defaults for a dataset: a 3D U-Net with frozen 2D features, ten minutes, a fifth of the groups as test cases.
-    Point clouds are detected: a sparse U-Net, for classes per point or per point cloud, depending on the labels.
+    Defaults for a dataset: ten minutes, a fifth of the groups as test cases. The layout and the task are those that
+    `dimlift check` prints. Masks: a 3D U-Net with frozen 2D features. A class or number per volume: a frozen 2D network
+    on every slice. Point clouds: a sparse U-Net, for classes per point or per point cloud.
 
     Examples:
 

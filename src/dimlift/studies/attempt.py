@@ -18,6 +18,7 @@ from dimlift.data.case import Dataset
 from dimlift.errors import DimliftError, RunError, RunInterrupted
 from dimlift.methods.baselines.external import ExternalConfig
 from dimlift.progress import Event, Progress, no_progress
+from dimlift.records.own_file import open_own_file
 from dimlift.records.record import RunRecord
 from dimlift.studies.run import RunPaths, execute_run, finished_record
 from dimlift.studies.run_config import TrainConfig
@@ -69,7 +70,7 @@ def write_failed_record(config: TrainConfig, run_id: str, reason: str, out: Path
 def _job_lock(path: Path, paths: RunPaths) -> Iterator[None]:
     """Wait for the lock of a run and hold it; the operating system releases it when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as lock:
+    with os.fdopen(open_own_file(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:

@@ -65,7 +65,8 @@ def compare(
     )
     runs = planned_runs(config)
     content = config.model_dump(mode="json")
-    with raise_on_signal(), lock_run_folder(out, "compare", _study_identity(config, dataset), content):
+    identity, hashes = _study_identity(config, dataset), dataset.content_hashes
+    with raise_on_signal(), lock_run_folder(out, "compare", identity, content, hashes):
         _move_superseded_records(config, dataset, out / "records")
         _write_study(config, dataset, runs, out)
         requested = [run for run in runs if only is None or run.name in only]
@@ -186,6 +187,10 @@ def _write_study(config: StudyConfig, dataset: Dataset, runs: list[TrainConfig],
         },
         modality=dataset.modality,
         up_axis=config.point_clouds.up_axis,
+        columns=list(config.point_clouds.columns),
+        margin=config.report.margin,
+        unseen_failure=config.report.unseen_failure,
+        unseen_collapse=config.report.unseen_collapse,
     ).save(out)
 
 

@@ -52,7 +52,12 @@ def open_configured_dataset(config: Any) -> Dataset:
         ConfigError: if it is of another modality than the methods.
     """
     options, modality = config.dataset, modality_of(config)
-    dataset = open_dataset(options.path, options.layout, config.task, skip_corrupt=options.skip_corrupt)
+    dataset = open_dataset(options.path, options.layout, config.task, options.skip_corrupt, config.point_clouds.columns)
+    if dataset.modality == modality.name == "volumes" and dataset.task != config.task:
+        raise ConfigError(
+            f"{options.path} has labels of a {dataset.task} (layout: {dataset.layout}), but the task is "
+            f"{config.task}; set task: {dataset.task} and a method for it, or choose another layout"
+        )
     if dataset.modality != modality.name:
         found = MODALITIES[dataset.modality]
         raise ConfigError(

@@ -22,6 +22,7 @@ from dimlift.config.sections import (
     DatasetSection,
     PointCloudsSection,
     PreprocessingSection,
+    ReportSection,
     ResourcesSection,
     SplitSection,
     TrainingSection,
@@ -39,6 +40,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "budget": BudgetSection,
     "training": TrainingSection,
     "resources": ResourcesSection,
+    "report": ReportSection,
     "images": ImagesSection,
     "frames": FramesSection,
 }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dimlift.data.datasets.point_cloud_set import PointCloudSet, load_point_cloud_set
+from dimlift.evaluation.probe import estimate_bn_statistics
 from dimlift.evaluation.probe_protocols import make_splits, svm_correct
 from dimlift.inference.embed import build_point_encoder, embed_point_clouds
 from dimlift.progress import Event, Progress, no_progress
@@ -108,7 +109,10 @@ def _probe_encoder(
     name: str, weights: Path | None, shapes: PointCloudSet, pretraining: RunRecord | None
 ) -> list[RunRecord]:
     """Return one record for each sample of training and test shapes."""
-    vectors = embed_point_clouds(build_point_encoder(ENCODER, weights), shapes, NUM_POINTS)
+    encoder = build_point_encoder(ENCODER, weights)
+    if weights is None:
+        estimate_bn_statistics(encoder, shapes, NUM_POINTS)
+    vectors = embed_point_clouds(encoder, shapes, NUM_POINTS)
     truth = np.array(shapes.labels)
     records = []
     for seed, split in enumerate(make_splits(truth, "svm", REPEATS, TEST_FRACTION, ways=5, shots=10, seed=0)):

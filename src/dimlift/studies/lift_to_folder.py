@@ -1,5 +1,6 @@
 """Lift a network by name and write it as a weights folder."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ def lift_to_folder(network: str, plan: DepthPlan, out: Path | None = None, **opt
     Args:
         network: a name, as for `dimlift.lift`: "timm:resnet18", "packaged:efficientnet_lite0".
         plan: how it is given depth.
-        out: weights folder; must be new or empty. Nothing is written if lifting fails.
+        out: weights folder; must be new or empty. Nothing is left if lifting or writing fails.
         options: further arguments of `dimlift.lift`.
 
     Raises:
@@ -27,10 +28,17 @@ def lift_to_folder(network: str, plan: DepthPlan, out: Path | None = None, **opt
     from dimlift.lifting.lift import lift
 
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} is not empty; choose a new folder with --out")
+        raise RunError(f"{out} is not empty; delete it, or choose a new folder with --out")
     lifted = lift(network, plan, **options)
     if out is not None:
-        write_weights(out, lifted.state_dict(), lifted_card(lifted))
+        existed = out.exists()
+        try:
+            write_weights(out, lifted.state_dict(), lifted_card(lifted))
+        except OSError:  # the folder was empty
+            shutil.rmtree(out, ignore_errors=True)
+            if existed:
+                out.mkdir(exist_ok=True)
+            raise
     return lifted
 
 

@@ -1,14 +1,17 @@
 """Pretrain one network and write a weights folder from which arms are initialised."""
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dimlift.batch import on_device
 from dimlift.data.preprocessing.preprocessing import Preprocessing
 from dimlift.inference.predictor import lifted_facts
+from dimlift.methods.method import Method
 from dimlift.progress import Event, Progress, no_progress
 from dimlift.records.record import RunRecord
 from dimlift.records.weights import write_weights
@@ -18,7 +21,7 @@ from dimlift.studies.run import torch_threads
 from dimlift.studies.run_folder import lock_run_folder
 from dimlift.studies.run_record import versions
 from dimlift.training.distributed import require_single_process
-from dimlift.training.fit import fit
+from dimlift.training.fit import fit, step_seed
 from dimlift.training.memory import PeakMemory
 from dimlift.training.signals import raise_on_signal
 
@@ -78,6 +81,8 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = no_pr
             "seen": seen,
         }
         write_weights(out / "weights", network.state_dict(), card)
+        _evaluate_last_batches(config, method, batch_at, result.steps)
+        report = method.report()
         record = RunRecord(
             run_id=identity,
             arm=method_name,
@@ -90,11 +95,35 @@ def pretrain(config: PretrainConfig, out: Path | str, progress: Progress = no_pr
             versions=versions(),
             status="finished",
             history=result.history,
-            extra={**files.facts(), "notes": result.notes, **method.report()},
+            extra={**files.facts(), "notes": result.notes, **report},
         )
         record.save(out / "records")
-    progress(Event("done", method_name, 1.0, result.steps, message=f"{result.steps} steps"))
+    progress(Event("done", method_name, 1.0, result.steps, message=describe_result(result.steps, report)))
     return record
+
+
+def _evaluate_last_batches(
+    config: PretrainConfig, method: Method[Any], batch_at: Callable[[int], Any], steps: int
+) -> None:
+    """Compute the loss of the last batches with the trained weights: equal for a run that was interrupted."""
+    method.eval()
+    device = next(method.parameters()).device
+    with torch.no_grad(), torch.random.fork_rng():
+        for step in range(max(0, steps - config.pretraining.evaluated_batches), steps):
+            torch.manual_seed(step_seed(config.seed, step))
+            method.loss(on_device(batch_at(step), device))
+
+
+def describe_result(steps: int, report: Mapping[str, Any]) -> str:
+    """Return the line printed at the end of pretraining; `report` is that of the method."""
+    if "blind_loss" not in report:
+        return f"{steps} steps"
+    loss, blind = report["reconstruction_loss"], report["blind_loss"]
+    note = "" if loss < blind else "; not below it, so nothing but positions was learned: train longer"
+    return (
+        f"{steps} steps, reconstruction loss {loss:.3g} (a predictor that knows only the centre of a masked patch: "
+        f"{blind:.3g}{note})"
+    )
 
 
 def weights_card(config: PretrainConfig, preprocessing: Preprocessing | None) -> dict[str, Any]:
@@ -107,6 +136,7 @@ def weights_card(config: PretrainConfig, preprocessing: Preprocessing | None) ->
         "labels": {},
         "spacing": preprocessing.spacing if preprocessing else None,
         "orientation": "RAS",
+        **({"up_axis": config.point_clouds.up_axis} if config.frames is not None else {}),
         "normalisation": [rule.to_json() for rule in preprocessing.normalisation] if preprocessing else [],
         "arm": config.arm and config.arm.model_dump(mode="json"),
         "pretraining": config.pretraining.model_dump(mode="json"),

@@ -84,7 +84,7 @@ class PretrainConfig(Section):
     point_clouds: PointCloudsSection = Field(
         default=PointCloudsSection(),
         description="Sampling of point clouds: `num_points`, `rotation` and `up_axis`; they are normalised to the unit "
-        "sphere.",
+        "sphere. Of RGB-D frames: `up_axis`, the axis of their points that points up.",
     )
     task: Literal["segmentation", "classification", "regression"] = Field(
         default="segmentation", description="Task of the arm."

@@ -11,6 +11,7 @@ from dimlift.data.datasets.open_dataset import open_dataset
 from dimlift.data.datasets.point_cloud_index import array_class_names
 from dimlift.data.datasets.point_cloud_set import PointCloudSet, load_entries
 from dimlift.data.datasets.point_clouds import readable_entries
+from dimlift.data.io.image_file import require_readable_images
 from dimlift.data.io.images import ImageFolder, find_images, split_images
 from dimlift.data.issue import raise_on_errors
 from dimlift.data.preprocessing.preprocessing import Preprocessing
@@ -106,10 +107,16 @@ def find_cases(config: PretrainConfig, progress: Progress = no_progress) -> list
 
 
 def find_training_images(config: PretrainConfig) -> ImageFolder | None:
-    """Return the images to train on, without the validation images."""
+    """Return the images to train on, without the validation images, each decoded once.
+
+    Raises:
+        DataError: if there are none, or one cannot be decoded.
+    """
     if config.images is None:
         return None
-    return split_images(find_images(config.images.path), config.images.num_val_images)[0]
+    images = find_images(config.images.path)
+    require_readable_images(images.paths)
+    return split_images(images, config.images.num_val_images)[0]
 
 
 def read_training_point_clouds(config: PretrainConfig) -> tuple[PointCloudSet | None, list[str]]:
@@ -121,10 +128,12 @@ def read_training_point_clouds(config: PretrainConfig) -> tuple[PointCloudSet | 
     section = config.dataset
     if section is None or not config.pretraining.needs_point_clouds:
         return None, []
-    entries, left_out = readable_entries(section.path, section.skip_corrupt)
+    entries, left_out = readable_entries(section.path, section.skip_corrupt, config.point_clouds.columns)
     classes = array_class_names(Path(section.path))
     if config.split is not None:
-        dataset = open_dataset(section.path, section.layout, config.task, section.skip_corrupt)
+        dataset = open_dataset(
+            section.path, section.layout, config.task, section.skip_corrupt, config.point_clouds.columns
+        )
         test_groups = {case.group for case in held_out_cases(dataset, config.split, config.fold)}
         entries = [entry for entry, case in zip(entries, dataset.cases, strict=True) if case.group not in test_groups]
         classes = tuple(dataset.labels)
@@ -203,7 +212,8 @@ def _frame_data(config: PretrainConfig, files: PretrainingFiles) -> FrameData | 
     section = config.frames
     if section is None:
         return None
-    return FrameData(tuple(files.frames), section.stride, section.tolerance, section.num_pairs)
+    up_axis = "xyz".index(config.point_clouds.up_axis)
+    return FrameData(tuple(files.frames), section.stride, section.tolerance, section.num_pairs, up_axis)
 
 
 def _point_cloud_sampler(config: PretrainConfig, files: PretrainingFiles) -> PointCloudSampler | None:

@@ -24,7 +24,12 @@ from dimlift.studies.split import split_cases
 from dimlift.training.distributed import ProcessGroup
 from dimlift.training.energy import ResourceUsage, total_usage
 from dimlift.training.fit import FitResult, fit
-from dimlift.training.initialise import init_from_weights, pretraining_cost, require_no_leakage
+from dimlift.training.initialise import (
+    init_from_weights,
+    pretraining_cost,
+    require_no_leakage,
+    require_same_up_axis,
+)
 from dimlift.training.memory import PeakMemory
 from dimlift.training.reproducibility import reproducibility_facts
 
@@ -153,11 +158,15 @@ def train_run(
     notes = list(method.notes)
     if config.arm.init_from is not None:
         require_no_leakage(Path(config.arm.init_from), data.test, modality.content_hashes)
+        require_same_up_axis(Path(config.arm.init_from), config.point_clouds.up_axis)
         notes.append(
             init_from_weights(method.trainable_network(), Path(config.arm.init_from), config.arm.accepts_weight)
         )
     bfloat16 = training.precision == "bf16"
-    predictor = Predictor(config.arm, data.task, data.preprocessing, method, training.sw_overlap, bfloat16, paths.cache)
+    predictor = Predictor(
+        config.arm, data.task, data.preprocessing, method, training.sw_overlap, bfloat16, paths.cache,
+        data.training_range,
+    )  # fmt: skip
     batches = modality.make_batches(config, data, method, paths.cache, progress, group)
     validates = training.val_interval and data.test
     result = fit(

@@ -13,6 +13,7 @@ from dimlift.config.sections import (
     DatasetSection,
     PointCloudsSection,
     PreprocessingSection,
+    ReportSection,
     ResourcesSection,
     Section,
     SplitSection,
@@ -174,6 +175,7 @@ class StudyConfig(_Common):
         description="Every arm is trained once per seed; a verdict needs at least two seeds.",
     )
     resources: ResourcesSection = Field(default=ResourcesSection(), description="Resources of one run on a cluster.")
+    report: ReportSection = Field(default=ReportSection(), description="What the verdict has to show.")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,15 +1,31 @@
 """Training and test cases of a run."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from dimlift.config.sections import SplitSection
 from dimlift.data.case import Case, Dataset
 from dimlift.data.datasets.splits import cv_folds, subsample_cases
 from dimlift.errors import DataError
+from dimlift.records.card_schema import Name, listed_faults
 from dimlift.records.json_file import read_json
+from dimlift.records.record_schema import FileSection
 from dimlift.studies.run_config import TrainConfig
+
+
+class FoldEntry(FileSection):
+    """A fold in nnU-Net's `splits_final.json`."""
+
+    train: list[Name]
+    val: list[Name]
+
+
+_SPLITS = TypeAdapter(Annotated[list[FoldEntry], Field(max_length=10_000)])
 
 
 def split_cases(dataset: Dataset, config: TrainConfig) -> tuple[list[Case], list[Case]]:
@@ -31,6 +47,8 @@ def split_cases(dataset: Dataset, config: TrainConfig) -> tuple[list[Case], list
     if split.file is not None and config.fold is not None:
         names = set(read_splits(Path(split.file), config.fold)[0])
         pool = [case for case in pool if case.name in names]
+    if not pool and split.file is not None and config.fold is not None:
+        raise DataError(f"{split.file}: fold {config.fold} trains on no case of {dataset.root}; list some")
     if not pool or len(test) == len(labelled):
         raise DataError(
             f"no training case is left: {len(test)} of {len(labelled)} are test cases; lower split.num_test"
@@ -72,15 +90,18 @@ def read_splits(path: Path, fold: int) -> tuple[list[str], list[str]]:
         DataError: if it is not such a file, lacks the fold, or has a case on both sides.
     """
     try:
-        splits = read_json(path)
-        train, test = ([str(name) for name in splits[fold][side]] for side in ("train", "val"))
-    except IndexError:
-        raise DataError(f"{path} has {len(splits)} folds, counted from 0, but no fold {fold}; lower it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        splits = _SPLITS.validate_python(read_json(path))
+    except (OSError, ValueError) as error:
+        said = listed_faults(error) if isinstance(error, ValidationError) else error
         raise DataError(
-            f"{path} is not a splits_final.json of nnU-Net ({error}); expected is a list of "
+            f"{path} is not a splits_final.json of nnU-Net ({said}); expected is a list of "
             '{"train": [names], "val": [names]}'
         ) from error
+    if fold >= len(splits):
+        raise DataError(f"{path} has {len(splits)} folds, counted from 0, but no fold {fold}; lower it")
+    train, test = splits[fold].train, splits[fold].val
+    if twice := [name for names in (train, test) for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{path}: fold {fold} lists {', '.join(twice[:5])} twice; list each case once")
     if both := sorted({*train} & {*test}):
         raise DataError(f"{path}: fold {fold} trains and tests on {', '.join(both[:5])}; remove them from one side")
     return train, test

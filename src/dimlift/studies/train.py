@@ -1,6 +1,7 @@
 """Train one configuration into a folder."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from dimlift.data.case import Dataset
@@ -17,13 +18,18 @@ from dimlift.training.reproducibility import reproducibility_level
 from dimlift.training.signals import raise_on_signal
 
 
-def train(config: TrainConfig, out: Path | str, progress: Progress = no_progress) -> RunRecord:
+def train(
+    config: TrainConfig, out: Path | str, progress: Progress = no_progress, cache: Path | None = None
+) -> RunRecord:
     """Train, save and score one run; an interrupted run is resumed.
 
     Under `torchrun` or `srun` the processes share every batch, and process 0 writes the files.
 
     Writes to `out`: config.yaml (resolved), weights/ (the weights folder), records/<run_id>.json, and
     predictions/<case>.nii.gz for the test cases of the cv fold.
+
+    Args:
+        cache: folder of features that other runs share; cache/ below `out` by default.
 
     Raises:
         DataError: if the dataset has errors.
@@ -39,8 +45,13 @@ def train(config: TrainConfig, out: Path | str, progress: Progress = no_progress
     )
     content = config.model_dump(mode="json")
     run_id = config.run_id(dataset.manifest_hash())
-    with raise_on_signal(), lock_run_folder(out, "train", run_id, content) if group.is_main else nullcontext():
+    with (
+        raise_on_signal(),
+        lock_run_folder(out, "train", run_id, content, dataset.content_hashes) if group.is_main else nullcontext(),
+    ):
         paths = RunPaths(*(out / name for name in ("records", "weights", "predictions", "checkpoints", "cache")))
+        if cache is not None:
+            paths = replace(paths, cache=cache)
         return execute_run(config, dataset, paths, progress, group)
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dimlift.errors import RunError
+from dimlift.file_digest import file_sha256
 from dimlift.records.atomic_write import atomic_write
 from dimlift.records.record import write_json
 from dimlift.training.fsdp import full_tensor, shard_like
@@ -87,7 +88,7 @@ def save_checkpoint(
         _require_space(folder, sum(value.nbytes for value in tensors.values()))
         with atomic_write(path) as scratch:
             save_file(tensors, scratch)
-            digest = _file_digest(scratch)
+            digest = file_sha256(scratch)
         fields = {"schema": SCHEMA, "sha256": digest, **asdict(state)}
         write_json(path.with_suffix(".json"), {**fields, "own_sha256": _fields_digest(fields)})
     except (OSError, SafetensorError) as fault:
@@ -121,7 +122,7 @@ def load_checkpoint(
             fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if fields.pop("own_sha256") != _fields_digest(fields) or fields.pop("schema") != SCHEMA:
                 raise ValueError("its JSON was modified")
-            if fields.pop("sha256") != _file_digest(path.with_suffix(".safetensors")):
+            if fields.pop("sha256") != file_sha256(path.with_suffix(".safetensors")):
                 raise ValueError("its checksum is wrong")
             tensors = load_file(path.with_suffix(".safetensors"))
             state = TrainingState(**fields)
@@ -181,11 +182,6 @@ def _restore(
 
 def _to_cpu(value: Tensor) -> Tensor:
     return value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _fields_digest(fields: dict[str, Any]) -> str:

@@ -102,6 +102,25 @@ def current_group() -> ProcessGroup:
     return ProcessGroup()
 
 
+def complete_srun_environment(group: ProcessGroup) -> None:
+    """Set the variables of `srun` that Lightning needs and `srun --ntasks=N` leaves out; call it before Fabric.
+
+    Raises:
+        RunError: if the processes are not spread evenly over the machines.
+    """
+    if group.world_size == 1 or "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_NTASKS" not in os.environ:
+        return
+    if group.world_size % group.num_nodes:
+        raise RunError(
+            f"srun started {group.world_size} processes on {group.num_nodes} machines, which is not the same number on "
+            "each; start it with --ntasks-per-node"
+        )
+    each = group.world_size // group.num_nodes
+    os.environ["SLURM_NTASKS_PER_NODE"] = str(each)  # that of the job may be another one than that of this step
+    os.environ.setdefault("SLURM_NODEID", str(group.rank // each))
+    os.environ.setdefault("SLURM_LOCALID", str(group.rank % each))
+
+
 def require_single_process(command: str, fix: str) -> None:
     """Check that a command that runs in one process was started once.
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from dimlift.config.sections import TrainingSection
 from dimlift.errors import RunError
-from dimlift.training.distributed import ProcessGroup
+from dimlift.training.distributed import ProcessGroup, complete_srun_environment
 from dimlift.training.fsdp import fsdp_strategy, is_sharded
 
 
@@ -18,7 +18,7 @@ def make_fabric(training: TrainingSection, group: ProcessGroup) -> Any:
     """Return a launched Fabric.
 
     Raises:
-        RunError: if a GPU is requested and there is none.
+        RunError: if a GPU is requested and there is none, or `srun` spread the processes unevenly.
     """
     from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 
@@ -28,6 +28,7 @@ def make_fabric(training: TrainingSection, group: ProcessGroup) -> Any:
 
     if training.device == "cuda" and not torch.cuda.is_available():
         raise RunError("training.device is 'cuda', but torch finds no GPU; set training.device=cpu or auto")
+    complete_srun_environment(group)
     for name in ("lightning.fabric", "lightning.pytorch"):  # either may print the precision at every start
         logging.getLogger(name).setLevel(logging.WARNING)
     ddp = DDPStrategy(

@@ -70,6 +70,20 @@ def require_no_leakage(folder: Path, cases: Sequence[Case], digests: Callable[[C
         )
 
 
+def require_same_up_axis(folder: Path, up_axis: str) -> None:
+    """Check that points are upright along the axis of the pretraining, if its weights card names one.
+
+    Raises:
+        DataError: if they are not.
+    """
+    pretrained = read_card(folder).get("up_axis")
+    if pretrained not in (None, up_axis):
+        raise DataError(
+            f"{folder} was pretrained with {pretrained} up, point_clouds.up_axis is {up_axis}; set it to {pretrained} "
+            f"if that axis points up in your files, or pretrain again with point_clouds.up_axis={up_axis}"
+        )
+
+
 def weights_digest(folder: Path) -> str:
     """Return the SHA-256 of the weights in a folder.
 

@@ -6,7 +6,8 @@ a logger of its own.
 
 import csv
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,8 @@ from dimlift.backbones.torchvision_ops import ensure_torchvision_imports
 from dimlift.errors import RunError
 from dimlift.lookup import pick
 from dimlift.progress import Event, Progress, no_progress
+from dimlift.records.csv_text import to_csv
+from dimlift.records.own_file import open_own_file
 from dimlift.records.record import RunRecord, Score
 
 
@@ -42,22 +45,28 @@ class CSVLogger:
     def __init__(self, folder: Path, name: str, first_step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.csv"
-        kept: list[list[str]] = []
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8") as previous:
-                kept = [row for row in list(csv.reader(previous))[1:] if len(row) == 3 and int(row[0]) < first_step]
-        self._file = path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
-        self._writer.writerows([["step", "name", "value"], *kept])
+        kept = [row for row in _read_curve(path) if row[0] < first_step] if path.is_file() else []
+        self._file = os.fdopen(open_own_file(path, os.O_RDWR), "w", newline="", encoding="utf-8")
+        self._file.truncate(0)
+        self._file.write(to_csv([["step", "name", "value"], *kept]))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write one row per metric."""
-        self._writer.writerows([step, name, repr(value)] for name, value in metrics.items())
+        self._file.write(to_csv([step, name, float(value)] for name, value in metrics.items()))
         self._file.flush()
 
     def finalize(self, status: str) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _read_curve(path: Path) -> Iterator[tuple[int, str, float]]:
+    """Yield the rows of a file of `CSVLogger` that are complete; a killed run may have left half a row."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as previous:
+        for row in csv.reader(previous):
+            with suppress(ValueError):
+                step, name, value = row
+                yield int(step), name, float(value)
 
 
 def _tensorboard(folder: Path, name: str, first_step: int) -> Logger:

@@ -21,7 +21,9 @@ from dimlift.training.float32_convolution import guard_convolutions
 from dimlift.training.fsdp import full_tensor
 
 PATCH_MULTIPLE = 8
-_ALLOCATOR = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_alloc", re.IGNORECASE)
+_ALLOCATOR = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|bad_alloc|could not create a primitive", re.IGNORECASE
+)
 
 
 def training_step(

@@ -22,6 +22,7 @@ from dimlift.methods.method import Method
 from dimlift.methods.point_pretraining.depth_images import depth_to_rgb, sample_rotations
 from dimlift.methods.teachers.teacher import Teacher
 from dimlift.models.point_classifier import pool_tokens
+from dimlift.models.transformer_init import init_transformer_weights
 
 
 class CrossPoint(Method[PointBatch]):
@@ -52,6 +53,7 @@ class CrossPoint(Method[PointBatch]):
         self.temperature, self.render_size = temperature, render_size
         self.point_projection = _projection(2 * encoder.width, proj_dim)
         self.image_projection = _projection(channels, proj_dim)
+        init_transformer_weights(self.point_projection, self.image_projection)
 
     def loss(self, batch: PointBatch) -> Float[Tensor, ""]:
         """Return the sum of both contrastive losses.
@@ -92,4 +94,4 @@ class CrossPoint(Method[PointBatch]):
 
 
 def _projection(in_channels: int, width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(in_channels, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, width))
+    return nn.Sequential(nn.Linear(in_channels, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, width))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from dimlift.backbones.info import IMAGENET_MEAN, IMAGENET_STD
 from dimlift.errors import LiftError
+from dimlift.lifting.input_size import candidate_sizes, fixed_image_size
+from dimlift.lifting.slice_padding import SlicePadding, find_padding
 from dimlift.methods.frozen_features.filter_bank import FilterBank
 from dimlift.methods.frozen_features.settings import FeatureExtractionSettings
 from dimlift.methods.teachers.frozen_module import FrozenModule
@@ -43,6 +45,11 @@ class SliceBackbone:
         """Divisor of the height and width of images: the patch size of a transformer."""
         sizes = [getattr(module, "patch_size", 1) for module in self.frozen.network.modules()]
         return math.lcm(*(n for size in sizes for n in (size if isinstance(size, tuple) else (size,)) if n))
+
+    def find_padding(self) -> SlicePadding:
+        """Return the sizes of images of which the network reads every pixel."""
+        network = self.frozen.network
+        return find_padding(network, len(self.mean), fixed_image_size(network), candidate_sizes(network, None))
 
     def __call__(self, images: Float[Tensor, "batch channels height width"]) -> list[Float[Tensor, "batch _ _ _"]]:
         """Return the maps of images; one channel is copied to all input channels."""

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float16
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dimlift.methods.frozen_features.extraction import FeatureExtractor, Spacing
 from dimlift.methods.frozen_features.feature_augmentation import IDENTITY, FeatureAugmentation
-from dimlift.records.atomic_write import atomic_write
+from dimlift.records.sealed_tensors import read_or_warn, write_sealed
 
 FORMAT = 1
 """Part of every key; incremented when the same settings produce other features."""
@@ -58,7 +56,7 @@ class FeatureCache:
         spacing: Spacing = (1.0, 1.0, 1.0),
         augmentation: FeatureAugmentation = IDENTITY,
     ) -> list[Float16[Tensor, "kept d h w"]]:
-        """Return the feature maps of a volume, from disk if stored; a corrupt file is replaced."""
+        """Return the feature maps of a volume, from disk if stored; a damaged file is replaced, with a warning."""
         path = self.folder / f"{self.key(image, spacing, augmentation)}.safetensors"
         stored = _read(path)
         if stored is not None:
@@ -74,15 +72,9 @@ class FeatureCache:
     def _write(self, path: Path, maps: list[Tensor]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = {"settings": json.dumps(self.extractor.settings.to_json()), "network": self.extractor.digest}
-        with atomic_write(path) as scratch:
-            save_file({f"{index:03d}": each for index, each in enumerate(maps)}, scratch, metadata=settings)
+        write_sealed(path, {f"{index:03d}": each for index, each in enumerate(maps)}, settings)
 
 
 def _read(path: Path) -> list[Tensor] | None:
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt") as stored:
-            return [stored.get_tensor(name) for name in sorted(stored.keys())]
-    except (SafetensorError, OSError):
-        return None
+    stored = read_or_warn(path)
+    return None if stored is None else [stored[0][name] for name in sorted(stored[0])]

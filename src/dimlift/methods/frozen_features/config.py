@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dimlift.data.preprocessing.sample import Sample
     from dimlift.methods.frozen_features.cache import FeatureCache
     from dimlift.methods.frozen_features.feature_augmentation import FeatureAugmentation
+    from dimlift.methods.preparation_cost import PreparationCost
 
 TIMES_NAME = "seconds.json"
 """File in the cache with the extraction time of each volume, so that cache hits use as much of the budget as misses."""
@@ -83,13 +84,16 @@ class FrozenFeaturesConfig(FeatureExtractionConfig, MethodConfig):
         samples: "Sequence[Sample]",
         cache: "Path",
         progress: Progress = no_progress,
-        num_test: int = 0,
     ) -> "tuple[float, SampleFeatures | None]":
         """Extract the features of the training samples, or read them from the cache, and fit their projection."""
-        augmentations = self.feature_augmentations
-        return extract_features(
-            method, samples, cache, progress, feature_augmentations=augmentations, num_test=num_test
-        )
+        return extract_features(method, samples, cache, progress, feature_augmentations=self.feature_augmentations)
+
+    def preparation_cost(self, method: Any, samples: "Sequence[Sample]") -> "PreparationCost":
+        """Return the cost of extraction, from a few timed slices."""
+        from dimlift.methods.frozen_features.cost_estimate import estimate_cost
+
+        volumes = [(s.image.shape[1:], s.geometry.spacing) for s in samples for _ in range(self.feature_augmentations)]
+        return estimate_cost(method.extractor, volumes)
 
     def extra_inputs(self, method: Any, sample: "Sample", cache: "Path | None" = None) -> "list[Tensor] | None":
         """Return the features of a volume."""
@@ -112,7 +116,6 @@ def extract_features(
     progress: Progress = no_progress,
     *,
     feature_augmentations: int = 1,
-    num_test: int = 0,
 ) -> "tuple[float, SampleFeatures]":
     """Extract features of samples, or read them from the cache, and fit the projection of a method on them.
 
@@ -122,17 +125,13 @@ def extract_features(
         cache: folder of the cache.
         progress: progress callback.
         feature_augmentations: number of feature sets per sample.
-        num_test: number of test volumes that will be processed later, for the printed cost estimate.
 
     Returns:
         The seconds this takes without a cache, and for each sample its feature sets, each a list of coarse maps.
     """
     from dimlift.methods.frozen_features.cache import FeatureCache
-    from dimlift.methods.frozen_features.cost_estimate import estimate_cost
     from dimlift.methods.frozen_features.feature_augmentation import sample_feature_augmentations
 
-    volumes = [(s.image.shape[1:], s.geometry.spacing) for s in samples for _ in range(feature_augmentations)]
-    progress(Event("features", message=str(estimate_cost(method.extractor, volumes + volumes[:1] * num_test))))
     store = FeatureCache(cache, method.extractor)
     maps, seconds = [], 0.0
     for number, sample in enumerate(samples):

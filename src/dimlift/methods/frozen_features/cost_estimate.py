@@ -3,38 +3,17 @@
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from dimlift.methods.frozen_features.extraction import FeatureExtractor, Spacing
 from dimlift.methods.frozen_features.settings import PLANES
-
-
-@dataclass(frozen=True)
-class CostEstimate:
-    """Cost of extracting the features of several volumes.
-
-    Attributes:
-        volumes: number of volumes.
-        bytes: disk space.
-        seconds: time on this machine, extrapolated from a few timed slices.
-    """
-
-    volumes: int
-    bytes: int
-    seconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"features of {self.volumes} volumes: about {_format_size(self.bytes)} on disk, "
-            f"{self.seconds:.0f} s to extract"
-        )
+from dimlift.methods.preparation_cost import PreparationCost
 
 
 def estimate_cost(
     extractor: FeatureExtractor, volumes: Iterable[tuple[Sequence[int], Spacing]], slices_timed: int = 2
-) -> CostEstimate:
+) -> PreparationCost:
     """Estimate the cost of extraction from the time of a few slices of the first volume.
 
     Args:
@@ -53,7 +32,7 @@ def estimate_cost(
             if seconds_per_pixel is None:
                 seconds_per_pixel = _time_per_pixel(extractor, image_size, slices_timed)
             seconds += seconds_per_pixel * image_size[0] * image_size[1] * size[axis]
-    return CostEstimate(count, total_bytes, seconds)
+    return PreparationCost(count, total_bytes, seconds)
 
 
 def _time_per_pixel(extractor: FeatureExtractor, image_size: tuple[int, int], slices: int) -> float:
@@ -62,11 +41,3 @@ def _time_per_pixel(extractor: FeatureExtractor, image_size: tuple[int, int], sl
     start = time.perf_counter()
     extractor.images_to_maps(images, image_size)
     return (time.perf_counter() - start) / (slices * image_size[0] * image_size[1])
-
-
-def _format_size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return ""

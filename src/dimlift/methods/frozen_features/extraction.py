@@ -14,6 +14,7 @@ from jaxtyping import Float, Float16
 from torch import Tensor
 
 from dimlift.errors import RunError, ShapeError
+from dimlift.lifting.slice_padding import SlicePadding
 from dimlift.methods.frozen_features.backbone import SliceBackbone, open_slice_backbone
 from dimlift.methods.frozen_features.feature_augmentation import IDENTITY, FeatureAugmentation
 from dimlift.methods.frozen_features.projection import fixed_projection
@@ -47,6 +48,15 @@ class FeatureExtractor:
     def map_geometry(self) -> list[MapGeometry]:
         """Strides, channels and measured shifts of the selected maps; the measurement takes some tenths of a second."""
         return measure_maps(self.backbone, self.settings.stages, self.device)
+
+    @cached_property
+    def slice_padding(self) -> SlicePadding:
+        """Padding of slices to sizes of which the network reads every pixel, and which whole cells fill."""
+        whole = self.backbone.find_padding()
+        if any(whole.remainder):
+            return whole
+        multiple = math.lcm(*whole.multiple, *(geometry.stride for geometry in self.map_geometry))
+        return SlicePadding((multiple, multiple))
 
     @cached_property
     def digest(self) -> str:
@@ -114,9 +124,7 @@ class FeatureExtractor:
         """Return projected maps of each stage for slices (N, C, rows, columns) that are resized to `image_size`."""
         shrinking = image_size[0] < slices.shape[2] or image_size[1] < slices.shape[3]
         resized = F.interpolate(slices, image_size, mode="bilinear", align_corners=False, antialias=shrinking)
-        multiple = math.lcm(*(geometry.stride for geometry in self.map_geometry))
-        rows, columns = (-side % multiple for side in image_size)
-        padded = F.pad(resized, (0, columns, 0, rows), mode="replicate")
+        padded = self.slice_padding(resized[:, :, None])[:, :, 0]
         outputs = self.backbone(padded.to(memory_format=torch.channels_last))
         maps = []
         for geometry in self.map_geometry:

@@ -56,15 +56,29 @@ def measure_maps(
     missing = [stage for stage in chosen if not 0 <= stage < len(without)]
     if missing:
         raise ConfigError(f"the network has stages 0 to {len(without) - 1}, got {missing}")
+    strides = _strides(network, noise, [each.shape[-1] for each in without])
     geometry = []
     for stage in chosen:
         plain, dotted = without[stage].float(), with_dot[stage].float()
-        stride = side // plain.shape[-1]
+        stride = strides[stage]
         scale = float(plain.std()) or 1.0
         located = _centre_of_mass((dotted - plain).div(scale).square().mean(dim=1), stride)
         shift = (positions - located).mean(dim=0)
         geometry.append(MapGeometry(stage, plain.shape[1], stride, (float(shift[0]), float(shift[1])), scale))
     return geometry
+
+
+def _strides(network: SliceBackbone, noise: Tensor, cells: list[int]) -> list[int]:
+    """Return the pixels per cell of each map.
+
+    Convolutions without padding leave a border, so that cells do not fill the image. An image of twice the side then
+    shows by how many cells a map grows.
+    """
+    side = noise.shape[-1]
+    if all(side % count == 0 for count in cells):
+        return [side // count for count in cells]
+    larger = network(F.pad(noise, (0, side, 0, side)))
+    return [max(1, round(side / (each.shape[-1] - count))) for each, count in zip(larger, cells, strict=True)]
 
 
 def align_maps(

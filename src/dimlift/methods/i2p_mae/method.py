@@ -28,6 +28,7 @@ from dimlift.methods.point_pretraining.depth_images import depth_to_rgb
 from dimlift.methods.point_pretraining.masking import sample_visible, standardise_scores
 from dimlift.methods.teachers.attention_saliency import attention_saliency, require_attention
 from dimlift.methods.teachers.teacher import Teacher
+from dimlift.models.transformer_init import init_transformer_weights
 
 
 class PointTargets(NamedTuple):
@@ -86,6 +87,7 @@ class I2PMAE(PointMAE):
         self.feature_head = nn.Linear(
             self.decoder.width, self.point_encoder.group_sizes[self.level] * len(AXES) * channels
         )
+        init_transformer_weights(self.feature_head)
 
     def loss(self, batch: PointBatch) -> Float[Tensor, ""]:
         """Return the sum of reconstruction and feature loss."""

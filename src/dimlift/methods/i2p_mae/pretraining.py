@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class I2PMAEPretraining(PaperPreset, PointTeacherPretraining):
     """Predict masked points, and a frozen 2D network's features of visible patches: I2P-MAE."""
 
+    evaluated_batches: ClassVar[int] = 20
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
             "network": "timm:vit_base_patch16_clip_224.openai",

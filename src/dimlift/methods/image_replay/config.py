@@ -72,7 +72,6 @@ class ImageReplayOptions(PaperPreset, Backbone2DConfig):
         samples: "Sequence[Sample]",
         cache: Path,
         progress: Progress = no_progress,
-        num_test: int = 0,
     ) -> "tuple[float, list[list[list[Tensor]]] | None]":
         """Open the teacher, and measure the agreement of both networks before training."""
         from dimlift.data.io.images import read_centre_crop, split_images

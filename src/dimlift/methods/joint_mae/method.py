@@ -30,6 +30,7 @@ from dimlift.methods.joint_mae.images import (
 from dimlift.methods.point_pretraining.masked_autoencoder import MaskedPointAutoencoder
 from dimlift.methods.point_pretraining.masking import sample_visible_uniformly
 from dimlift.models.transformer_blocks import TransformerBlocks, VisibleTokens, select_visible
+from dimlift.models.transformer_init import STD, init_transformer_weights
 from dimlift.tokenizers.points import position_mlp
 
 TokenPair = tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch patches width"]]
@@ -75,13 +76,14 @@ class JointMAE(MaskedPointAutoencoder):
         self.modality = nn.Parameter(torch.empty(2, width))
         self.mask_tokens = nn.Parameter(torch.empty(2, width))
         for parameter in (self.image_position, self.modality, self.mask_tokens):
-            nn.init.trunc_normal_(parameter, std=0.02)
+            nn.init.trunc_normal_(parameter, std=STD)
         self.point_position = position_mlp(width)
         self.shared_decoder = TransformerBlocks(width, shared_decoder_depth, encoder.heads)
         self.point_decoder = TransformerBlocks(width, specific_decoder_depth, encoder.heads)
         self.image_decoder = TransformerBlocks(width, specific_decoder_depth, encoder.heads)
         self.point_head = nn.Linear(width, 3 * encoder.group_sizes[-1])
         self.pixel_head = nn.Linear(width, PATCH**2)
+        init_transformer_weights(*(part for name, part in self.named_children() if name != "model"))
 
     def loss(self, batch: PointBatch) -> Float[Tensor, ""]:
         """Return the sum of all three losses."""

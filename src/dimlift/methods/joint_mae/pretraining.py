@@ -1,6 +1,6 @@
 """Configuration of Joint-MAE pretraining."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 class JointMAEPretraining(PointCloudPretraining):
     """Predict masked points and masked pixels of the same point cloud's depth image: Joint-MAE."""
+
+    evaluated_batches: ClassVar[int] = 20
 
     method: Literal["joint_mae"] = Field(
         default="joint_mae", description="Predict masked points and pixels of a depth image together."

@@ -130,6 +130,8 @@ class DecoderConfig(Backbone2DConfig):
         )
 
     def _build_decoder(self, encoder: Any, task: TaskSpec, depth_kernel: int) -> "nn.Module":
+        from dimlift.models.encoder_protocol import map_starts
+
         return decoder_class(self.decoder)(
             encoder.channels,
             encoder.strides,
@@ -137,6 +139,7 @@ class DecoderConfig(Backbone2DConfig):
             decoder_channels=self.decoder_channels,
             image_channels=encoder.in_channels if self.image_skip else 0,
             depth_kernel=depth_kernel,
+            starts=map_starts(encoder),
             gradient_checkpointing=task.gradient_checkpointing,
         )
 

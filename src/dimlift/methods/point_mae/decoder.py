@@ -11,6 +11,7 @@ from dimlift.geometry.neighbours import interpolate
 from dimlift.geometry.patches import Patches
 from dimlift.models.point_m2ae_encoder import PointM2AEEncoder
 from dimlift.models.transformer_blocks import TransformerBlocks
+from dimlift.models.transformer_init import STD, init_transformer_weights
 from dimlift.tokenizers.points import position_mlp
 
 
@@ -33,13 +34,14 @@ class PointDecoder(nn.Module):
         self.width = widths[0]
         self.mask_tokens = nn.ParameterList([nn.Parameter(torch.empty(1, 1, w)) for w in widths])
         for parameter in self.mask_tokens:
-            nn.init.trunc_normal_(parameter, std=0.02)
+            nn.init.trunc_normal_(parameter, std=STD)
         self.positions = nn.ModuleList(map(position_mlp, widths))
         self.stages = nn.ModuleList(TransformerBlocks(w, depth, encoder.heads) for w in widths)
         self.fuse = nn.ModuleList(
             nn.Sequential(nn.Linear(fine + coarse, fine), nn.GELU(), nn.Linear(fine, fine))
             for fine, coarse in itertools.pairwise(widths)
         )
+        init_transformer_weights(self)
 
     def forward(
         self,

@@ -19,6 +19,7 @@ from dimlift.geometry.patches import Patches, propagate_visibility
 from dimlift.methods.point_mae.decoder import PointDecoder
 from dimlift.methods.point_pretraining.masked_autoencoder import MaskedPointAutoencoder
 from dimlift.methods.point_pretraining.masking import leakage, sample_visible_uniformly
+from dimlift.models.transformer_init import init_transformer_weights
 
 
 class PointMAE(MaskedPointAutoencoder):
@@ -30,14 +31,15 @@ class PointMAE(MaskedPointAutoencoder):
         decoder_depth: transformer blocks of the decoder at each level.
 
     Attributes:
-        leakage_history: `leakage` of the last batches.
+        leakage_history: `leakage` of the last batches in evaluation mode.
     """
 
     def __init__(self, model: nn.Module, *, mask_ratio: float = 0.6, decoder_depth: int = 4) -> None:
         super().__init__(model, mask_ratio)
         self.decoder = PointDecoder(self.point_encoder, decoder_depth)
         self.point_head = nn.Linear(self.decoder.width, 3 * self.point_encoder.group_sizes[self.level])
-        self.leakage_history: deque[Tensor] = deque(maxlen=100)
+        init_transformer_weights(self.point_head)
+        self.leakage_history: deque[Tensor] = deque(maxlen=20)
 
     @property
     def level(self) -> int:
@@ -56,9 +58,12 @@ class PointMAE(MaskedPointAutoencoder):
         self, points: Tensor, levels: Sequence[Patches], visible: Sequence[Tensor]
     ) -> Float[Tensor, "batch patches width"]:
         """Return the decoder's tokens of visible and masked patches; record the leakage of the mask."""
-        self.leakage_history.append(leakage(points.shape[1], levels, self.level, visible))
+        if not self.training:
+            self.leakage_history.append(leakage(points.shape[1], levels, self.level, visible))
         return self.decoder(self.point_encoder.encode(points, levels, visible[-1]), levels, visible)
 
     def report(self) -> dict[str, Any]:
-        """Return the mean leakage of the last batches."""
-        return {"leakage": float(torch.stack(list(self.leakage_history)).mean())} if self.leakage_history else {}
+        """Return the mean leakage of the last batches, their loss and that of the blind baseline."""
+        if not self.leakage_history:
+            return {}
+        return {"leakage": float(torch.stack(list(self.leakage_history)).mean()), **super().report()}

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class PointMAEPretraining(PresetMixin, PointCloudPretraining):
     """Predict the points of masked patches: Point-MAE, and with several levels Point-M2AE."""
 
+    evaluated_batches: ClassVar[int] = 20
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "point_mae": {"mask_ratio": 0.6, "decoder_depth": 4},
         "point_m2ae": {"mask_ratio": 0.8, "decoder_depth": 1},

@@ -32,7 +32,7 @@ class RGBDPretraining(MapTeacherConfig, Pretraining):
     )
     voxel_size: PositiveFloat = Field(default=0.025, description="Edge length of a voxel in metres.")
     rotate: bool = Field(
-        default=True, description="Rotate points about the camera's vertical axis and scale them by 0.8 to 1.2."
+        default=True, description="Rotate points about the vertical axis and scale them by 0.8 to 1.2."
     )
     mirror: bool = Field(default=False, description="Mirror half of all frames.")
 
@@ -56,6 +56,7 @@ class RGBDPretraining(MapTeacherConfig, Pretraining):
             num_superpixels=num_superpixels,
             mirror=self.mirror,
             rotate=self.rotate,
+            up_axis=data.frames.up_axis,
             seed=data.seed,
         )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dimlift.config.method_config import SampleFeatures
     from dimlift.data.preprocessing.sample import Sample
+    from dimlift.methods.preparation_cost import PreparationCost
 
 
 class SliceClassifierConfig(Backbone2DConfig):
@@ -95,7 +96,6 @@ class SliceClassifierConfig(Backbone2DConfig):
         samples: "Sequence[Sample]",
         cache: "Path",
         progress: Progress = no_progress,
-        num_test: int = 0,
     ) -> "tuple[float, SampleFeatures | None]":
         """Compute the slice features of every training volume, or read them from the cache."""
         from dimlift.data.sampling.patch_sampler import PatchSampler
@@ -108,3 +108,22 @@ class SliceClassifierConfig(Backbone2DConfig):
             seconds += store.timed(sampler.batch(0, 1).image[0])[1]
             progress(Event("features", fraction=(number + 1) / len(samples)))
         return seconds, None
+
+    def preparation_cost(self, method: Any, samples: "Sequence[Sample]") -> "PreparationCost | None":
+        """Return the cost of the slice features, from two timed slices; None if they are not cached."""
+        import time
+
+        import torch
+
+        from dimlift.methods.preparation_cost import PreparationCost
+
+        if not method.caches_features:
+            return None
+        depth, height, width = method.patch_size
+        slices = torch.full((1, samples[0].image.shape[0], 2, height, width), 0.5)
+        with torch.no_grad():
+            method.model.slice_features(slices)  # the first call selects convolution algorithms
+            start = time.perf_counter()
+            channels = method.model.slice_features(slices).shape[-1]
+        seconds = (time.perf_counter() - start) / 2 * depth
+        return PreparationCost(len(samples), 4 * channels * depth * len(samples), seconds * len(samples))

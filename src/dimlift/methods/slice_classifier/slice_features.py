@@ -6,13 +6,11 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dimlift.methods.teachers.frozen_module import FrozenModule
 from dimlift.models.slice_classifier import SliceClassifier
-from dimlift.records.atomic_write import atomic_write
+from dimlift.records.sealed_tensors import read_or_warn, write_sealed
 
 
 class SliceFeatureCache:
@@ -53,16 +51,10 @@ class SliceFeatureCache:
         seconds = time.perf_counter() - start
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self.folder / f"{key}.safetensors") as scratch:
-                save_file({"vectors": features}, scratch, metadata={"seconds": str(seconds)})
+            write_sealed(self.folder / f"{key}.safetensors", {"vectors": features}, {"seconds": str(seconds)})
         return features, seconds
 
     def _read(self, key: str) -> tuple[Tensor, float] | None:
         path = None if self.folder is None else self.folder / f"{key}.safetensors"
-        if path is None or not path.exists():
-            return None
-        try:
-            with safe_open(path, framework="pt") as stored:
-                return stored.get_tensor("vectors"), float((stored.metadata() or {})["seconds"])
-        except (SafetensorError, OSError, KeyError, ValueError):
-            return None  # a corrupt file is replaced
+        stored = None if path is None else read_or_warn(path)
+        return None if stored is None else (stored[0]["vectors"], float(stored[1]["seconds"]))

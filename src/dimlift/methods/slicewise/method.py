@@ -10,7 +10,7 @@ from torch import nn
 from dimlift.decoders.fpn import FPNDecoder
 from dimlift.errors import PlanError
 from dimlift.methods.supervised.volumes import Supervised
-from dimlift.models.encoder_protocol import FeatureMapEncoder, require_maps
+from dimlift.models.encoder_protocol import FeatureMapEncoder, map_starts, require_maps
 from dimlift.models.segmenter import Segmenter
 
 
@@ -45,6 +45,7 @@ def slice_by_slice(
         maps.strides,
         num_classes,
         image_channels=maps.in_channels,
+        starts=map_starts(maps),
         depth_kernel=1,
         gradient_checkpointing=gradient_checkpointing,
     )

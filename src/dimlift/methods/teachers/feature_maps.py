@@ -9,15 +9,13 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dimlift.batch import FrameBatch
 from dimlift.errors import RunError
 from dimlift.geometry.views import sample_at
 from dimlift.methods.teachers.teacher import Teacher
-from dimlift.records.atomic_write import atomic_write
+from dimlift.records.sealed_tensors import read_or_warn, write_sealed
 
 CACHE_VERSION = 1
 """Part of every key; incremented when the same network and image yield other features."""
@@ -87,13 +85,10 @@ class CachedFeatureMaps:
     def _load_or_compute(self, image: Tensor) -> Tensor:
         folder = cast(Path, self.cache)
         path = folder / f"{self.key(image)}.safetensors"
-        try:
-            with safe_open(path, framework="pt") as stored:
-                features = stored.get_tensor("map").float()
+        stored = read_or_warn(path)
+        if stored is not None:
             self.hits += 1
-            return features
-        except (SafetensorError, OSError):  # missing or corrupt: computed again
-            pass
+            return stored[0]["map"].float()
         features = self._compute(image).cpu().half()
         if not torch.isfinite(features).all():
             raise RunError(
@@ -101,8 +96,7 @@ class CachedFeatureMaps:
                 "cache"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary:
-            save_file({"map": features.contiguous()}, temporary)
+        write_sealed(path, {"map": features}, {})
         return features.float()
 
     def _compute(self, images: Tensor) -> Tensor:

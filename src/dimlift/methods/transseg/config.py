@@ -99,6 +99,7 @@ class TransSegConfig(PaperPreset, DecoderConfig):
             image_channels=task.in_channels if self.image_skip else 0,
             decoder_channels=self.decoder_channels,
             depth_kernel=1,
+            starts=encoder.starts,
             gradient_checkpointing=task.gradient_checkpointing,
         )
         model = SliceWindowSegmenter(

@@ -72,6 +72,7 @@ def multitask_student(config: SelfTrainingConfig, classes: Mapping[str, int], pr
             )
             bfloat16 = training.precision == "bf16"
             predictor = Predictor(run.arm, task, data.preprocessing, method, training.sw_overlap, bfloat16)
+            predictor.training_range = data.training_range
             predictor.save(out / "weights")
         return result.seconds
 
