@@ -79,7 +79,8 @@ def main() -> None:
         if options.study == "shapes":
             pretrain_on_shapes(study, folder.parent, seed, options.pretraining)
         elif not folder.is_dir():
-            pretrain_on_frames(folder, seed, options.frames, options.pretraining, options.out / "maps")
+            axis = "xyz".index(study.point_clouds.up_axis)
+            pretrain_on_frames(folder, seed, options.frames, options.pretraining, options.out / "maps", axis)
     folder = options.out / f"{options.study}-{study.budget.steps}"
     compare(study, folder, progress=print_event)
     plan, records = Study.load(folder), load_records(folder / "records")
@@ -94,7 +95,7 @@ def main() -> None:
     write_block(f"few labels {options.study} {budget}", text)
 
 
-def pretrain_on_frames(folder: Path, seed: int, frames: Path, steps: int, cache: Path) -> None:
+def pretrain_on_frames(folder: Path, seed: int, frames: Path, steps: int, cache: Path, up_axis: int) -> None:
     """Pretrain with PPKT, PPKT on random pairs, or soft labels, as named by the folder; write the weights."""
     kind = folder.name.rpartition("-")[0]
     train_frames = readable_frames(find_frames(frames))[0][:100]
@@ -111,7 +112,7 @@ def pretrain_on_frames(folder: Path, seed: int, frames: Path, steps: int, cache:
             CachedFeatureMaps(teacher, cache),
             temperature=0.04,
         )
-    sampler = PixelPointPairSampler(train_frames, stride=6, num_pairs=2048, seed=seed)
+    sampler = PixelPointPairSampler(train_frames, stride=6, num_pairs=2048, up_axis=up_axis, seed=seed)
 
     def batch_at(step: int) -> FrameBatch:
         batch = sampler.batch(step, 2)

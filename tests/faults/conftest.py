@@ -36,10 +36,11 @@ def config_file(volumes, tmp_path):
 def run_results(run):
     """Return the weights as bytes, and the record without times and memory."""
     (record,) = (run / "records").glob("*.json")
-    return (run / "weights" / "model.safetensors").read_bytes(), _without_clocks(json.loads(record.read_text()))
+    return (run / "weights" / "model.safetensors").read_bytes(), without_clocks(json.loads(record.read_text()))
 
 
-def _without_clocks(content):
+def without_clocks(content):
+    """Return JSON content without times and memory."""
     if isinstance(content, dict):
-        return {key: _without_clocks(value) for key, value in content.items() if key not in CLOCKS}
-    return [_without_clocks(value) for value in content] if isinstance(content, list) else content
+        return {key: without_clocks(value) for key, value in content.items() if key not in CLOCKS}
+    return [without_clocks(value) for value in content] if isinstance(content, list) else content

@@ -1,8 +1,6 @@
 """Damaged checkpoints, full disks, signals and concurrent runs: no progress is lost."""
 
-import contextlib
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -21,6 +19,7 @@ from dimlift.training.checkpoint import TrainingState, load_checkpoint, save_che
 from dimlift.training.fit import fit
 from dimlift.training.optimizer import make_adamw
 from dimlift.training.signals import raise_on_signal
+from small_limits import limit_file_size
 from small_method import SmallMethod, batch_at
 
 from .small_run import begin, finish
@@ -152,19 +151,6 @@ def test_full_disk_is_reported_and_previous_checkpoint_is_kept(small_disk):
     assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
     assert load_checkpoint(folder, method, optimiser, None).step == 1
     assert path.exists()
-
-
-@contextlib.contextmanager
-def limit_file_size(size):
-    """Limit the size of files, which simulates a full disk during a write without root privileges."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, previous)
 
 
 def test_full_disk_during_write_keeps_checkpoints(tmp_path):

@@ -93,7 +93,14 @@ def test_classifier_keeps_class_names(kinds):
     [
         (SEGMENTER, np.zeros((2, 8)), np.zeros((2, 8)), r"shape \(2, 8\); expected \(N, D, H, W\)"),
         (SEGMENTER, np.zeros((2, 8, 8, 8)), np.zeros((3, 8, 8, 8)), "2 cases, y labels for 3"),
-        (SEGMENTER, np.zeros((2, 8, 8, 8)), np.full((2, 8, 8, 8), 0.5), "not integers; give class numbers"),
+        (
+            SEGMENTER,
+            np.zeros((2, 8, 8, 8)),
+            np.full((2, 8, 8, 8), 0.5),
+            r"y\[0\]: holds values that are not integers \(0\.5\)",
+        ),
+        (SEGMENTER, np.zeros((2, 8, 8, 8)), np.zeros((2, 8, 8, 7)), r"y\[0\]: has labels of shape \(8, 8, 7\)"),
+        (SEGMENTER, [np.zeros((8, 8, 8)), np.zeros((2, 8, 8, 8))], np.zeros((2, 8, 8, 8)), "cases of 1 and 2 channels"),
         (CLASSIFIER, np.zeros((2, 8, 8, 8)), np.zeros(3), r"expected \(2,\): one label for each case"),
     ],
 )
@@ -141,3 +148,15 @@ def test_classifier_of_point_clouds():
     assert list(fitted.classes_) == ["ball", "disc"]
     assert fitted.predict_proba(clouds).shape == (8, 2)
     assert fitted.score(clouds, names) > 0.7
+
+
+def test_volumes_of_different_sizes_and_large_label_values(blocks):
+    volumes, masks = blocks
+    sizes = range(5, 8)
+    images = [volume[:size] for volume, size in zip(volumes, sizes, strict=False)]
+    labels = [35000 * mask[:size] for mask, size in zip(masks, sizes, strict=False)]
+    fitted = clone(SEGMENTER).set_params(budget={"steps": 2}).fit(images, labels)
+    assert list(fitted.predictor_.preprocessing.labels.values()) == [70000]
+    found = fitted.predict(images)
+    assert [array.shape for array in found] == [array.shape for array in images]
+    assert set(np.unique(np.concatenate([array.ravel() for array in found]))) <= {0, 70000}

@@ -59,7 +59,7 @@ def test_encoder_ignores_masked_points(size, training):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_encoder_output_is_independent_of_the_batch(size):
-    points, network = point_clouds(), encoder(size)
+    points, network = point_clouds(), encoder(size).eval()
     levels = network.cut(points)
     visible = torch.zeros_like(levels[-1].chosen, dtype=torch.bool)
     visible[0, :5], visible[1, 2:4] = True, True  # different numbers of tokens: the second point cloud is padded
@@ -141,3 +141,26 @@ def test_point_vit_rejects_other_networks_and_features():
         PointViT(create_backbone("timm:test_resnet")[0])
     with pytest.raises(ShapeError, match="built for 3"):
         PointViT(vit(), in_channels=3)(point_clouds())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_encoder_is_initialised_as_published(size):
+    """Truncated normal of 0.02 and zero biases in every linear layer and attention."""
+    found = 0
+    for name, weight in encoder(size).state_dict().items():
+        if name.endswith("bias"):
+            assert not weight.any(), name
+        elif weight.ndim == 2:  # norms have one axis
+            found += 1
+            assert abs(float(weight.mean())) < 0.004, name
+            assert 0.014 < float(weight.std()) < 0.026, name
+    assert found > 8
+
+
+def test_point_vit_keeps_the_weights_of_the_2d_network():
+    torch.manual_seed(0)
+    network, _ = create_backbone("timm:vit_tiny_patch16_224", pretrained=False)
+    lifted = PointViT(network, blocks=1, num_neighbors=4, pool_ratio=2)
+    for name, weight in lifted.body.blocks[0].state_dict().items():
+        assert torch.equal(weight, network.blocks[0].state_dict()[name])
+    assert not any(part.bias.any() for part in lifted.embed.modules() if isinstance(part, torch.nn.Linear))

@@ -18,7 +18,12 @@ from dimlift.data.sampling.patch_sampler import PatchSampler
 from dimlift.errors import RunError
 from dimlift.records.record import load_records
 from dimlift.studies.train import train
-from dimlift.training.distributed import ProcessGroup, current_group, require_single_process
+from dimlift.training.distributed import (
+    ProcessGroup,
+    complete_srun_environment,
+    current_group,
+    require_single_process,
+)
 from dimlift.training.fabric import make_fabric
 from dimlift.training.fsdp import shard
 from dimlift.training.step import training_step
@@ -35,24 +40,26 @@ TRAINING = {
 }
 
 
-def launch(program, size, *arguments):
-    """Start a program `size` times with the environment of `torchrun`, and return the output of each process."""
+def launch(program, size, *arguments, srun=False):
+    """Start a program `size` times with the environment of `torchrun` or `srun`, and return the output of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(size),
-        "GROUP_RANK": "0",
-        "TORCHELASTIC_RUN_ID": "test",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
+    if srun:  # as `srun --ntasks=SIZE`, which sets no SLURM_NTASKS_PER_NODE
+        environment |= {"SLURM_NTASKS": str(size), "SLURM_NNODES": "1", "SLURM_JOB_NAME": "train"}
+    else:
+        environment |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "GROUP_RANK": "0"}
+        environment |= {"TORCHELASTIC_RUN_ID": "test"}
+    names = ("SLURM_PROCID", "SLURM_LOCALID") if srun else ("RANK", "LOCAL_RANK")
     running = [
         subprocess.Popen(
             [sys.executable, str(Path(__file__).parents[1] / program), *arguments],
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=environment | dict.fromkeys(names, str(rank)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -166,6 +173,27 @@ def sampler_of(data):
     dataset = open_dataset(data)
     preprocessing = Preprocessing.fit(dataset, dataset.cases)
     return PatchSampler([preprocessing.read(case) for case in dataset.cases[:3]], (8, 8, 8))
+
+
+@pytest.mark.slow
+def test_srun_with_ntasks_trains_like_torchrun(tmp_path):
+    for name in ("torchrun", "srun"):
+        launch("small_process.py", 2, "steps", str(tmp_path / name), "6", "ddp", srun=name == "srun")
+    first, second = (load_file(tmp_path / name / "ddp" / "weights.safetensors") for name in ("torchrun", "srun"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_srun_environment_is_completed(monkeypatch):
+    for key, value in {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "1"}.items():
+        monkeypatch.setenv(key, value)  # of the job, not of this step
+    for key in ("SLURM_NODEID", "SLURM_LOCALID"):
+        monkeypatch.setenv(key, "")
+        monkeypatch.delenv(key)
+    complete_srun_environment(ProcessGroup(5, 8, 2))
+    names = ("SLURM_NTASKS_PER_NODE", "SLURM_NODEID", "SLURM_LOCALID")
+    assert [os.environ[name] for name in names] == ["4", "1", "1"]
+    with pytest.raises(RunError, match="--ntasks-per-node"):
+        complete_srun_environment(ProcessGroup(5, 8, 3))
 
 
 def test_local_range_suggests_divisible_batch_size():

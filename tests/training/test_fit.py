@@ -100,7 +100,9 @@ def test_fit_keeps_older_checkpoints_on_full_disk(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("dimlift.records.atomic_write.os.replace", full)
-    with pytest.raises(RunError, match="No space left on device; free some space"):
+    with pytest.raises(
+        RunError, match=r"No space left on device.*; free some space there and start the same command again"
+    ):
         run(checkpoints=tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 

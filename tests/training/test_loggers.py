@@ -93,3 +93,15 @@ def test_mean_scores_skip_undefined_scores():
     scores = [Score("a", "1", "dice", 0.5), Score("b", "1", "dice", None), Score("c", "1", "dice", 1.0)]
     assert mean_scores(scores) == {"test/dice/1": 0.75}
     assert mean_scores([Score("b", "1", "dice", None)]) == {}
+
+
+def test_curve_is_written_through_no_link_and_half_a_row_is_dropped(tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("my text")
+    (tmp_path / "run.csv").symlink_to(mine)
+    with pytest.raises(RunError, match="is a link"):
+        LOGGERS["csv"].create(tmp_path, "run", 1)
+    assert mine.read_text() == "my text"
+    (tmp_path / "half.csv").write_text("step,name,value\n1,loss,-0.5\n2,lo")
+    LOGGERS["csv"].create(tmp_path, "half", 2).finalize("success")
+    assert (tmp_path / "half.csv").read_text() == "step,name,value\n1,loss,-0.5\n"

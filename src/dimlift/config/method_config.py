@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dimlift.batch import Batch
     from dimlift.data.preprocessing.sample import Sample
     from dimlift.methods.method import Method
+    from dimlift.methods.preparation_cost import PreparationCost
 
     SampleFeatures = list[list[list[Tensor]]]
     """For each sample its alternative feature sets, each a list of coarse maps."""
@@ -142,7 +143,6 @@ class MethodConfig(Section):
         samples: "Sequence[Sample]",
         cache: "Path",
         progress: Progress = no_progress,
-        num_test: int = 0,
     ) -> "tuple[float, SampleFeatures | None]":
         """Compute what the method needs from the training samples before the first step.
 
@@ -151,13 +151,21 @@ class MethodConfig(Section):
             samples: the training samples.
             cache: folder shared by the runs of a study.
             progress: progress callback.
-            num_test: number of test volumes that will be processed later, for the printed cost estimate.
 
         Returns:
             The seconds this takes without a cache, which count as training time, and the features of each sample
             (None for methods without features).
         """
         return 0.0, None
+
+    def preparation_cost(self, method: Any, samples: "Sequence[Sample]") -> "PreparationCost | None":
+        """Return the estimated cost of `prepare`; None where it costs nothing.
+
+        Args:
+            method: what `build` returned.
+            samples: the training samples.
+        """
+        return None
 
     def wrap_batches(self, batch_at: "Callable[[int], Batch]", seed: int) -> "Callable[[int], Batch]":
         """Return the function that makes the batch of a step, for methods that train on more than patches.

@@ -33,6 +33,7 @@ class FrameData:
     stride: int
     tolerance: float
     num_pairs: int
+    up_axis: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class Pretraining(Section):
     Attributes:
         needs_volumes, needs_images, needs_frames, needs_point_clouds: data the method trains on.
         needs_arm: whether it pretrains the network of an arm; otherwise it has a network of its own.
+        evaluated_batches: number of the last training batches whose loss is computed once more after training, for
+            `Method.report`.
     """
 
     needs_volumes: ClassVar[bool] = True
@@ -95,6 +98,7 @@ class Pretraining(Section):
     needs_frames: ClassVar[bool] = False
     needs_point_clouds: ClassVar[bool] = False
     needs_arm: ClassVar[bool] = True
+    evaluated_batches: ClassVar[int] = 0
 
     method: str = Field(description="Name of the method.")
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -44,14 +44,24 @@ class DatasetSection(Section):
         description="Folder, CSV, archive or array file, relative to the working directory. Which kind of data it "
         "holds is detected; it must be the kind that the method is trained on."
     )
-    layout: str = Field(
+    layout: str | dict[str, Any] = Field(
         default="auto",
         description="Layout of the files (docs/data.md): `auto` detects it, for example from dataset.json, imagesTr, a "
-        "CSV, images/ and labels/, or one folder per class.",
+        "CSV, images/ and labels/, one folder per patient, or one folder per class. Patterns describe any other: "
+        '`{image: "{case}/*_t1.nii.gz", label: "{case}/*_seg.nii.gz"}`.',
     )
     skip_corrupt: bool = Field(
         default=False, description="Skip point clouds that cannot be read; the record lists them."
     )
+
+    @field_validator("layout")
+    @classmethod
+    def _patterns_are_valid(cls, layout: str | dict[str, Any]) -> str | dict[str, Any]:
+        from dimlift.data.datasets.pattern_layout import LayoutPatterns
+
+        if not isinstance(layout, str):
+            LayoutPatterns.from_mapping(layout)
+        return layout
 
 
 class PointCloudsSection(Section):
@@ -64,6 +74,12 @@ class PointCloudsSection(Section):
         default=(),
         description="Columns used in addition to the coordinates: `colours`, `intensity`, `nx`, `features` of `dimlift "
         "project-features`, or any other column of the files.",
+    )
+    columns: tuple[str, ...] = Field(
+        default=(),
+        description="Names of the columns of text files and arrays that have more than three and name none: `x y "
+        "z intensity r g b label` in the order of the file, `_` for a column that is not used. `r g b` or `red green "
+        "blue` are `colours`, `label` is the class of a point. Files that name their columns ignore this.",
     )
     normalise: Literal["unit_sphere", "centre"] = Field(
         default="unit_sphere",
@@ -78,6 +94,21 @@ class PointCloudsSection(Section):
         default="none", description="Random rotation in training: none, about `up_axis`, or any."
     )
     up_axis: Literal["x", "y", "z"] = Field(default="y", description="Axis that points up.")
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _split_columns(cls, value: Any) -> Any:
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("columns")
+    @classmethod
+    def _require_coordinates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        folded = [name.casefold() for name in value if name != "_"]
+        if value and (not {"x", "y", "z"} <= set(folded) or len(set(folded)) < len(folded)):
+            raise ValueError(
+                f"'{' '.join(value)}' must name x, y and z, and no column twice (`_` is a column not used)"
+            )
+        return value
 
 
 class PreprocessingSection(Section):
@@ -166,13 +197,35 @@ class ResourcesSection(Section):
     partition: str | None = Field(default=None, description="SLURM: partition.")
 
 
+class ReportSection(Section):
+    """What the verdict of a study has to show; `dimlift report` can change it without a new run."""
+
+    margin: float | None = Field(
+        default=None,
+        gt=0,
+        description="Difference too small to matter: the report states when the true one is shown to be smaller. By "
+        "default 0.01 for Dice and IoU and 0.05 for accuracy.",
+    )
+    unseen_failure: float = Field(
+        default=0.0,
+        ge=0,
+        description="A verdict has to hold although as many cases as the sample can miss fail by this much, for "
+        "example 0.5 Dice; it then needs a large effect or many cases.",
+    )
+    unseen_collapse: float = Field(
+        default=0.0, ge=0, description="The same for trainings; with three seeds hardly any verdict is left."
+    )
+
+
 class TrainingSection(Section):
     """The training loop; the same for every arm unless the arm sets its own learning rate or precision."""
 
     patch_size: Literal["auto"] | tuple[int, int, int] = Field(
         default="auto",
         description="Voxels [depth, height, width] of a training patch; `auto` takes the median training volume, "
-        "rounded up to multiples of 8, at most 128 cubed voxels in total.",
+        "rounded up to multiples of 8, at most 128 cubed voxels in total; for tasks about whole volumes the "
+        "largest one. Those train on random crops where a volume is larger, and predict the mean over crops of this "
+        "size.",
     )
     batch_size: int = Field(default=2, ge=1, description="Patches per step.")
     lr: PositiveFloat = Field(default=1e-3, description="Learning rate of AdamW after warmup.")
@@ -227,7 +280,9 @@ class TrainingSection(Section):
     checkpoint_every: PositiveFloat = Field(
         default=60.0, description="Seconds between checkpoints; the last two are kept."
     )
-    sw_overlap: DropRate = Field(default=0.5, description="Overlap of neighbouring windows at inference.")
+    sw_overlap: Annotated[float, Field(ge=0, le=0.95)] = Field(
+        default=0.5, description="Overlap of neighbouring windows at inference, at most 0.95."
+    )
     num_threads: int | None = Field(default=None, ge=1, description="CPU threads; torch's default if not set.")
     num_workers: int = Field(
         default=0,

@@ -3,11 +3,15 @@
 - Chen et al., TransUNet, 2021, https://arxiv.org/abs/2102.04306
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from dimlift.decoders.blocks import ConvNormGELU, Grid, resize
+from dimlift.decoders.blocks import ConvNormGELU
 from dimlift.decoders.decoder import Decoder, Maps
+from dimlift.decoders.levels import cells_of
+from dimlift.decoders.placement import Stride, resample_map
 
 
 class CascadedUpsampler(Decoder):
@@ -26,9 +30,10 @@ class CascadedUpsampler(Decoder):
         steps = list(levels[-2::-1])
         stride = levels[0][1]
         while max(stride) > 1:
-            stride = tuple(-(-step // 2) for step in stride)
+            stride = tuple(math.ceil(step / 2) for step in stride)
             steps.append((0, stride))
         self.strides = [step for _, step in steps]
+        self.out_stride = self.strides[-1] if steps else levels[0][1]
         channels = 2 * width
         self.first = ConvNormGELU(levels[-1][0], channels, depth_kernel)
         self.steps = nn.ModuleList()
@@ -46,15 +51,15 @@ class CascadedUpsampler(Decoder):
         size = tuple(image.shape[2:])
         x = self.first(maps[-1])
         skips = [*maps[-2::-1], *[None] * len(self.steps)]
+        before = self.levels[-1][1]
         for step, stride, skip in zip(self.steps, self.strides, skips, strict=False):
-            if skip is None:
-                x = resize(x, tuple(-(-n // by) for n, by in zip(size, stride, strict=True)))
-            else:
-                x = torch.cat([resize(x, tuple(skip.shape[2:])), skip], dim=1)
-            x = step(x)
+            grid = cells_of(size, stride) if skip is None else tuple(skip.shape[2:])
+            x = resample_map(x, before, grid, stride)
+            x = step(x if skip is None else torch.cat([x, skip], dim=1))
+            before = stride
         return self.head(x)
 
 
-def _step_channels(width: int, stride: Grid) -> int:
+def _step_channels(width: int, stride: Stride) -> int:
     step = max(stride)
     return max(4, width if step >= 8 else width // 2 if step >= 4 else width // 4 if step >= 2 else width // 16)

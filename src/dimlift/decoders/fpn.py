@@ -9,15 +9,16 @@ import itertools
 
 from torch import Tensor, nn
 
-from dimlift.decoders.blocks import ConvNormGELU, Grid, resize
+from dimlift.decoders.blocks import ConvNormGELU, Grid
 from dimlift.decoders.decoder import Decoder, Maps
 from dimlift.decoders.levels import Level, level_width
+from dimlift.decoders.placement import resample_map
 
 
 class FPNDecoder(Decoder):
     """Maps of several strides -> output at the resolution of the volume.
 
-    Any input size is supported: each level is resized to the grid of its map, without padding.
+    Any input size is supported: each level is resampled to the grid of its map, at the strides of both.
 
     Args:
         decoder_channels: channels of levels with an in-plane stride of 4 or more; finer levels have half and a quarter.
@@ -30,6 +31,8 @@ class FPNDecoder(Decoder):
         image_blocks: list[nn.Module] = []
         if self.image_channels:
             image_blocks, levels = _image_levels(levels, self.image_channels, width, self.depth_kernel)
+        self.strides = [stride for _, stride in levels]
+        self.out_stride = self.strides[0]
         widths = [level_width(width, stride) for _, stride in levels]
         self.image_skip = nn.ModuleList(image_blocks)
         self.laterals = nn.ModuleList(nn.Conv3d(count, out, 1) for (count, _), out in zip(levels, widths, strict=True))
@@ -54,7 +57,9 @@ class FPNDecoder(Decoder):
     def _level(self, index: int, skip: Tensor, coarser: Tensor | None) -> Tensor:
         x = self.laterals[index](skip)
         if coarser is not None:
-            x = x + resize(self.narrow[index](coarser), tuple(skip.shape[2:]))
+            finer = tuple(skip.shape[2:])
+            narrow = self.narrow[index](coarser)
+            x = x + resample_map(narrow, self.strides[index + 1], finer, self.strides[index])
         return self.smooth[index](x)
 
 
@@ -64,7 +69,7 @@ def _image_levels(
     """Return blocks for the volume at full and, if the encoder has no such map, half resolution; and all levels."""
     full: Grid = (1, 1, 1)
     finest = levels[0][1]
-    half = tuple(min(2, step) for step in finest)
+    half = tuple(2 if step >= 2 else 1 for step in finest)
     count = level_width(width, full)
     blocks: list[nn.Module] = [ConvNormGELU(image_channels, count, depth_kernel)]
     added: list[Level] = [(count, full)]

@@ -5,9 +5,9 @@
 
 from torch import Tensor, nn
 
-from dimlift.decoders.blocks import resize
 from dimlift.decoders.decoder import Decoder, Maps
 from dimlift.decoders.norm import InstanceNorm
+from dimlift.decoders.placement import resample_map
 
 
 class MLPDecoder(Decoder):
@@ -28,6 +28,7 @@ class MLPDecoder(Decoder):
 
     def _decode(self, maps: Maps, image: Tensor) -> Tensor:
         total = self.layers[0](maps[0])
-        for layer, each in zip(self.layers[1:], maps[1:], strict=True):
-            total = total + resize(layer(each), tuple(total.shape[2:]))
+        grid, finest = tuple(total.shape[2:]), self.levels[0][1]
+        for layer, each, (_, stride) in zip(self.layers[1:], maps[1:], self.levels[1:], strict=True):
+            total = total + resample_map(layer(each), stride, grid, finest)
         return self.head(self.norm(total))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dimlift.decoders.blocks import UpsampleConv
-from dimlift.decoders.levels import Level
+from dimlift.decoders.levels import Level, divided
 
 
 class FeaturePyramid(nn.Module):
@@ -41,11 +41,11 @@ class FeaturePyramid(nn.Module):
                 continue
             step = nn.Sequential()
             for _ in range(doublings):
-                factor = tuple(2 if size > 1 else 1 for size in stride)
+                factor = tuple(2 if size >= 2 else 1 for size in stride)
                 if max(factor) == 1:
                     break
                 step.append(UpsampleConv(channels, width, factor, per_slice))
-                channels, stride = width, tuple(-(-size // by) for size, by in zip(stride, factor, strict=True))
+                channels, stride = width, divided(stride, factor)
             self.steps.append(step)
             self.levels.append((channels, stride))
 

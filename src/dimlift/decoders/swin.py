@@ -12,10 +12,11 @@ from jaxtyping import Float
 from monai.networks.nets.swin_unetr import BasicLayer
 from torch import Tensor, nn
 
-from dimlift.decoders.blocks import Grid, resize
+from dimlift.decoders.blocks import Grid
 from dimlift.decoders.decoder import Decoder, Maps
-from dimlift.decoders.levels import stride_ratio
+from dimlift.decoders.levels import divided, stride_ratio
 from dimlift.decoders.norm import ChannelNorm
+from dimlift.decoders.placement import resample_map
 
 WINDOW = 7
 HEAD_CHANNELS = 32
@@ -39,8 +40,10 @@ class SwinDecoder(Decoder):
         levels = self.levels
         widths = [width * 2**index for index in range(len(levels))]
         self.first = nn.Conv3d(levels[-1][0], widths[-1], 1)
+        self.strides = [stride for _, stride in levels]
+        self.factors = [stride_ratio(fine, coarse) for fine, coarse in itertools.pairwise(self.strides)]
         self.expand = nn.ModuleList(
-            PatchExpand(coarse, fine, stride_ratio(levels[index][1], levels[index + 1][1]))
+            PatchExpand(coarse, fine, self.factors[index])
             for index, (fine, coarse) in enumerate(itertools.pairwise(widths))
         )
         self.merge = nn.ModuleList(
@@ -50,14 +53,17 @@ class SwinDecoder(Decoder):
             BasicLayer(out, 2, _num_heads(out), (self.depth_kernel, WINDOW, WINDOW), [0.0, 0.0], qkv_bias=True)
             for out in widths[:-1]
         )
-        self.last = PatchExpand(width, width, levels[0][1])
+        last = stride_ratio((1, 1, 1), self.strides[0])
+        self.out_stride = divided(self.strides[0], last)
+        self.last = PatchExpand(width, width, last)
         self.head = nn.Conv3d(width, self.out_channels, 1, bias=False)
 
     def _decode(self, maps: Maps, image: Tensor) -> Tensor:
         x = self.first(maps[-1])
         for index in range(len(maps) - 2, -1, -1):
             skip = maps[index]
-            x = resize(self.expand[index](x), tuple(skip.shape[2:]))
+            stride = divided(self.strides[index + 1], self.factors[index])
+            x = resample_map(self.expand[index](x), stride, tuple(skip.shape[2:]), self.strides[index])
             x = self.blocks[index](self.merge[index](torch.cat([x, skip], dim=1)))
         return self.head(self.last(x))
 

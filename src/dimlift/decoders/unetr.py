@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dimlift.decoders.blocks import ConvNormGELU, Grid, UpsampleConv, resize
+from dimlift.decoders.blocks import ConvNormGELU, UpsampleConv
 from dimlift.decoders.decoder import Decoder, Maps
-from dimlift.decoders.levels import Level, stride_ratio
+from dimlift.decoders.levels import Level, divided, stride_ratio
+from dimlift.decoders.placement import Stride, resample_map
 from dimlift.decoders.pyramid import FeaturePyramid
 
 
@@ -34,6 +35,9 @@ class UNETRDecoder(Decoder):
         skips: list[Level] = self.pyramid.levels
         if self.image_channels:
             skips = [(self.image_channels, (1, 1, 1)), *skips]
+        self.strides = [stride for _, stride in skips]
+        self.out_stride = self.strides[0]
+        self.factors = [stride_ratio(fine, coarse) for fine, coarse in itertools.pairwise(self.strides)]
         widths = [_level_channels(width, stride) for _, stride in skips]
         self.skips = nn.ModuleList(
             ResidualConvBlock(count, out, self.depth_kernel)
@@ -41,7 +45,7 @@ class UNETRDecoder(Decoder):
         )
         self.coarsest = ConvNormGELU(skips[-1][0], widths[-1], 1, 1, per_slice=self.per_slice)
         self.upsample = nn.ModuleList(
-            UpsampleConv(coarse, fine, stride_ratio(skips[index][1], skips[index + 1][1]), self.per_slice)
+            UpsampleConv(coarse, fine, self.factors[index], self.per_slice)
             for index, (fine, coarse) in enumerate(itertools.pairwise(widths))
         )
         self.merge = nn.ModuleList(ResidualConvBlock(2 * out, out, self.depth_kernel) for out in widths[:-1])
@@ -57,7 +61,9 @@ class UNETRDecoder(Decoder):
         return self.head(x)
 
     def _level(self, index: int, skip: Tensor, coarser: Tensor) -> Tensor:
-        upsampled = resize(self.upsample[index](coarser), tuple(skip.shape[2:]))
+        stride = divided(self.strides[index + 1], self.factors[index])
+        finer = tuple(skip.shape[2:])
+        upsampled = resample_map(self.upsample[index](coarser), stride, finer, self.strides[index])
         return self.merge[index](torch.cat([upsampled, self.skips[index](skip)], dim=1))
 
 
@@ -86,6 +92,6 @@ class ResidualConvBlock(nn.Module):
         return self.blocks(volume) + self.shortcut(volume)
 
 
-def _level_channels(width: int, stride: Grid) -> int:
+def _level_channels(width: int, stride: Stride) -> int:
     step = max(stride)
     return 2 * width if step >= 8 else width if step >= 4 else max(8, width // 2 if step >= 2 else width // 4)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dimlift.decoders.blocks import ConvNormGELU, resize
+from dimlift.decoders.blocks import ConvNormGELU
 from dimlift.decoders.decoder import Decoder, Maps
+from dimlift.decoders.placement import resample_map
 from dimlift.decoders.pooling import PyramidPooling
 from dimlift.decoders.pyramid import FeaturePyramid
 
@@ -30,6 +31,8 @@ class UPerNetDecoder(Decoder):
             self.levels, width, downsample_last=len(self.levels) > 1, per_slice=self.per_slice
         )
         levels, per_slice = self.pyramid.levels, self.per_slice
+        self.strides = [stride for _, stride in levels]
+        self.out_stride = self.strides[0]
         self.laterals = nn.ModuleList(ConvNormGELU(count, width, 1, 1, per_slice=per_slice) for count, _ in levels[:-1])
         self.context = PyramidPooling(levels[-1][0], width, self.depth_kernel)
         self.smooth = nn.ModuleList(ConvNormGELU(width, width, self.depth_kernel) for _ in levels[:-1])
@@ -41,10 +44,16 @@ class UPerNetDecoder(Decoder):
         levels = [lateral(each) for lateral, each in zip(self.laterals, pyramid, strict=False)]
         levels.append(self.context(pyramid[-1]))
         for index in range(len(levels) - 2, -1, -1):
-            levels[index] = levels[index] + resize(levels[index + 1], tuple(levels[index].shape[2:]))
+            grid = tuple(levels[index].shape[2:])
+            coarser = resample_map(levels[index + 1], self.strides[index + 1], grid, self.strides[index])
+            levels[index] = levels[index] + coarser
         smooth = [*self.smooth, nn.Identity()]
         return self.head(self.checkpointed(self._fuse, smooth, levels))
 
     def _fuse(self, smooth: Sequence[nn.Module], levels: Sequence[Tensor]) -> Tensor:
         grid = tuple(levels[0].shape[2:])
-        return self.fuse(torch.cat([resize(block(x), grid) for block, x in zip(smooth, levels, strict=True)], 1))
+        smoothed = [
+            resample_map(block(x), stride, grid, self.out_stride)
+            for block, x, stride in zip(smooth, levels, self.strides, strict=True)
+        ]
+        return self.fuse(torch.cat(smoothed, 1))

@@ -6,9 +6,9 @@
 import torch
 from torch import Tensor, nn
 
-from dimlift.decoders.blocks import resize
 from dimlift.decoders.decoder import Decoder, Maps
 from dimlift.decoders.norm import ChannelNorm
+from dimlift.decoders.placement import resample_map
 
 KERNEL = 7
 
@@ -41,8 +41,11 @@ class UperNeXtDecoder(Decoder):
         )  # fmt: skip
 
     def _decode(self, maps: Maps, image: Tensor) -> Tensor:
-        grid = tuple(maps[0].shape[2:])
-        levels = [resize(lateral(each), grid) for lateral, each in zip(self.laterals, maps, strict=True)]
+        grid, finest = tuple(maps[0].shape[2:]), self.levels[0][1]
+        levels = [
+            resample_map(lateral(each), stride, grid, finest)
+            for lateral, each, (_, stride) in zip(self.laterals, maps, self.levels, strict=True)
+        ]
         # oneDNN's bfloat16 gradient of 3D kernels this large is wrong, up to infinite (torch 2.13, on a CPU)
         with torch.autocast(image.device.type, enabled=False):
             return self.head(torch.cat(levels, dim=1).float())

@@ -53,7 +53,7 @@ def score_cases(
 def _predict_and_compare(predictor: Predictor, case: Case, predictions: Path | None) -> Any:
     """Return the probabilities or the number of one case; of a segmentation, its comparison with the truth."""
     modality, preprocessing = predictor.modality, predictor.preprocessing
-    sample, source = modality.read_input(preprocessing, case.images, modality.read_file)
+    sample, source = modality.read_input(preprocessing, case.images, modality.file_reader(preprocessing))
     if predictor.task.kind == "classification":
         return predictor.predict_proba(sample)
     found = predictor.predict(sample)

@@ -1,6 +1,5 @@
 """Linear probe and nearest neighbours on embeddings, cross-validated by patient."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from dimlift.data.datasets.csv_rows import read_table_rows
 from dimlift.errors import DataError
 from dimlift.evaluation.probe_score import ConfusionTable, ProbeScore
 from dimlift.metrics.classification import auroc, balanced_accuracy
@@ -129,9 +129,8 @@ def _load_labels(
         return embeddings.labels, embeddings.groups
     if not table.is_file():
         raise DataError(f"there is no table {table}; check the path")
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
-    found = list(rows[0]) if rows else []
+    rows, found = read_table_rows(table)
+    column, group = column.lower(), group.lower()
     absent = [name for name in ("name", column) if name not in found]
     if absent:
         raise DataError(f"{table} has the columns {', '.join(found)}; {' and '.join(absent)} is missing")

@@ -1,10 +1,12 @@
 """Probe frozen features: of a file of embeddings, or of the network in a weights folder beside random weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dimlift.config.sections import BudgetSection, TrainingSection
 from dimlift.data.datasets.point_cloud_set import PointCloudSet, concat_point_cloud_sets, load_point_cloud_set
@@ -22,6 +24,7 @@ from dimlift.evaluation.probe_protocols import (
     svm_accuracy,
 )
 from dimlift.inference.embed import BATCH_SIZE, build_point_encoder, embed_point_clouds, point_encoder_options
+from dimlift.lifting.bn_recalibration import recalibrate_bn, tracked_batch_norms
 from dimlift.progress import Progress, no_progress
 from dimlift.records.embeddings import Embeddings
 from dimlift.records.weights import read_card
@@ -111,6 +114,7 @@ def probe_weights(
     ways: int = 5,
     shots: int = 10,
     steps: int = 300,
+    columns: Sequence[str] = (),
     control: bool = True,
     seed: int = 0,
     progress: Progress = no_progress,
@@ -128,6 +132,7 @@ def probe_weights(
         ways: classes of a few-shot repeat.
         shots: training cases of each of them.
         steps: of fine-tuning.
+        columns: names of the columns of point clouds whose files do not name them.
         control: also probe random weights.
 
     Raises:
@@ -135,14 +140,16 @@ def probe_weights(
             is among the training cases.
     """
     options = point_encoder_options(weights)
-    clouds = dataset if isinstance(dataset, PointCloudSet) else load_point_cloud_set(dataset)
+    clouds = dataset if isinstance(dataset, PointCloudSet) else load_point_cloud_set(dataset, columns)
     if len(clouds.classes) < 2:
         raise DataError("the point clouds have fewer than two classes; a folder for each class or a CSV gives labels")
     tested = 0
     if test_dataset is not None:
         if protocol == "few_shot":
             raise DataError("few_shot samples its test cases; omit --test-dataset, or choose another protocol")
-        test = test_dataset if isinstance(test_dataset, PointCloudSet) else load_point_cloud_set(test_dataset)
+        test = test_dataset
+        if not isinstance(test, PointCloudSet):
+            test = load_point_cloud_set(test, columns)
         clouds, tested = concat_point_cloud_sets(clouds, test), len(test)
     seen = len(set(read_card(weights).get("seen", [])) & set(clouds.point_hashes()))
     truth = np.array(clouds.labels)
@@ -159,6 +166,8 @@ def probe_weights(
             )
         pooling: Any = "max" if protocol == "svm_published" else "both"
         encoder = build_point_encoder(options, loaded, seed)
+        if loaded is None:
+            estimate_bn_statistics(encoder, clouds, num_points)
         vectors = embed_point_clouds(encoder, clouds, num_points, pooling, progress)
         return tuple(svm_accuracy(vectors, truth, split, protocol, penalty) for split in splits)
 
@@ -171,6 +180,15 @@ def probe_weights(
         len(clouds),
         tested,
     )
+
+
+def estimate_bn_statistics(encoder: nn.Module, clouds: PointCloudSet, num_points: int = 1024) -> None:
+    """Estimate the batch-norm statistics of an untrained encoder; without them its features are not normalised."""
+    sampler = PointCloudSampler(clouds, num_points, augment=False)
+    starts = range(0, len(clouds), BATCH_SIZE)
+    batches = (sampler.deterministic_batch(range(i, min(i + BATCH_SIZE, len(clouds)))).points for i in starts)
+    if any(tracked_batch_norms(encoder)):
+        recalibrate_bn(encoder, batches)
 
 
 def _fine_tune(

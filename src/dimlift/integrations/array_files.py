@@ -9,9 +9,10 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from dimlift.data.datasets.image_label_folders import find_label_values
+from dimlift.data.datasets.dataset_json import find_label_values
 from dimlift.data.datasets.point_cloud_index import load_entry
 from dimlift.data.io.readers import read_volume
+from dimlift.data.label_values import to_label_values
 from dimlift.errors import DataError
 
 Files = str | Path | Sequence[str | Path]
@@ -23,6 +24,11 @@ def are_files(cases: Any) -> bool:
     if isinstance(cases, np.ndarray):
         return False
     return all(isinstance(first, str | Path) for x in cases for first in ([x] if isinstance(x, str | Path) else x[:1]))
+
+
+def is_stack(cases: Any) -> bool:
+    """Whether all cases are one array of numbers, (N, ...)."""
+    return isinstance(cases, np.ndarray) and cases.dtype != object
 
 
 class DatasetWriter(ABC):
@@ -63,29 +69,41 @@ class DatasetWriter(ABC):
 class VolumeWriter(DatasetWriter):
     """Volumes as NIfTI."""
 
-    def arrays(self, cases: Any) -> NDArray[Any]:
-        """Return (N, D, H, W) or (N, C, D, H, W) as an array."""
-        return _checked(cases, (4, 5), "(N, D, H, W) or (N, C, D, H, W)")
+    def arrays(self, cases: Any) -> list[NDArray[Any]]:
+        """Return (D, H, W) or (C, D, H, W) for each case; the sizes of cases may differ, their channels may not."""
+        if not is_stack(cases):
+            arrays = [_checked(x, (3, 4), "(D, H, W) or (C, D, H, W) for each case") for x in cases]
+        else:
+            arrays = list(_checked(cases, (4, 5), "(N, D, H, W) or (N, C, D, H, W)"))
+        counts = sorted({1 if array.ndim == 3 else len(array) for array in arrays})
+        if len(counts) > 1:
+            raise DataError(f"X holds cases of {' and '.join(map(str, counts))} channels; give all cases the same")
+        return arrays
 
     def images(self, cases: Any, folder: Path) -> list[tuple[Path, ...]]:
         """Return one file for each channel."""
-        return _given(cases) if are_files(cases) else self._write(self.arrays(cases).astype(np.float32), folder)
+        if are_files(cases):
+            return _given(cases)
+        return self._write([array.astype(np.float32) for array in self.arrays(cases)], folder)
 
     def pairs(self, cases: Any, labels: Any, folder: Path) -> tuple[list[tuple[Path, ...]], list[Path]]:
         """Return images and masks."""
-        images = self.images(cases, folder / "images")
+        arrays = None if are_files(cases) else self.arrays(cases)
+        _require_one_each(cases if arrays is None else arrays, labels)
+        images = self.images(cases if arrays is None else arrays, folder / "images")
         if are_files(labels):
             masks = _given(labels)
         else:
-            masks = self._write(_integers(_checked(labels, (4,), "(N, D, H, W)")), folder / "masks")
-        _require_one_each(images, masks)
+            shapes = [None] * len(images) if arrays is None else [array.shape[-3:] for array in arrays]
+            masks = self._write(_label_arrays(labels, shapes, (3,), "(D, H, W)"), folder / "masks")
         return images, [files[0] for files in masks]
 
-    def _write(self, array: NDArray[Any], folder: Path) -> list[tuple[Path, ...]]:
+    def _write(self, arrays: Sequence[NDArray[Any]], folder: Path) -> list[tuple[Path, ...]]:
         folder.mkdir(parents=True, exist_ok=True)
         affine = np.diag([*reversed(self.spacing), 1.0])
         written = []
-        for number, volume in enumerate(array if array.ndim == 5 else array[:, None]):
+        for number, array in enumerate(arrays):
+            volume = array if array.ndim == 4 else array[None]
             files = tuple(folder / f"{number}_{channel:04d}.nii" for channel in range(len(volume)))
             for file, channel in zip(files, volume, strict=True):
                 # an array is (z, y, x); the axes of a file are (x, y, z)
@@ -124,7 +142,8 @@ class PointCloudWriter(DatasetWriter):
         else:
             arrays = self.arrays(cases)
             _require_one_each(arrays, labels)
-            images = self._write(arrays, [_integers(np.asarray(each)) for each in labels], folder)
+            targets = _label_arrays(labels, [(len(points),) for points in arrays], (1,), "(P,)")
+            images = self._write(arrays, targets, folder)
         return images, [files[0] for files in images]
 
     def _write(
@@ -158,16 +177,23 @@ def _given(cases: Any) -> list[tuple[Path, ...]]:
 
 
 def _checked(values: Any, ndims: tuple[int, ...], expected: str, width: int | None = None) -> NDArray[Any]:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as fault:  # lists of rows of different lengths
+        raise DataError(f"an array has rows of different lengths; expected {expected}, or a list of files") from fault
     if array.ndim not in ndims or 0 in array.shape or (width is not None and array.shape[-1] != width):
         raise DataError(f"an array has shape {array.shape}; expected {expected}, or a list of files")
     return array
 
 
-def _integers(labels: NDArray[Any]) -> NDArray[np.int16]:
-    if not np.array_equal(labels, np.rint(labels)):
-        raise DataError("labels are not integers; give class numbers, 0 for the background of volumes")
-    return labels.astype(np.int16)
+def _label_arrays(
+    labels: Any, shapes: Sequence[tuple[int, ...] | None], ndims: tuple[int, ...], expected: str
+) -> list[NDArray[np.int32]]:
+    """Return the labels of each case as integers, in the shape of its voxels or points."""
+    return [
+        to_label_values(_checked(each, ndims, f"{expected} for the labels of each case"), f"y[{number}]", shape)
+        for number, (each, shape) in enumerate(zip(labels, shapes, strict=True))
+    ]
 
 
 def _require_one_each(cases: Sequence[Any], labels: Sequence[Any]) -> None:

@@ -14,7 +14,7 @@ from dimlift.data.case import Case, Dataset, TaskType
 from dimlift.errors import DataError
 from dimlift.evaluation.evaluate import score_cases
 from dimlift.inference.modality.registry import modality_of
-from dimlift.integrations.array_files import DATASET_WRITERS, DatasetWriter, Files, are_files
+from dimlift.integrations.array_files import DATASET_WRITERS, DatasetWriter, Files, are_files, is_stack
 from dimlift.lookup import pick
 from dimlift.methods.registry import METHODS
 from dimlift.progress import Progress, no_progress
@@ -23,7 +23,8 @@ from dimlift.studies.run import RunPaths, load_run_data, primary_score, train_ru
 from dimlift.studies.run_config import TrainConfig
 
 Cases = ArrayLike | Sequence[Files] | Sequence[NDArray[Any]]
-"""Volumes (N, D, H, W) or (N, C, D, H, W), point clouds (N, P, 3) or a list of (P, 3), or a list of files."""
+"""Volumes (N, D, H, W) or (N, C, D, H, W), or a list of (D, H, W) or (C, D, H, W) of any sizes; point clouds (N, P, 3),
+or a list of (P, 3); or a list of files."""
 
 DEFAULTS: dict[str, dict[str, Any]] = {"preprocessing": {"modality": "mr"}}
 """Keys of a section that are set unless they are given."""
@@ -165,8 +166,8 @@ class DimliftSegmenter(_Estimator):
 
         Args:
             X: see `Cases`.
-            y: integers (N, D, H, W), 0 for background, or a list of mask files; of point clouds (N, P), or a list of
-                (P,), or the files themselves, which hold the labels of their points.
+            y: integers (N, D, H, W), or a list of (D, H, W), 0 for background, or a list of mask files; of point
+                clouds (N, P), or a list of (P,), or the files themselves, which hold the labels of their points.
 
         Raises:
             DataError, ConfigError: if data or options cannot be used.
@@ -184,7 +185,7 @@ class DimliftSegmenter(_Estimator):
         """
         cases = self._each(X)
         found = [self.predictor_.predict(case, self.spacing) for case in cases]
-        return np.stack(found) if isinstance(X, np.ndarray) else found
+        return np.stack(found) if is_stack(X) else found
 
     def score(self, X: Cases, y: Cases) -> float:  # noqa: N803
         """Return the mean Dice (of point clouds the mean IoU) over cases and classes; NaN where it is undefined."""

@@ -15,16 +15,22 @@ class FeatureMapEncoder(Protocol):
     Attributes:
         in_channels: channels of a volume.
         channels: channels of each map.
-        strides: (z, y, x) stride of each map, in voxels.
+        strides: (z, y, x) stride of each map, in voxels: cell i covers voxels from i * stride to (i + 1) * stride, and
+            the last cell may extend beyond the volume.
     """
 
     in_channels: int
     channels: tuple[int, ...]
-    strides: tuple[tuple[int, int, int], ...]
+    strides: tuple[tuple[float, float, float], ...]
 
     def __call__(self, volume: Tensor) -> Sequence[Tensor]:
         """(B, C, D, H, W) -> [(B, C_i, D_i, H_i, W_i), ...]."""
         ...
+
+
+def map_starts(encoder: object) -> tuple[tuple[float, float, float], ...]:
+    """Return the (z, y, x) voxel at which the first cell of each map starts; empty if all start at 0."""
+    return getattr(encoder, "starts", ())
 
 
 def require_maps(encoder: nn.Module) -> None:

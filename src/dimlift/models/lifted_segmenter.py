@@ -1,9 +1,10 @@
 """Lifted 2D segmentation network, with its own decoder, for volumes of any size."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dimlift.decoders.placement import resample_map
+from dimlift.models.encoder_protocol import map_starts
 from dimlift.models.pad_to_multiple import PadToMultiple
 
 MULTIPLE = (1, 32, 32)
@@ -24,7 +25,9 @@ class ResizeLogits(nn.Module):
         logits = self.network(volume)
         if logits.shape[2:] == volume.shape[2:]:
             return logits
-        return F.interpolate(logits, volume.shape[2:], mode="trilinear")
+        stride = next(iter(getattr(self.network, "strides", ())), (1, 1, 1))
+        start = next(iter(map_starts(self.network)), (0, 0, 0))
+        return resample_map(logits, stride, tuple(volume.shape[2:]), (1, 1, 1), start)
 
 
 def lifted_segmenter(lifted: nn.Module) -> PadToMultiple:

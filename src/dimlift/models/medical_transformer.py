@@ -6,6 +6,7 @@ vectors are combined with the feature maps of a decoder are choices of this impl
 - Jun et al., *Medical Transformer: Universal Brain Encoder for 3D MRI Analysis*, 2021, https://arxiv.org/abs/2104.13633
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dimlift.models.encoder_protocol import FeatureMapEncoder, require_maps, validate_volume
+from dimlift.models.encoder_protocol import FeatureMapEncoder, map_starts, require_maps, validate_volume
 
 Plane = Literal["depth", "height", "width"]
 AXES: dict[Plane, int] = {"depth": 2, "height": 3, "width": 4}
@@ -50,6 +51,7 @@ class PlaneTransformer(nn.Module):
         maps = cast(FeatureMapEncoder, slices)
         self.slices, self.planes, self.width = slices, tuple(planes), width
         self.in_channels, self.channels, self.strides = maps.in_channels, maps.channels, maps.strides
+        self.starts = map_starts(slices)
         self.project = nn.Linear(maps.channels[-1], width)
         self.embeddings = nn.ParameterDict(
             {
@@ -111,7 +113,7 @@ class PlaneTransformer(nn.Module):
         *finer, coarsest = maps["depth"]
         for plane, linear, output in zip(self.planes, self.to_maps, self.context(vectors)[1], strict=True):
             axis = AXES[plane]
-            line = F.adaptive_avg_pool1d(linear(output).transpose(1, 2), coarsest.shape[axis])
+            line = average_to_cells(linear(output).transpose(1, 2), coarsest.shape[axis], self.strides[-1][axis - 2])
             shape = [*line.shape[:2], 1, 1, 1]
             shape[axis] = line.shape[2]
             coarsest = coarsest + line.view(shape)
@@ -123,6 +125,15 @@ class PlaneTransformer(nn.Module):
 
     def _slice_vectors(self, maps: Sequence[Tensor]) -> Tensor:
         return self.project(maps[-1].mean((3, 4)).transpose(1, 2))
+
+
+def average_to_cells(
+    line: Float[Tensor, "batch width slices"], cells: int, stride: float
+) -> Float[Tensor, "batch width cells"]:
+    """Average the slices that each cell of a map covers; the last cell may cover fewer than `stride`."""
+    if cells * stride != line.shape[2] and math.ceil(line.shape[2] / stride) == cells and stride == int(stride):
+        return F.avg_pool1d(line, int(stride), ceil_mode=True)
+    return F.adaptive_avg_pool1d(line, cells)
 
 
 class PlaneClassifier(nn.Module):

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dimlift.errors import LiftError, ShapeError
-from dimlift.models.encoder_protocol import FeatureMapEncoder
+from dimlift.models.encoder_protocol import FeatureMapEncoder, map_starts
 
 Fusion = Literal["mean", "max"]
 
@@ -41,6 +41,7 @@ class SharedSequenceEncoder(nn.Module):
             )
         self.network, self.fusion = encoder, fusion
         self.in_channels, self.channels, self.strides = sequences, maps.channels, maps.strides
+        self.starts = map_starts(encoder)
 
     @property
     def plan(self) -> Any:

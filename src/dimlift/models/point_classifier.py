@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dimlift.models.transformer_init import init_transformer_weights
+
 TokenPooling = Literal["max", "mean", "both"]
 
 
@@ -30,6 +32,7 @@ class PointCloudClassifier(nn.Module):
                 nn.Dropout(0.2),
                 nn.Linear(width, num_classes),
             )
+            init_transformer_weights(self.head)
 
     def forward(
         self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None

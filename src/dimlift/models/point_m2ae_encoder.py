@@ -18,6 +18,7 @@ from dimlift.errors import ShapeError
 from dimlift.geometry.patches import Patches, cut_hierarchy, propagate_visibility
 from dimlift.geometry.sampling import gather_points
 from dimlift.models.transformer_blocks import TransformerBlocks, VisibleTokens, select_visible
+from dimlift.models.transformer_init import init_transformer_weights
 from dimlift.tokenizers.points import PointPatchEmbedding, PointTokens, join_features, position_mlp
 
 Levels = Sequence[Patches]
@@ -68,6 +69,7 @@ class PointM2AEEncoder(nn.Module):
         self.merge = nn.ModuleList(map(PointPatchEmbedding, inputs, widths, hidden))
         self.positions = nn.ModuleList(map(position_mlp, widths))
         self.stages = nn.ModuleList(TransformerBlocks(w, depth, heads) for w, depth in zip(widths, depths, strict=True))
+        init_transformer_weights(self)
 
     def forward(
         self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None
@@ -125,4 +127,4 @@ class PointM2AEEncoder(nn.Module):
         members = gather_points(inputs, gather_points(patches.members, shown.indices))
         if level == 0:
             members = torch.cat([members[..., :3] - centres[:, :, None], members[..., 3:]], dim=-1)
-        return shown._replace(values=self.merge[level](members), centres=centres)
+        return shown._replace(values=self.merge[level](members, shown.padding), centres=centres)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dimlift.geometry.neighbours import interpolate
 from dimlift.models.point_m2ae_encoder import PointM2AEEncoder
+from dimlift.models.transformer_init import init_transformer_weights
 from dimlift.tokenizers.points import join_features
 
 
@@ -33,6 +34,7 @@ class PointCloudSegmenter(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(inputs, 2 * width), nn.LayerNorm(2 * width), nn.ReLU(), nn.Linear(2 * width, num_classes)
         )
+        init_transformer_weights(self.point_mlp, self.lateral, self.head)
 
     def forward(
         self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None

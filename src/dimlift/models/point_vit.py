@@ -17,8 +17,9 @@ from dimlift.errors import LiftError
 from dimlift.geometry.neighbours import interpolate
 from dimlift.geometry.patches import cut_patches
 from dimlift.geometry.sampling import gather_points
+from dimlift.models.transformer_init import init_transformer_weights
 from dimlift.models.voxel_transformer import count_heads
-from dimlift.tokenizers.points import PointTokens, join_features
+from dimlift.tokenizers.points import PointMLP, PointTokens, join_features
 
 NEEDED = ("blocks", "norm", "cls_token", "num_prefix_tokens", "embed_dim")
 
@@ -67,9 +68,10 @@ class PointViT(nn.Module):
         self.body = body
         self.num_neighbors, self.pool_ratio, self.in_channels = num_neighbors, pool_ratio, in_channels
         quarter, half = self.width // 4, self.width // 2
-        self.embed = _mlp(3 + in_channels, quarter, quarter)
-        self.position = _mlp(3, quarter, quarter)
+        self.embed = PointMLP(3 + in_channels, quarter, quarter)
+        self.position = PointMLP(3, quarter, quarter)
         self.down = nn.ModuleList([_SetAbstraction(quarter, half), _SetAbstraction(half, self.width)])
+        init_transformer_weights(self.embed, self.position, self.down)
 
     def forward(
         self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None
@@ -119,6 +121,7 @@ class PointViTSegmenter(nn.Module):
         self.up = nn.ModuleList([nn.Linear(width, half), nn.Linear(half, quarter)])
         self.lateral = nn.ModuleList([nn.Linear(half, half), nn.Linear(quarter, quarter)])
         self.head = nn.Sequential(nn.Linear(quarter, quarter), nn.ReLU(), nn.Linear(quarter, num_classes))
+        init_transformer_weights(self.up, self.lateral, self.head)
 
     def forward(
         self, points: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points channels"] | None = None
@@ -136,14 +139,8 @@ class _SetAbstraction(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.mlp = _mlp(3 + in_channels, out_channels, out_channels)
+        self.mlp = PointMLP(3 + in_channels, out_channels, out_channels)
 
     def forward(self, tokens: PointTokens, members: Tensor, centres: Tensor) -> Tensor:
         offsets = gather_points(tokens.centres, members) - centres[:, :, None]
         return self.mlp(torch.cat([offsets, gather_points(tokens.values, members)], dim=-1)).amax(2)
-
-
-def _mlp(in_channels: int, hidden: int, out_channels: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(in_channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out_channels)
-    )

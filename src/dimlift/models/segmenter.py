@@ -11,6 +11,7 @@ from dimlift.models.encoder_protocol import (
     FeatureMapEncoder,
     enable_grad_checkpointing,
     encode_maps,
+    map_starts,
     require_maps,
     validate_volume,
 )
@@ -49,6 +50,7 @@ class Segmenter(nn.Module):
             maps.strides,
             num_classes,
             image_channels=maps.in_channels,
+            starts=map_starts(maps),
             gradient_checkpointing=gradient_checkpointing,
         )
         out_channels = getattr(self.decoder, "out_channels", num_classes)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dimlift.errors import ShapeError
@@ -26,11 +26,28 @@ class PointTokens(NamedTuple):
     centres: Float[Tensor, "batch tokens 3"]
 
 
+class PointMLP(nn.Sequential):
+    """Two linear layers with batch norm and ReLU between them, on the last axis; all other axes are one batch.
+
+    Layer norm in its place removes the size of a patch from its token; masked pretraining then ends below random
+    weights (docs/results.md).
+    """
+
+    def __init__(self, in_channels: int, hidden: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Linear(in_channels, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, out_channels)
+        )
+
+    def forward(self, points: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch width"]:
+        """Return the features of every point."""
+        return super().forward(points.flatten(0, -2)).unflatten(0, points.shape[:-1])
+
+
 class PointPatchEmbedding(nn.Module):
     """Embedding of point patches: a per-point MLP, max pooling, and a second MLP on point and pooled features.
 
-    The authors use batch norm. Here each point is normalised alone (layer norm): batch statistics would leak masked
-    points into visible tokens and make the tokens of a point cloud depend on the rest of its batch.
+    Batch norm sees the points of the given patches only. A masked autoencoder passes its visible patches and marks
+    padding, so no masked point enters the statistics.
 
     Args:
         in_channels: channels of a point.
@@ -41,22 +58,35 @@ class PointPatchEmbedding(nn.Module):
     def __init__(self, in_channels: int, width: int, hidden: tuple[int, int] = (128, 256)) -> None:
         super().__init__()
         first, second = hidden
-        self.each = nn.Sequential(
-            nn.Linear(in_channels, first), nn.LayerNorm(first), nn.ReLU(), nn.Linear(first, second)
-        )
-        self.both = nn.Sequential(
-            nn.Linear(2 * second, 2 * second), nn.LayerNorm(2 * second), nn.ReLU(), nn.Linear(2 * second, width)
-        )
+        self.each = PointMLP(in_channels, first, second)
+        self.both = PointMLP(2 * second, 2 * second, width)
 
-    def forward(self, patches: Float[Tensor, "batch patches points channels"]) -> Float[Tensor, "batch patches width"]:
-        """Return one token per patch."""
+    def forward(
+        self,
+        patches: Float[Tensor, "batch patches points channels"],
+        padding: Bool[Tensor, "batch patches"] | None = None,
+    ) -> Float[Tensor, "batch patches width"]:
+        """Return one token per patch.
+
+        Args:
+            padding: True for patches that are padding; they are not computed, and their tokens are zero.
+        """
+        if padding is None:
+            return self._embed(patches.flatten(0, 1)).unflatten(0, patches.shape[:2])
+        tokens = self._embed(patches[~padding])
+        return tokens.new_zeros(*padding.shape, tokens.shape[-1]).masked_scatter(~padding[..., None], tokens)
+
+    def _embed(self, patches: Float[Tensor, "patches points channels"]) -> Float[Tensor, "patches width"]:
         values = self.each(patches)
-        pooled = values.amax(2, keepdim=True)
-        first: Any = self.both[0]
+        pooled = values.amax(1, keepdim=True)
+        first, norm, activation, last = self.both
         # the product of [pooled, value] with a matrix; the part of `pooled` is equal for all points of a patch
-        pooled_weight, point_weight = first.weight.split(values.shape[-1], dim=1)
-        hidden = F.linear(pooled, pooled_weight, first.bias) + F.linear(values, point_weight)
-        return self.both[1:](hidden).amax(2)
+        weight: Any = first.weight
+        bias: Any = first.bias
+        pooled_weight, point_weight = weight.split(values.shape[-1], dim=1)
+        hidden = F.linear(pooled, pooled_weight, bias) + F.linear(values, point_weight)
+        hidden = activation(norm(hidden.flatten(0, 1))).unflatten(0, hidden.shape[:2])
+        return last(hidden).amax(1)
 
 
 def position_mlp(width: int, hidden: int = 128) -> nn.Module:

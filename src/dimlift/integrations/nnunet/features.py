@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dimlift.data.sampling.grid_sampling import sample_feature_box
@@ -17,7 +16,7 @@ from dimlift.methods.frozen_features.cache import FeatureCache
 from dimlift.methods.frozen_features.extraction import FeatureExtractor, Spacing
 from dimlift.methods.frozen_features.merge import merge_maps
 from dimlift.methods.frozen_features.projection import FeatureProjection
-from dimlift.records.atomic_write import atomic_write
+from dimlift.records.sealed_tensors import read_sealed, write_sealed
 
 STRIDE = 2
 """Features are stored on every second voxel, where that is smaller than the maps of the network."""
@@ -121,9 +120,9 @@ def write_case_features(
     folder.mkdir(parents=True, exist_ok=True)
     for name in cases.identifiers:
         maps, size = read(name)
-        with atomic_write(folder / f"{name}.safetensors") as scratch:
-            coarse = network.project_maps(maps, size)
-            save_file({f"{index:03d}": each.half().contiguous() for index, each in enumerate(coarse)}, scratch)
+        coarse = network.project_maps(maps, size)
+        halves = {f"{index:03d}": each.half() for index, each in enumerate(coarse)}
+        write_sealed(folder / f"{name}.safetensors", halves, {})
 
 
 class FeatureDataset:
@@ -146,7 +145,7 @@ class FeatureDataset:
     def load_case(self, name: str) -> tuple[Any, ...]:
         """Return (image and features, segmentation, segmentation of the stage before, properties)."""
         image, *rest = self.inner.load_case(name)
-        stored = load_file(self.folder / f"{name}.safetensors")
+        stored, _ = read_sealed(self.folder / f"{name}.safetensors")
         return ImageWithFeatures(image, [stored[key] for key in sorted(stored)]), *rest
 
 
