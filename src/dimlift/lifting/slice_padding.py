@@ -59,6 +59,7 @@ class _Trials:
 
     def __init__(self, network: nn.Module, channels: int, sizes: Sequence[tuple[int, int]]) -> None:
         self.network, self.channels = network, channels
+        self._known: dict[tuple[int, int, bool], list[UnreadPixels] | None] = {}
         self.size: tuple[int, int] | None = None
         self.unread: list[UnreadPixels] = []
         recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())  # slow on the meta device
@@ -75,6 +76,12 @@ class _Trials:
         A network that returns one map, with a value for every pixel, is to keep the size of its output. Of such a
         network only pixels of the image itself count, not those of inner maps.
         """
+        key = height, width, self.on_meta
+        if key not in self._known:
+            self._known[key] = self._run_once(height, width)
+        return self._known[key]
+
+    def _run_once(self, height: int, width: int) -> list[UnreadPixels] | None:
         training = {name: module.training for name, module in self.network.named_modules()}
         self.network.eval()
         try:
@@ -105,7 +112,8 @@ def find_padding(
     if trials.size is None:
         return SlicePadding()
     multiple, remainder = [1, 1], (0, 0)
-    for more in _excesses(network):
+    first, *others = _excesses(network)
+    for more in (first, *others):
         size = [trials.size[0] + more, trials.size[1] + more]
         for _ in range(MAX_STEPS):
             found = trials.run(size[0], size[1])
@@ -117,6 +125,8 @@ def find_padding(
                 lost = [each for each in found if each.axis == axis]
                 multiple[axis] = math.lcm(multiple[axis], *(each.before * each.stride for each in lost))
                 size[axis] += min((each.before, each.missing) for each in lost)[1] if lost else 0
+            if more != first:  # sizes below the next multiple are known to be read in part
+                size = list(SlicePadding((multiple[0], multiple[1]), remainder).size(size[0], size[1]))
         else:
             return SlicePadding()
         remainder = size[0] % multiple[0], size[1] % multiple[1]
