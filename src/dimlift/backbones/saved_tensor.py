@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -41,7 +40,7 @@ class SavedStorage:
     offset: int = 0
 
     def __setstate__(self, state: object) -> None:
-        raise UnpicklingError("it changes a block of numbers of the reader")
+        raise ValueError("it changes a block of numbers of the reader")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class SavedTensor:
     stride: tuple[int, ...]
 
     def __setstate__(self, state: object) -> None:
-        raise UnpicklingError("it changes a tensor of the reader")
+        raise ValueError("it changes a tensor of the reader")
 
     def load(self, read: ReadBytes) -> Tensor:
         """Return the tensor.

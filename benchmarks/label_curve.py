@@ -1,0 +1,67 @@
+"""Label curve of frozen 2D features against the plain U-Net, in seconds of CPU time.
+
+    OMP_NUM_THREADS=1 python benchmarks/label_curve.py                 # benchmarks/label_curve.yaml
+    OMP_NUM_THREADS=1 python benchmarks/label_curve.py --table-only
+
+Seconds of the budget are CPU seconds of this process, so that other work on the machine does not shorten a training.
+Records of finished runs are copied to benchmarks/records/label_curve and from there: no run is repeated, and a study of
+many hours can be run in parts. The table is written to docs/results.md.
+"""
+
+import argparse
+import os
+import shutil
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+time.perf_counter = time.process_time  # before dimlift is imported: budgets are measured with it
+
+from dimlift.progress import Event
+from dimlift.records.record import load_records
+from dimlift.records.study import Study
+from dimlift.report.summary import summarise_records
+from dimlift.studies.compare import compare
+from dimlift.studies.load_config import load_config
+from dimlift.studies.run_config import StudyConfig
+from hippocampus import ROOT, print_event, table, write_block
+
+
+def main() -> None:
+    """Execute the missing runs, then write one table per number of labelled volumes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", type=Path, default=ROOT / "benchmarks" / "label_curve.yaml")
+    parser.add_argument("--out", type=Path, default=Path("runs/label_curve"))
+    parser.add_argument("--table-only", action="store_true")
+    parser.add_argument("overrides", nargs="*", help="key.sub=value")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    kept, records = ROOT / "benchmarks" / "records" / options.study.stem, options.out / "records"
+    copy_new(kept, records)
+    study = load_config(options.study, options.overrides, StudyConfig)
+
+    def keep(event: Event) -> None:
+        print_event(event)
+        if event.stage == "done":
+            copy_new(records, kept)
+
+    if not options.table_only:
+        compare(study, options.out, progress=keep)
+    plan, found = Study.load(options.out), load_records(records)
+    for count in sorted({record.train_count for record in found if record.train_count}):
+        of_count = [record for record in found if record.train_count == count and record.status == "finished"]
+        text = table(summarise_records(plan, of_count), of_count, f"seconds:{study.budget.seconds:g}")
+        write_block(f"{options.study.stem} {count}", text)
+
+
+def copy_new(source: Path, target: Path) -> None:
+    """Copy the records that the target lacks."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.glob("*.json"):
+        if not (target / path.name).exists():
+            shutil.copyfile(path, target / path.name)
+
+
+if __name__ == "__main__":
+    main()
