@@ -27,7 +27,7 @@ def test_evaluate_prints_means_and_writes_every_score(tmp_path):
     assert "0.833" in result.out  # the mean of 1 and 2/3
     rows = list(csv.DictReader(table.open()))
     assert {(row["case"], row["metric"]): float(row["value"]) for row in rows}["a", "dice"] == 1
-    assert "exists; choose another file" in run_rejected("evaluate", tmp_path, tmp_path, "--out", table)
+    assert "exists; delete it, or choose another file" in run_rejected("evaluate", tmp_path, tmp_path, "--out", table)
     assert "--label organ is not NAME=VALUE" in run_rejected("evaluate", tmp_path, tmp_path, "--label", "organ")
 
 

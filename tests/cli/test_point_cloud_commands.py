@@ -59,7 +59,7 @@ def test_predict_keeps_the_order_of_points(run, scans, tmp_path):
             np.testing.assert_array_equal(found.points, truth.points)
             assert (found.labels == truth.labels).mean() > 0.95
     assert run_cli("predict", run, scans, tmp_path / "all", "--ensemble", run).code == 0
-    assert sorted(file.name for file in (tmp_path / "all").iterdir()) == [f"scan{n}.ply" for n in range(5)]
+    assert sorted(file.name for file in (tmp_path / "all").glob("*.ply")) == [f"scan{n}.ply" for n in range(5)]
 
 
 def test_predict_ensemble_reads_every_file_once(run, scans, tmp_path, monkeypatch):

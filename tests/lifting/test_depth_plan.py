@@ -192,8 +192,9 @@ def test_lift_rejects_unregistered_conv_with_hint():
 def test_first_conv_tubelets_return_output_of_their_middle_slice(kernel):
     """The first layer need not patchify; no layer after it mixes along depth."""
     lifted = dimlift.lift("timm:test_resnet", DepthPlan(kernel=kernel, stride="first_conv"), features_only=True).eval()
-    slices, constancy = lifted.certificate.claims
+    slices, constancy, _, location = lifted.certificate.claims
     assert constancy.claimed
+    assert location.claimed  # of dots in middle slices, which alone are read
     assert slices.claimed == bool(kernel % 2)
     assert [layer.name for layer in lifted.certificate.layers] == ["conv1.0"]
     assert {stride[0] for stride in lifted.strides} == {kernel}

@@ -43,7 +43,7 @@ def vanishing():
     layers = []
     for _ in range(6):
         conv = nn.Conv2d(8 if layers else 3, 8, 3, padding=1)
-        nn.init.normal_(conv.weight, std=1e-4)
+        nn.init.normal_(conv.weight, std=3e-3)
         layers += [conv, nn.BatchNorm2d(8)]
         nn.init.uniform_(layers[-1].bias)
     return nn.Sequential(*layers)

@@ -112,10 +112,10 @@ def find_padding(
     if trials.size is None:
         return SlicePadding()
     multiple, remainder = [1, 1], (0, 0)
-    first, *others = _excesses(network)
-    for more in (first, *others):
+    for more in _excesses(network):
+        known = SlicePadding((multiple[0], multiple[1]), remainder)
         size = [trials.size[0] + more, trials.size[1] + more]
-        for _ in range(MAX_STEPS):
+        for step in range(MAX_STEPS):
             found = trials.run(size[0], size[1])
             if found is None:
                 return _multiple_of_refused(trials)
@@ -125,8 +125,8 @@ def find_padding(
                 lost = [each for each in found if each.axis == axis]
                 multiple[axis] = math.lcm(multiple[axis], *(each.before * each.stride for each in lost))
                 size[axis] += min((each.before, each.missing) for each in lost)[1] if lost else 0
-            if more != first:  # sizes below the next multiple are known to be read in part
-                size = list(SlicePadding((multiple[0], multiple[1]), remainder).size(size[0], size[1]))
+            if not step:  # the sizes found before are likely to be read wholly
+                size = list(known.size(size[0], size[1]))
         else:
             return SlicePadding()
         remainder = size[0] % multiple[0], size[1] % multiple[1]
