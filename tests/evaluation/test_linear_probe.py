@@ -129,3 +129,14 @@ def test_cross_validated_probe_refuses_unsuitable_tables(tmp_path):
     assert cross_validated_probe(embeddings, table, group_column="patient", folds=3).patients == 3
     with pytest.raises(DataError, match="none called hospital"):
         cross_validated_probe(embeddings, table, group_column="hospital")
+
+
+def test_penalty_is_chosen_on_inner_folds_of_two_classes(recwarn):
+    """Two patients have every case of the rare class; an inner fold without the one in training cannot be fitted."""
+    rng = np.random.default_rng(0)
+    groups = [f"p{n % 6}" for n in range(60)] + ["rare1"] * 20 + ["rare2"] * 20
+    labels = ["common"] * 60 + ["rare"] * 40
+    vectors = rng.normal(size=(100, 4)) + 3 * (np.array(labels) == "rare")[:, None]
+    found = cross_validated_probe(make_embeddings(vectors, labels, groups), folds=2)
+    assert next(s.value for s in found.scores if (s.metric, s.probe) == ("balanced accuracy", "linear")) > 0.95
+    assert not [warning for warning in recwarn if "fits failed" in str(warning.message)]

@@ -197,15 +197,28 @@ def _regress(name: str, vectors: NDArray[Any], truth: NDArray[Any], groups: NDAr
 def _grid_search(
     model: Any, candidates: list[dict[str, float]], scoring: str, vectors: Any, truth: Any, groups: NDArray[Any]
 ) -> Any:
-    """Return the model with the penalty that scores best on held-out patients among the training patients."""
+    """Return the model with the penalty that scores best on held-out patients among the training patients.
+
+    Inner folds that train on one class, or hold out classes they do not train on, are left out; if all are, the penalty
+    in the middle is used.
+    """
     from sklearn.model_selection import GridSearchCV, GroupKFold
 
     scaled = _standardised(model)
     step = scaled.steps[-1][0]
     inner = min(3, len(np.unique(groups)))
     grid = [{f"{step}__{key}": [value] for key, value in candidate.items()} for candidate in candidates]
-    search = GridSearchCV(scaled, grid, scoring=_safe_scorer(scoring), cv=GroupKFold(inner), error_score=-np.inf)
-    return search.fit(vectors, truth, groups=groups).best_estimator_
+    splits = list(GroupKFold(inner).split(vectors, truth, groups))
+    if scoring == "neg_log_loss":
+        splits = [split for split in splits if _can_score(truth, *split)]
+    if not splits:
+        chosen = {key: values[0] for key, values in grid[len(grid) // 2].items()}
+        return scaled.set_params(**chosen).fit(vectors, truth)
+    return GridSearchCV(scaled, grid, scoring=_safe_scorer(scoring), cv=splits).fit(vectors, truth).best_estimator_
+
+
+def _can_score(truth: NDArray[Any], train: NDArray[np.intp], test: NDArray[np.intp]) -> bool:
+    return len(np.unique(truth[train])) > 1 and bool(np.isin(truth[test], truth[train]).any())
 
 
 def _safe_scorer(scoring: str) -> Callable[[Any, Any, Any], float]:
@@ -217,7 +230,7 @@ def _safe_scorer(scoring: str) -> Callable[[Any, Any, Any], float]:
             return float(get_scorer(scoring)(model, vectors, truth))
         seen = np.isin(truth, model.classes_)
         probabilities = model.predict_proba(vectors[seen])
-        return -float(log_loss(truth[seen], probabilities, labels=model.classes_)) if seen.any() else -np.inf
+        return -float(log_loss(truth[seen], probabilities, labels=model.classes_))
 
     return score
 
