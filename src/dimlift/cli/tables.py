@@ -56,6 +56,7 @@ def _mean(values: list[float | None]) -> str:
 
 def print_summary(summary: "Summary", page: Path) -> None:
     """Print one line per arm, failed runs, the verdict, what it rests on, the notes, and the path of the page."""
+    from dimlift.report.crossing_sentence import crossing_sentence
     from dimlift.report.phrases import verdict_limits
 
     table = Table("arm", summary.measure.title, "difference", "verdict", "time", title=summary.title, box=SIMPLE_HEAD)
@@ -66,6 +67,8 @@ def print_summary(summary: "Summary", page: Path) -> None:
         line = Text.assemble(("failed", "red"), f" {failure.title}, seed {failure.seed}: {failure.reason}")
         out.print(line, soft_wrap=True)
     out.print(summary.sentence, markup=False, style="bold")
+    for title, crossing in summary.crossings:
+        out.print(crossing_sentence(title, crossing), markup=False)
     for note in (*verdict_limits(summary.rows, summary.measure.digits), *summary.notes):
         out.print(f"- {note}", markup=False)
     out.print(f"\n{summary.finished} of {summary.planned} runs finished. Report: {page}", soft_wrap=True, markup=False)

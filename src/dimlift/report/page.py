@@ -18,6 +18,8 @@ from dimlift.report import phrases
 from dimlift.report.case_selection import MAX_PREDICTIONS, select_rows
 from dimlift.report.case_views import case_views
 from dimlift.report.certificates import certificate_views
+from dimlift.report.crossing_figure import crossing_figure
+from dimlift.report.crossing_sentence import crossing_sentence
 from dimlift.report.figures import MAX_ROWS, forest_plot, training_curves
 from dimlift.report.heatmap import Heatmap, draw_heatmap
 from dimlift.report.label_curves import MAX_ARMS, label_curves
@@ -92,6 +94,8 @@ def render_page(folder: Path, study: Study, records: Sequence[RunRecord], summar
         max_arms=MAX_ARMS,
         power=power_sentence(summary),
         limits=phrases.verdict_limits(summary.rows, summary.measure.digits),
+        crossing=crossing_figure(summary),
+        crossing_sentences=[crossing_sentence(title, found) for title, found in summary.crossings],
         label_curves=label_curves(summary),
         measured_costs=[
             (name, formatter)

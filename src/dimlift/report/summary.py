@@ -1,7 +1,7 @@
 """Summary of a study folder: one row per arm and training size, and the verdict."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from dimlift.records.record import RunRecord, load_records
 from dimlift.records.study import Study
 from dimlift.records.train_size import TrainSize, sorted_sizes
 from dimlift.report.confidence_interval import crossed_interval
+from dimlift.report.crossing_point import Crossing, LabelLevel, find_crossing
 from dimlift.report.duplicate_cases import duplicate_cases, merge_groups
 from dimlift.report.label_efficiency import add_label_savings
 from dimlift.report.measures import MEASURES, primary_measure
-from dimlift.report.paired_differences import Scores, collect_scores, paired_differences
+from dimlift.report.paired_differences import PairedDifferences, Scores, collect_scores, paired_differences
 from dimlift.report.phrases import join_names, plural, verdict_sentence
 from dimlift.report.summary_types import ClassResult, FailedRun, Summary, SummaryRow
 from dimlift.report.verdict import LEVEL, OPEN, Comparison, VerdictRules, compare_arms
@@ -64,12 +65,13 @@ def summarise_records(study: Study, records: Sequence[RunRecord], rules: Verdict
     others = {name: _scores_by_row(finished, name, keys) for name in MEASURES if name != measure.name}
     worst = _scores_by_row(finished, ONE_EMPTY, keys)
     class_names = sorted({score.class_ for row in scores.values() for score in row}, key=_label_order(study))
+    pairs = {
+        (arm, size): paired_differences(scores[arm, size], scores[study.reference, size], groups)
+        for arm, size in keys
+        if arm != study.reference
+    }
     comparisons = compare_arms(
-        {
-            (arm, size): paired_differences(scores[arm, size], scores[study.reference, size], groups)
-            for arm, size in keys
-            if arm != study.reference
-        },
+        pairs,
         measure.better,
         rules if rules.margin is not None else replace(rules, margin=measure.relevant_difference),
         "comparisons" if len(sizes) > 1 else "arms",
@@ -111,7 +113,27 @@ def summarise_records(study: Study, records: Sequence[RunRecord], rules: Verdict
         finished=len(finished),
         failed=len(failed),
         planned=study.planned,
+        crossings=tuple(_crossings(rows, pairs, measure.better)),
     )
+
+
+def _crossings(
+    rows: Sequence[SummaryRow], pairs: Mapping[RowKey, PairedDifferences], better: int
+) -> Iterator[tuple[str, Crossing]]:
+    """Yield title and crossing point of each arm that was compared at two or more numbers of labelled cases."""
+    by_arm: dict[str, dict[float, SummaryRow]] = {}
+    for row in rows:
+        count = row.training_cases or row.train_size.count
+        if row.comparison is not None and count:
+            by_arm.setdefault(row.arm, {}).setdefault(float(count), row)
+    for arm, by_count in by_arm.items():
+        if len(by_count) > 1:
+            levels = [
+                LabelLevel(count, pairs[arm, row.train_size], row.comparison.verdict)
+                for count, row in by_count.items()
+                if row.comparison
+            ]
+            yield next(iter(by_count.values())).title, find_crossing(levels, better)
 
 
 def _notes_on_sample(rows: Sequence[SummaryRow], duplicates: Sequence[tuple[str, ...]]) -> list[str]:

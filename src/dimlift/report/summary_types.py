@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dimlift.records.train_size import TrainSize
 from dimlift.report.confidence_interval import CrossedInterval
+from dimlift.report.crossing_point import Crossing
 from dimlift.report.measures import Measure
 from dimlift.report.verdict import Comparison
 
@@ -111,6 +112,7 @@ class Summary:
         rows: arms at training sizes, from the smallest size to the largest.
         excluded: scores of that measure excluded because both masks are empty, over all rows.
         worst: scores set to the worst value because one of the two masks is empty, over all rows.
+        crossings: title of each arm, and up to how many labelled cases it pays; empty with one training size.
     """
 
     title: str
@@ -126,6 +128,7 @@ class Summary:
     finished: int
     failed: int
     planned: int
+    crossings: tuple[tuple[str, Crossing], ...] = ()
 
     @property
     def several_sizes(self) -> bool:
