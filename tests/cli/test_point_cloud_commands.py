@@ -1,5 +1,6 @@
 """Point clouds on the command line: train, predict, compare, check."""
 
+import csv
 import json
 
 import numpy as np
@@ -106,6 +107,10 @@ def test_train_and_predict_classification(tmp_path):
     assert run_cli("predict", tmp_path / "run", tmp_path / "new.npy", tmp_path / "answers").code == 0
     found = json.loads((tmp_path / "answers" / "predictions.json").read_text())
     assert found["new"]["class"] == "disc"
+    (row,) = csv.DictReader((tmp_path / "answers" / "predictions.csv").open())
+    assert (row["case"], row["class"]) == ("new", "disc")
+    assert float(row["probability of disc"]) == found["new"]["probabilities"]["disc"]
+    assert sum(float(row[f"probability of {kind}"]) for kind in ("ball", "disc")) == pytest.approx(1)
 
 
 def test_predict_refuses_invalid_inputs_and_writes_nothing(run, scans, tmp_path):

@@ -15,10 +15,11 @@ from dimlift.inference.prediction_report import PredictionReport, report_path, r
 from dimlift.inference.predictor import Predictor
 from dimlift.inference.usable_cases import UsableCases, check_cases
 from dimlift.progress import Event, Progress, no_progress
-from dimlift.records.record import write_json
+from dimlift.records.csv_text import to_csv
+from dimlift.records.record import write_json, write_text
 from dimlift.records.weights import weights_folder
 
-PREDICTIONS = "predictions.json"
+PREDICTIONS, PREDICTIONS_TABLE = "predictions.json", "predictions.csv"
 
 
 def predict(
@@ -40,8 +41,8 @@ def predict(
         run: folder that `train` wrote, or any weights folder; the probabilities of several are averaged.
         inputs: volumes (files, DICOM series, folders of those; CASE_0000, CASE_0001, ... are the channels of one case),
             or point clouds (files and folders), whichever the run was trained on.
-        output: folder; receives one file for each case, or one predictions.json for tasks about whole cases. For a
-            single case also the file itself.
+        output: folder; receives one file for each case, or predictions.json and predictions.csv for tasks about whole
+            cases. For a single segmentation also the file itself.
         max_memory: resident bytes the process may reach; more is refused before anything is predicted.
         output_format: of volumes one of `dimlift.data.io.writers.LABEL_FORMATS`, of point clouds "ply" or "npz"; None
             takes the format of each input, and for a DICOM series a DICOM segmentation.
@@ -52,7 +53,7 @@ def predict(
             predicted.
 
     Returns:
-        the files of labels, or predictions.json.
+        the files of labels, or predictions.json and predictions.csv.
 
     Raises:
         ConfigError: if a label of `keep_largest` is not predicted, or the run does not segment volumes.
@@ -98,7 +99,10 @@ def predict(
         raise_on_errors(failed)
     if rows:
         output.mkdir(parents=True, exist_ok=True)
-        written.append(write_json(output / PREDICTIONS, rows))
+        written += [
+            write_json(output / PREDICTIONS, rows),
+            write_text(output / PREDICTIONS_TABLE, to_csv(_table(rows))),
+        ]
     if on_skip is not None:
         for issue in failed:
             on_skip(issue)
@@ -130,3 +134,12 @@ def _row(predictor: Predictor, found: Any) -> dict[str, Any]:
     labels = list(predictor.preprocessing.labels)
     probabilities = {label: float(value) for label, value in zip(labels, found, strict=True)}
     return {"class": labels[int(found.argmax())], "probabilities": probabilities}
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> list[list[Any]]:
+    """Return header and rows: the case, then its value, or its class and the probability of every class."""
+    first = next(iter(rows.values()))
+    if "value" in first:
+        return [["case", "value"], *([name, row["value"]] for name, row in rows.items())]
+    header = ["case", "class", *(f"probability of {label}" for label in first["probabilities"])]
+    return [header, *([name, row["class"], *row["probabilities"].values()] for name, row in rows.items())]
