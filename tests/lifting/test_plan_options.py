@@ -28,6 +28,8 @@ OTHER_VALUES = {
     "axes": ("depth,height", ("depth", "height")),
     "stride": ("kernel", "kernel"),
     "depth_pool": ("1,2", (1, 2)),
+    "depth_stride": ("layer2=2,stage3=3", {"layer2": 2, "stage3": 3}),
+    "depth_padding": ("zero", "zero"),
     "attention": ("4", 4),
     "pool": ("volume", "volume"),
     "norm": ("volume", "volume"),

@@ -52,11 +52,11 @@ def _parse(name: str, text: str | bool) -> Any:
         return text
     hint = get_type_hints(DepthPlan)[name]
     kinds = {get_origin(member) for member in (hint, *get_args(hint))}
-    if tuple in kinds:
-        return tuple(_number(part) for part in text.split(","))
     if Mapping in kinds and "=" in text:
         pairs = (part.partition("=") for part in text.split(","))
         return {key: _number(value) for key, _, value in pairs}
+    if tuple in kinds:
+        return tuple(_number(part) for part in text.split(","))
     return _number(text)
 
 

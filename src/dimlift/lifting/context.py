@@ -12,9 +12,11 @@ from dimlift.lifting.input_size import candidate_sizes, fixed_image_size
 from dimlift.lifting.layer_selection import SelectedConv, is_attention, select_convs
 from dimlift.lifting.layers.attention.planecycle import block_stack
 from dimlift.lifting.layers.conv import conv_type
+from dimlift.lifting.layers.strided_pool import StridedPool, strided_pool
 from dimlift.lifting.slice_padding import SlicePadding, find_padding
 from dimlift.lifting.stages import Stage, check_depth_pool, resolve_spacing, stages_of
 from dimlift.lifting.stem import image_channels, set_stem_stride, stem_convs, stem_scale
+from dimlift.lifting.stride_selection import select_strides
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class LiftContext:
         stem: the convolutions that read the image, by name; none if a registered stem reads it.
         stages: of the network, with the strides of their maps.
         convs: the convolutions that gain a depth axis.
+        pools: hooks of the pools that stride along depth, by name.
         image_size: (height, width) the network is bound to; None if it takes other sizes.
         padding: of slices to a size at which the network reads every pixel.
         trial_sizes: (height, width) of this kind to run the network at, in the order to try them.
@@ -39,6 +42,7 @@ class LiftContext:
     stem: Mapping[str, nn.Conv2d]
     stages: tuple[Stage, ...]
     convs: tuple[SelectedConv, ...]
+    pools: Mapping[str, StridedPool]
     image_size: tuple[int, int] | None
     padding: SlicePadding
     trial_sizes: tuple[tuple[int, int], ...]
@@ -46,8 +50,10 @@ class LiftContext:
     @property
     def changes_depth(self) -> bool:
         """Whether depth shrinks inside the network, after the stem."""
-        return any(factor > 1 for factor in self.plan.depth_pool) or any(
-            conv.tubelets and conv.name not in self.stem for conv in self.convs
+        return (
+            any(factor > 1 for factor in self.plan.depth_pool)
+            or self.plan.strides_depth
+            or any(conv.tubelets and conv.name not in self.stem for conv in self.convs)
         )
 
 
@@ -82,13 +88,17 @@ def prepare(
     channels, image_size = image_channels(network), fixed_image_size(network)
     sizes = candidate_sizes(network, trained_size)
     padding = find_padding(network, channels, image_size, sizes)
+    strides = select_strides(network, plan, stages)
+    convs = select_convs(network, plan, stages, stem, strides)
+    pools = strides.keys() - {conv.name for conv in convs}
     context = LiftContext(
         plan=plan,
         in_channels=channels if in_channels is None else in_channels,
         image_channels=channels,
         stem=stem,
         stages=stages,
-        convs=select_convs(network, plan, stages, stem),
+        convs=convs,
+        pools={name: strided_pool(network.get_submodule(name), strides[name]) for name in strides if name in pools},
         image_size=image_size,
         padding=padding,
         trial_sizes=tuple(dict.fromkeys(padding.size(*size) for size in sizes)),

@@ -43,6 +43,7 @@ def convert(
     _normalise_input(lifted, normalisation, context)
     layers = _apply_layer_handlers(network)
     layers += _inflate_convs(lifted, context)
+    layers += _stride_pools(network, context)
     layers += _pool_depth(network, context)
     layers += _span_attention(lifted, context)
     return lifted, layers
@@ -90,11 +91,18 @@ def _inflate_convs(lifted: LiftedModule, context: LiftContext) -> list[MixingLay
             tubelets=conv.tubelets,
             factorised=conv.factorised,
             channels=context.in_channels if conv.name in context.stem else None,
+            depth_args=conv.depth_args,
         )
         if conv.tubelets and conv.name in context.stem:
             cast(InflatedConv2d, layer).stacked_input = True
             lifted.tubelet_depth = conv.k
     return [MixingLayer(conv.name, str(conv)) for conv in context.convs]
+
+
+def _stride_pools(network: nn.Module, context: LiftContext) -> list[MixingLayer]:
+    for name, pool in context.pools.items():
+        network.get_submodule(name).register_forward_hook(pool, prepend=True)
+    return [MixingLayer(name, str(pool)) for name, pool in context.pools.items()]
 
 
 def _pool_depth(network: nn.Module, context: LiftContext) -> list[MixingLayer]:

@@ -56,6 +56,15 @@ class DepthPlan:
         "Average pooling over depth after each stage, before its map is returned; the last window may be smaller. "
         "Stages not listed keep their depth.",
     )
+    depth_stride: tuple[int, ...] | Mapping[str, int] = _option(
+        (1, 1, 1, 1),
+        "Stride along depth of the convolutions, pools and shortcuts that have a stride within the slice, as in 3D "
+        "ResNets: a number for each stage, or by name of a layer, module or stage. Pools cover as many slices as "
+        "rows. A layer leaves ceil(depth / stride) slices.",
+    )
+    depth_padding: Literal["replicate", "zero"] = _option(
+        "replicate", "What convolutions read beyond the first and the last slice: these slices again, or zeros."
+    )
     attention: Literal["per_slice", "volume", "planecycle"] | int = _option(
         "per_slice",
         "Which tokens attend to one another: those of a slice, of the whole volume, or of a window of so many slices, "
@@ -83,8 +92,9 @@ class DepthPlan:
     )
 
     def __post_init__(self) -> None:
-        for name in ("axes", "depth_pool"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("axes", "depth_pool", "depth_stride"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, dict(value) if isinstance(value, Mapping) else tuple(value))
         for name, choices in choices_by_field().items():
             value = getattr(self, name)
             for item in value if isinstance(value, tuple) else (value,):
@@ -101,6 +111,7 @@ class DepthPlan:
             )
         if any(not is_positive_int(factor) for factor in self.depth_pool):
             raise PlanError(f"depth_pool must hold whole numbers of at least 1, got {self.depth_pool}")
+        self._check_depth_stride()
         if not isinstance(self.attention, str) and not is_positive_int(self.attention):
             raise PlanError(f"attention must be a name or a number of slices of at least 1, got {self.attention!r}")
         if self.spacing is not None:
@@ -134,11 +145,33 @@ class DepthPlan:
             if self.inflation not in KERNEL_INFLATIONS:
                 profile_weights(self.inflation, size)
 
+    def _check_depth_stride(self) -> None:
+        given = self.depth_stride
+        if any(not is_positive_int(step) for step in (given.values() if isinstance(given, Mapping) else given)):
+            raise PlanError(f"depth_stride must hold whole numbers of at least 1, got {given}")
+        if self.strides_depth and self.stride != "none":
+            raise PlanError(
+                f"depth_stride={given} with stride={self.stride!r}: both would stride along depth in the same layers; "
+                "set only one of them"
+            )
+        if self.depth_padding == "zero" and self.stride != "none":
+            raise PlanError(
+                f"depth_padding='zero' with stride={self.stride!r}: tubelets do not overlap the ends of a volume; use "
+                "depth_padding='replicate'"
+            )
+
+    @property
+    def strides_depth(self) -> bool:
+        """Whether any layer strides along depth by `depth_stride`."""
+        given = self.depth_stride
+        return any(step > 1 for step in (given.values() if isinstance(given, Mapping) else given))
+
     def _check_spacing(self, spacing: Sequence[float]) -> None:
         object.__setattr__(self, "spacing", tuple(spacing))
         depth_by_stage(spacing, ())
         conflicts = {
             "depth_pool": any(factor > 1 for factor in self.depth_pool),
+            "depth_stride": self.strides_depth,
             "stride": self.stride != "none",
             "kernel": not isinstance(self.kernel, int),
         }

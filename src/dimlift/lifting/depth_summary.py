@@ -32,7 +32,8 @@ def depth_summary(lifted: LiftedModule) -> list[dict[str, Any]]:
         if isinstance(module, InflatedConv2d) and module.depth_kernel_size > 1:
             kernels[index].add(module.depth_kernel_size)
             # depth is pooled after the kernels of a stage; tubelets reduce it before the others
-            slices = depths[index] if module.tubelets else module.depth_kernel_size * before[index]
+            step = module.depth_args.step
+            slices = depths[index] if module.tubelets else module.depth_kernel_size * before[index] // step
             reach[index] = max(reach[index], slices)
         if is_attention(module):
             attention[index] = lifted.plan.attention

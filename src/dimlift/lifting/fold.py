@@ -26,6 +26,8 @@ class Fold(NamedTuple):
         initial_size: leading size of the network's input; larger than batch * depth once depth was pooled.
         attention_calls: number of attention calls so far, for windows that move from layer to layer.
         grid: (height, width) of the patch grid of a slice, once known.
+        branch_depths: numbers of slices before and after the layers that stride along depth so far: another branch of
+            the same block may still hold the earlier number.
         suspended: whether the current layer joins slices itself, so that calls inside it are left unchanged.
     """
 
@@ -34,6 +36,7 @@ class Fold(NamedTuple):
     initial_size: int
     attention_calls: int = 0
     grid: tuple[int, int] | None = None
+    branch_depths: tuple[int, ...] = ()
     suspended: bool = False
 
 
@@ -65,6 +68,23 @@ def current_fold() -> Fold:
 def set_depth(depth: int) -> None:
     """Set the number of slices of a volume from this point of the forward on."""
     _forward.fold = current_fold()._replace(depth=depth)
+
+
+def stride_depth(depth: int) -> None:
+    """Set the number of slices after a layer that strides along depth, in one branch of a block."""
+    fold = current_fold()
+    _forward.fold = fold._replace(depth=depth, branch_depths=(*fold.branch_depths, fold.depth, depth))
+
+
+def follow_branch(x: Shaped[Tensor, " leading *rest"]) -> None:
+    """Set the number of slices to that of a tensor (B*D, ...) from another branch than the layer that ran last.
+
+    Does nothing unless a layer strided along depth and the tensor has a number of slices from before or after it.
+    """
+    fold = current_fold()
+    depth = x.shape[0] // fold.batch  # torch.compile does not trace divmod
+    if x.shape[0] == depth * fold.batch and depth != fold.depth and depth in fold.branch_depths:
+        set_depth(depth)
 
 
 def set_patch_grid(height: int, width: int) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from dimlift.errors import PlanError, UnknownNameError
 from dimlift.inflation.profiles import KERNEL_INFLATIONS, ORIENTED, Profile
 from dimlift.lifting.depth_plan import DepthPlan
+from dimlift.lifting.layers.conv_strided import DepthArgs
 from dimlift.lifting.registry import attention_type
 from dimlift.lifting.stages import Stage
 
@@ -23,6 +24,7 @@ class SelectedConv:
         tubelets: whether it also strides by k along depth.
         factorised: whether it keeps its 2D kernel and gets a depth profile per output channel.
         inflation: how the weight is distributed over depth.
+        depth_args: stride and padding along depth.
     """
 
     name: str
@@ -31,6 +33,7 @@ class SelectedConv:
     tubelets: bool
     factorised: bool
     inflation: str | Profile = "centre"
+    depth_args: DepthArgs = DepthArgs()  # noqa: RUF009 - immutable
 
     def __str__(self) -> str:
         """Describe the kernel, for the certificate."""
@@ -38,13 +41,26 @@ class SelectedConv:
         if isinstance(self.inflation, str) and self.inflation in KERNEL_INFLATIONS:
             kind = f"{self.inflation} {kind}"
         axes = "" if self.axes == ("depth",) else f" along {', '.join(self.axes)}"
-        return f"{kind} over {self.k} slices{axes}{', as tubelets' if self.tubelets else ''}"
+        step = f", stride {self.depth_args.step} along depth" if self.depth_args.step > 1 else ""
+        zeros = ", zeros beyond the ends" if self.depth_args.zeros and self.k > 1 else ""
+        return f"{kind} over {self.k} slices{axes}{', as tubelets' if self.tubelets else ''}{step}{zeros}"
 
 
 def select_convs(
-    network: nn.Module, plan: DepthPlan, stages: Sequence[Stage], stem: Mapping[str, nn.Conv2d]
+    network: nn.Module,
+    plan: DepthPlan,
+    stages: Sequence[Stage],
+    stem: Mapping[str, nn.Conv2d],
+    strides: Mapping[str, int],
 ) -> tuple[SelectedConv, ...]:
-    """Return every convolution that gains a depth axis under this plan.
+    """Return every convolution that gains a depth axis or a depth stride under this plan.
+
+    Args:
+        network: the 2D network.
+        plan: how it is given depth.
+        stages: of the network.
+        stem: the convolutions that read the image.
+        strides: depth stride of layers that have one above 1, by name.
 
     Raises:
         PlanError: if the plan inflates along several axes and no kernel would be cubic.
@@ -54,11 +70,11 @@ def select_convs(
     depths = _kernel_depths(network, convs, plan, stages, stem)
     selected = []
     for name, conv in convs.items():
-        k = depths.get(name, 1)
-        if k == 1:
+        k, step = depths.get(name, 1), strides.get(name, 1)
+        if k == 1 and step == 1:
             continue
-        cubic = conv.kernel_size == (k, k)
-        patchifies = plan.stride == "kernel" and _patchifies(conv) and not _inside_attention(network, name)
+        cubic = k > 1 and conv.kernel_size == (k, k)
+        patchifies = plan.stride == "kernel" and _patchifies(conv) and not is_inside_attention(network, name)
         tubelets = patchifies or plan.stride == "first_conv"
         selected.append(
             SelectedConv(
@@ -66,8 +82,9 @@ def select_convs(
                 k,
                 axes=plan.axes if cubic else ("depth",),
                 tubelets=tubelets,
-                factorised=plan.factorised and not tubelets,
-                inflation="centre" if plan.inflation in ORIENTED and not cubic else plan.inflation,
+                factorised=plan.factorised and not tubelets and k > 1,
+                inflation="centre" if k == 1 or (plan.inflation in ORIENTED and not cubic) else plan.inflation,
+                depth_args=DepthArgs(step, plan.depth_padding == "zero"),
             )
         )
     oriented = plan.inflation in ORIENTED
@@ -138,7 +155,7 @@ def _patchifies(conv: nn.Conv2d) -> bool:
     return max(conv.kernel_size) > 1 and tuple(conv.kernel_size) == tuple(conv.stride)
 
 
-def _inside_attention(network: nn.Module, name: str) -> bool:
+def is_inside_attention(network: nn.Module, name: str) -> bool:
     """Whether a layer is part of attention: PVT patchifies keys and values but not queries, so depth must stay."""
     parts = name.split(".")
     parents = (network.get_submodule(".".join(parts[:n])) for n in range(1, len(parts)))

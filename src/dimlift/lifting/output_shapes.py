@@ -1,6 +1,6 @@
 """Shapes of a lifted network's outputs and the extent of its attention, from a run on the meta device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, log2, prod
 from typing import Any
 
@@ -39,11 +39,11 @@ def infer_outputs(lifted: LiftedModule, sizes: Sequence[tuple[int, int]]) -> Non
     """
     attention = lifted.plan.attention
     if attention == "per_slice":
-        _infer_shapes(lifted, sizes)
+        _infer_strided(lifted, sizes)
         return
     if attention == "planecycle":
         try:
-            _infer_shapes(lifted, sizes)
+            _infer_strided(lifted, sizes)
         except LiftError as fault:
             raise PlanError(
                 "attention='planecycle' needs blocks that keep the tokens of a slice on its patch grid, which those of "
@@ -51,7 +51,7 @@ def infer_outputs(lifted: LiftedModule, sizes: Sequence[tuple[int, int]]) -> Non
             ) from fault
         return
     with record_attention(lifted.network) as coverage:
-        _infer_shapes(lifted, sizes)
+        _infer_strided(lifted, sizes)
     lifted.attention_within_slices = tuple(coverage.skipped)
     if not coverage.spanned:
         raise PlanError(
@@ -59,6 +59,19 @@ def infer_outputs(lifted: LiftedModule, sizes: Sequence[tuple[int, int]]) -> Non
             f"tokens of a slice ({some_names(coverage.skipped) or 'none is called'}); use attention='per_slice'"
             f"{attention_hint(lifted.network, lifted.attention_within_slices)}"
         )
+
+
+def _infer_strided(lifted: LiftedModule, sizes: Sequence[tuple[int, int]]) -> None:
+    try:
+        _infer_shapes(lifted, sizes)
+    except LiftError as fault:
+        if not lifted.plan.strides_depth:
+            raise
+        raise PlanError(
+            f"depth_stride={lifted.plan.depth_stride}: the branches of a block of this network end at different "
+            f"depths, or one reduces its slices by a function that is no layer ({fault}); name all strided layers of "
+            "the block, or use depth_pool"
+        ) from fault
 
 
 def _infer_shapes(lifted: LiftedModule, sizes: Sequence[tuple[int, int]]) -> None:
@@ -79,7 +92,7 @@ def _infer_shapes(lifted: LiftedModule, sizes: Sequence[tuple[int, int]]) -> Non
 def _infer_at(lifted: LiftedModule, size: tuple[int, int], on_meta: bool) -> None:
     tubelets: list[Any] = [m.depth_kernel_size for m in lifted.modules() if getattr(m, "tubelets", False) is True]
     depth = prod([*lifted.plan.depth_pool, *tubelets])
-    maps = _run(lifted, depth, size, on_meta)
+    depth, maps = _run_at_whole_depth(lifted, depth, size, on_meta)
     weight = next(lifted.parameters())
     if maps[0].ndim == 5:
         lifted.channels = tuple(m.shape[1] for m in maps)
@@ -92,6 +105,24 @@ def _infer_at(lifted: LiftedModule, size: tuple[int, int], on_meta: bool) -> Non
     lifted.channels = (maps[0].shape[-1],)
     if maps[0].ndim == 2 or lifted.plan.slice_pool == "none":
         lifted.slice_pool = SlicePool(lifted.plan.slice_pool, maps[0].shape[-1]).to(weight)
+
+
+def _run_at_whole_depth(lifted: LiftedModule, depth: int, size: Pair, on_meta: bool) -> tuple[int, list[Tensor]]:
+    """Run at a depth that the strides along depth divide, and return it with the maps.
+
+    The total stride of a network is known from its outputs only: which layers follow one another and which are
+    branches is not. A depth fits once a multiple of it has the same strides.
+    """
+    given = lifted.plan.depth_stride
+    steps = prod(set(given.values() if isinstance(given, Mapping) else given))
+    maps = _run(lifted, depth, size, on_meta)
+    if steps == 1 or maps[0].ndim != 5:
+        return depth, maps
+    while True:
+        deeper = _run(lifted, depth * steps, size, on_meta)
+        if all(new.shape[2] == steps * old.shape[2] for new, old in zip(deeper, maps, strict=True)):
+            return depth, maps
+        depth, maps = depth * steps, deeper
 
 
 def _run(lifted: LiftedModule, depth: int, size: Pair, on_meta: bool) -> list[Tensor]:

@@ -65,6 +65,8 @@ def check_coverage(lifted: LiftedModule, size: tuple[int, int]) -> tuple[Claim, 
     if bool(unread.all()):
         return Claim("coverage", False, CONSTANT_OUTPUT, None, 0.0), located
     reason = "" if _is_trailing(unread) else "the kernels of the 2D network are smaller than their strides"
+    if reason and lifted.plan.strides_depth and bool((unread.all((1, 2)) == unread.any((1, 2))).all()):
+        reason = "depth strides pass over slices that the depth profile gives no weight"
     return _coverage(int(unread.sum()), unread.numel(), "voxels", reason), located
 
 
@@ -162,7 +164,8 @@ def _has_patch_grids(lifted: LiftedModule) -> bool:
     Slices must not be pooled after mixing.
     """
     stem = first_conv(lifted.network)
-    mixed = lifted.plan.kernel != 1 and any(pool > 1 for pool in lifted.plan.depth_pool)
+    reduced = lifted.plan.strides_depth or any(pool > 1 for pool in lifted.plan.depth_pool)
+    mixed = lifted.plan.kernel != 1 and reduced
     if mixed or stem is None or tuple(stem.kernel_size) != tuple(stem.stride) or max(stem.stride) == 1:
         return False
     return all(side >= step for stride in lifted.strides for side, step in zip(stride[1:], stem.stride, strict=True))

@@ -22,6 +22,10 @@ def unguaranteed_laws(plan: DepthPlan, convs: Sequence[SelectedConv]) -> dict[st
         reasons["constancy"] = "kernels are inflated along more axes than depth"
     if any(conv.inflation in ORIENTED for conv in convs):
         reasons["constancy"] = f"{plan.inflation} orients kernels out of the slice"
+    elif plan.depth_padding == "zero" and any(
+        conv.k > 1 and (conv.k % 2 == 0 or plan.inflation != "centre") for conv in convs
+    ):
+        reasons["constancy"] = "kernels read zeros beyond the ends of the volume"
     elif convs and plan.inflation == "random":
         reasons["constancy"] = "depth weights are random"
     elif plan.attention == "planecycle":
@@ -34,6 +38,8 @@ def unguaranteed_laws(plan: DepthPlan, convs: Sequence[SelectedConv]) -> dict[st
 def _mixing_reason(plan: DepthPlan, convs: Sequence[SelectedConv]) -> str:
     if convs and plan.inflation != "centre":
         return f"{plan.inflation if isinstance(plan.inflation, str) else 'a custom profile'} averages over slices"
+    if plan.strides_depth:
+        return "depth is strided"
     if any(conv.k % 2 == 0 for conv in convs):
         return "an even depth kernel has no middle slice"
     if any(conv.tubelets for conv in convs) and plan.stride != "first_conv":

@@ -14,8 +14,10 @@ from dimlift.inflation.inflate import inflate_kernel
 from dimlift.inflation.input_channels import adapt_channels
 from dimlift.inflation.oriented import random_depth_weights
 from dimlift.inflation.profiles import KERNEL_INFLATIONS, Profile, profile_weights
-from dimlift.lifting.layers import conv_factorised, conv_kernels, depth_shift
+from dimlift.lifting.fold import follow_branch
+from dimlift.lifting.layers import conv_factorised, conv_kernels, conv_strided, depth_shift
 from dimlift.lifting.layers.conv_kernels import ConvArgs
+from dimlift.lifting.layers.conv_strided import DepthArgs
 from dimlift.lifting.registry import CONV_TYPES, ConvType, find_registered, registration_hint
 
 
@@ -56,6 +58,7 @@ class InflatedConv2d(nn.Conv2d):
         depth_kernel_size: number of slices the kernel covers.
         tubelets: whether the stride along depth equals `depth_kernel_size`.
         stacked_input: whether the slices of a tubelet already arrive as channels, as at the first convolution.
+        depth_args: stride along depth other than that of tubelets, and padding along depth.
         axes: axes the kernel was inflated along.
         inflation: name of the inflation if it is not a depth profile, else None.
         adapted_channels: number of input channels that a standardised kernel is adapted to, else None.
@@ -70,6 +73,7 @@ class InflatedConv2d(nn.Conv2d):
     depth_kernel_size: int
     tubelets: bool
     stacked_input: bool = False
+    depth_args: DepthArgs = DepthArgs()
     axes: tuple[str, ...]
     inflation: str | None
     adapted_channels: int | None
@@ -79,15 +83,22 @@ class InflatedConv2d(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n2 o h2 w2"]:
         """Convolve folded slices; depth is taken from the current fold."""
+        follow_branch(x)
+        if self.depth_args.step > 1 and self.depth_kernel_size == 1:
+            x = depth_shift.depth_windows(x, 1, self.depth_args.step, before=0)[0]
         x, conv_args = self._pad(x)
         kernel = self._kernel()
         if kernel.ndim == 4:
             x = conv_kernels.conv2d_per_slice(x, kernel, conv_args)
-            if self.depth_profile is not None:
+            if self.depth_profile is not None and self.depth_args != DepthArgs():
+                x = conv_strided.mix_strided(x, self.depth_profile.to(x.dtype), self.depth_args)
+            elif self.depth_profile is not None:
                 mix = conv_factorised.mix_tubelets if self.tubelets else conv_factorised.mix_depth
                 x = mix(x, self.depth_profile.to(x.dtype))
         elif self.stacked_input:
             x = conv_kernels.conv2d_per_slice(x, kernel.transpose(1, 2).flatten(1, 2), conv_args)
+        elif self.depth_args != DepthArgs():
+            x = conv_strided.conv_strided(x, kernel, conv_args, self.depth_args)
         else:
             convolve = conv_kernels.conv_tubelets if self.tubelets else conv_kernels.conv_full
             x = convolve(x, kernel, conv_args)
@@ -127,7 +138,8 @@ class InflatedConv2d(nn.Conv2d):
     def extra_repr(self) -> str:
         """The 2D layer's description and the kernel's depth."""
         form = "tubelets" if self.tubelets else "factorised" if self.weight.ndim == 4 else "full"
-        return f"{super().extra_repr()}, depth={self.depth_kernel_size}, {form}"
+        stride = f", depth_stride={self.depth_args.step}" if self.depth_args.step > 1 else ""
+        return f"{super().extra_repr()}, depth={self.depth_kernel_size}, {form}{stride}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the registered type, whose functions may not be picklable; `__setstate__` restores it."""
@@ -153,6 +165,7 @@ def inflate_conv(
     tubelets: bool = False,
     factorised: bool = False,
     channels: int | None = None,
+    depth_args: DepthArgs = DepthArgs(),  # noqa: B008 - immutable
 ) -> None:
     """Inflate a convolution in place: its hooks, its name and its other parameters are kept.
 
@@ -166,6 +179,7 @@ def inflate_conv(
         factorised: keep the 2D kernel and add a depth profile for each output channel.
         channels: number of input channels, if it changes. A plain kernel is adapted once; a standardised kernel at
             every forward, after standardising, since its statistics include all input channels.
+        depth_args: stride and padding along depth.
 
     Raises:
         LiftError: if the layer's class is not registered (see `conv_type`), or it cannot be inflated in this way.
@@ -213,6 +227,7 @@ def inflate_conv(
         patch_class(conv, InflatedConv2d)
     inflated: Any = conv
     inflated.conv_type, inflated.depth_kernel_size, inflated.tubelets = registered, k, tubelets and k > 1
+    inflated.depth_args = depth_args
     inflated.axes, inflated.inflation, inflated.adapted_channels = axes if k > 1 else ("depth",), inflation, adapted
     conv.register_buffer("inflated_one", inflated_one, persistent=False)
     conv.register_buffer("deflation", deflation, persistent=False)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dimlift.lifting.fold import set_depth, split_depth
+from dimlift.lifting.fold import set_depth, split_depth, stride_depth
 
 
 def shift_slices(slices: Float[Tensor, "b d *rest"], offset: int) -> Float[Tensor, "b d *rest"]:
@@ -34,6 +34,27 @@ def sum_shifted(taps: Sequence[Float[Tensor, " n *rest"]]) -> Float[Tensor, " n 
     """Add the outputs of a kernel's taps, each shifted to the slices it contributes to."""
     shifted = [shift_slices(split_depth(tap), i) for i, tap in zip(tap_offsets(len(taps)), taps, strict=True)]
     return sum(shifted[1:], start=shifted[0]).flatten(0, 2)
+
+
+def depth_windows(
+    x: Float[Tensor, " n *rest"], k: int, step: int = 1, *, before: int, zeros: bool = False
+) -> list[Float[Tensor, " n2 *rest"]]:
+    """Return the k slices of each window along depth, tap by tap, and update the current fold.
+
+    Window i starts at slice i * step - before; there are ceil(D / step) of them, for odd k and before = k // 2 as many
+    as Conv3d has with this padding. Beyond the ends the first and last slice are repeated, or zeros.
+    """
+    view = split_depth(x)
+    depth = view.shape[1]
+    windows = -(-depth // step)
+    after = max(0, (windows - 1) * step + k - before - depth)
+    first = view[:, :1].expand(-1, before, *view.shape[2:])
+    last = view[:, -1:].expand(-1, after, *view.shape[2:])
+    ends = [torch.zeros_like(first), torch.zeros_like(last)] if zeros else [first, last]
+    padded = torch.cat([ends[0], view, ends[1]], 1) if before or after else view
+    if step > 1:
+        stride_depth(windows)
+    return [padded[:, tap : tap + (windows - 1) * step + 1 : step].flatten(0, 2) for tap in range(k)]
 
 
 def taps_channels_last(kernel: Float[Tensor, "o i k kh kw"]) -> Float[Tensor, "o i k kh kw"]:

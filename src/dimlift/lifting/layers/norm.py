@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dimlift.lifting.fold import split_depth
+from dimlift.lifting.fold import follow_branch, split_depth
 from dimlift.lifting.layers.call_interceptor import TorchFunction, first_argument, notify_spanned
 
 VECTOR_NORMS = (torch.Tensor.norm, torch.norm)
@@ -37,6 +37,7 @@ def is_positional_norm(function: TorchFunction, args: tuple[Any, ...], kwargs: d
 
 def norm_across_slices(function: TorchFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """Run the call with statistics over all slices of a volume."""
+    follow_branch(first_argument(args, kwargs))
     if function in VECTOR_NORMS:
         norms = split_depth(function(*args, **kwargs))
         depth = norms.shape[1]

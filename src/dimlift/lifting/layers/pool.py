@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dimlift.lifting.fold import split_depth
+from dimlift.lifting.fold import follow_branch, split_depth
 from dimlift.lifting.layers.call_interceptor import TorchFunction, first_argument, notify_spanned
 
 MEANS = (torch.Tensor.mean, torch.mean)
@@ -45,6 +45,7 @@ def global_pool_type(function: TorchFunction, args: tuple[Any, ...], kwargs: dic
 
 def pool_across_slices(pooled: Tensor, reduction: str) -> Tensor:
     """Replace the pool of each slice by the mean or maximum over the slices of its volume."""
+    follow_branch(pooled)
     view = split_depth(pooled)
     joint = view.mean(1, keepdim=True) if reduction == "mean" else view.amax(1, keepdim=True)
     return joint.expand_as(view).flatten(0, 2)

@@ -66,6 +66,7 @@ def require_no_depth_mixing(encoder: nn.Module) -> None:
     mixes = {
         "kernel": any(kernel != 1 for kernel in kernels),
         "depth_pool": any(factor != 1 for factor in plan.depth_pool),
+        "depth_stride": plan.strides_depth,
         "attention": plan.attention not in ("per_slice", 1),
         "pool": plan.pool != "per_slice",
         "norm": plan.norm != "per_slice",
