@@ -14,6 +14,7 @@ from dimlift.methods.i2p_mae.pretraining import I2PMAEPretraining
 from dimlift.methods.image_replay.config import ImageReplayConfig, Simple3DImageReplayConfig
 from dimlift.methods.joint_mae.pretraining import JointMAEPretraining
 from dimlift.methods.lifted.config import LiftedConfig
+from dimlift.methods.mae.pretraining import MAEPretraining
 from dimlift.methods.mean_teacher.config import MeanTeacherConfig
 from dimlift.methods.medical_transformer.config import MedicalTransformerConfig
 from dimlift.methods.medical_transformer.pretraining import MedicalTransformerPretraining
@@ -72,6 +73,7 @@ def methods_for(modality: str) -> dict[str, type[MethodConfig]]:
 PRETRAINING: dict[str, type[Pretraining]] = {
     "medical_transformer": MedicalTransformerPretraining,
     "slice_distillation": SliceDistillationPretraining,
+    "mae": MAEPretraining,
     "distinit": DistInitPretraining,
     "ppkt": PPKTPretraining,
     "vdt": VDTPretraining,

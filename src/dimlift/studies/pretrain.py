@@ -1,7 +1,7 @@
 """Pretrain one network and write a weights folder from which arms are initialised."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,11 +119,21 @@ def describe_result(steps: int, report: Mapping[str, Any]) -> str:
     if "blind_loss" not in report:
         return f"{steps} steps"
     loss, blind = report["reconstruction_loss"], report["blind_loss"]
-    note = "" if loss < blind else "; not below it, so nothing but positions was learned: train longer"
-    return (
-        f"{steps} steps, reconstruction loss {loss:.3g} (a predictor that knows only the centre of a masked patch: "
-        f"{blind:.3g}{note})"
-    )
+    note = "" if loss < blind else "; not below it, so nothing was learned from the visible parts: train longer"
+    blind_predictor = report.get("blind_predictor", "a predictor that knows only the centre of a masked patch")
+    text = f"{steps} steps, reconstruction loss {loss:.3g} ({blind_predictor}: {blind:.3g}{note})"
+    return text + describe_kernel_energy(report.get("kernel_energy", {}))
+
+
+def describe_kernel_energy(energy: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Return the share of kernel energy on each depth tap, by stage, before and after; empty for 2D kernels."""
+    before, after = energy.get("before", {}), energy.get("after", {})
+    lines = [f"{name}: {_shares(before[name])} -> {_shares(after[name])}" for name in before if name in after]
+    return "; kernel energy by depth tap, " + ", ".join(lines) if lines else ""
+
+
+def _shares(taps: Sequence[float]) -> str:
+    return "/".join(f"{share:.4f}" for share in taps)
 
 
 def weights_card(config: PretrainConfig, preprocessing: Preprocessing | None) -> dict[str, Any]:
