@@ -5,6 +5,7 @@ import pytest
 from dimlift.errors import ConfigError
 from dimlift.methods.registry import METHODS
 from dimlift.studies.load_config import load_config, parse
+from dimlift.studies.pretrain_config import PretrainConfig
 from dimlift.studies.run_config import StudyConfig, TrainConfig
 
 MINIMAL = {"dataset": {"path": "x"}, "arm": {"method": "unet"}, "budget": {"steps": 10}}
@@ -172,3 +173,10 @@ def test_train_fractions_default_to_none_if_counts_are_set():
     assert "needs a value in 'train_fractions' or 'train_counts'" in error_of(
         {**raw, "train_fractions": []}, StudyConfig
     )
+
+
+def test_unknown_key_of_an_optional_arm_is_named():
+    arm = {"method": "lifted", "network": "packaged:efficientnet_lite0", "plann": {}}
+    content = {"pretraining": {"method": "mae"}, "arm": arm, "dataset": {"path": "x"}, "budget": {"steps": 3}}
+    with pytest.raises(ConfigError, match=r"unknown key 'arm\.plann'; did you mean 'plan'"):
+        parse(content, PretrainConfig, source="pretrain.yaml")

@@ -34,6 +34,9 @@ def compare(
         typer.Option("--max-jobs", help="Runs executed at the same time, locally or in a job array; 1 by default."),
     ] = None,
     resume: Resume = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Start a study that would hardly detect `report.effect`.")
+    ] = False,
     log: Log = None,
 ) -> None:
     """Train every arm on every cv fold with every seed, and write the report. It can be interrupted and resumed.
@@ -66,7 +69,7 @@ def compare(
     config = study_config(study, overrides)
     out.print(describe_plan(config, max_jobs or 1), soft_wrap=True)
     with ProgressBars() as bars, Loggers(log or (), to / "curves", bars) as loggers:
-        records = run_study(config, to, progress=loggers, executor=runs_on)
+        records = run_study(config, to, progress=loggers, executor=runs_on, anyway=anyway)
         for number, record in enumerate(records, start=1):
             loggers.log_scores(record, number, len(records))
     summary = summarise(to)

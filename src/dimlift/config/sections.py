@@ -206,6 +206,12 @@ class ReportSection(Section):
         description="Difference too small to matter: the report states when the true one is shown to be smaller. By "
         "default 0.01 for Dice and IoU and 0.05 for accuracy.",
     )
+    effect: float | None = Field(
+        default=None,
+        gt=0,
+        description="Difference the study is meant to detect; `compare` does not start one that would detect it with a "
+        "probability below 30 %, except with `--anyway`.",
+    )
     unseen_failure: float = Field(
         default=0.0,
         ge=0,

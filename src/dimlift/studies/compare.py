@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import product
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dimlift.config.sections import ResourcesSection
-from dimlift.data.case import Dataset
+from dimlift.data.case import Case, Dataset
 from dimlift.methods.baselines.external import ExternalConfig
 from dimlift.progress import Event, Progress, Stage, no_progress
 from dimlift.records.record import RunRecord, load_records
@@ -19,6 +19,7 @@ from dimlift.records.weights import CARD_NAME, read_card
 from dimlift.studies.attempt import run_job, run_paths, write_failed_record
 from dimlift.studies.config_checks import hashed_data_options
 from dimlift.studies.executors.job import Executor, Job, make_jobs
+from dimlift.studies.expected_power import describe_power
 from dimlift.studies.run import finished_record, run_summary
 from dimlift.studies.run_config import StudyConfig, TrainConfig
 from dimlift.studies.run_folder import lock_run_folder
@@ -35,6 +36,7 @@ def compare(
     progress: Progress = no_progress,
     only: Collection[str] | None = None,
     executor: Executor | None = None,
+    anyway: bool = False,
 ) -> list[RunRecord]:
     """Execute every run of a study that has no finished record yet.
 
@@ -46,13 +48,14 @@ def compare(
     Args:
         only: execute the runs of these arms only; the study and its plan stay complete.
         executor: where runs are executed (`dimlift.studies.executors`); by default in this process, one at a time.
+        anyway: start a study that hardly detects `report.effect`.
 
     Returns:
         One record per requested run.
 
     Raises:
         DataError: if the dataset has errors.
-        RunError: if the folder holds another study.
+        RunError: if the folder holds another study, or the study would hardly detect `report.effect`.
         RunInterrupted: on Ctrl-C, SIGTERM or SIGUSR1; the same call resumes the study.
     """
     require_single_process("compare", "distribute a study with --executor ray or --executor slurm")
@@ -64,6 +67,9 @@ def compare(
         )
     )
     runs = planned_runs(config)
+    power = describe_power(config, len({case.group for case in _test_cases(dataset, runs)}), out, anyway)
+    if power:
+        progress(Event("check", fraction=1.0, message=f"power: {power}"))
     content = config.model_dump(mode="json")
     identity, hashes = _study_identity(config, dataset), dataset.content_hashes
     with raise_on_signal(), lock_run_folder(out, "compare", identity, content, hashes):
@@ -136,6 +142,12 @@ def _record_of(job: Job, error: str, out: Path) -> RunRecord:
     return write_failed_record(job.config, job.run_id, error or f"the job left no record in {paths.records}", out)
 
 
+def _test_cases(dataset: Dataset, runs: Sequence[TrainConfig]) -> Iterator[Case]:
+    """Yield the test cases of every run."""
+    for run in runs:
+        yield from split_cases(dataset, run)[1]
+
+
 def _study_identity(config: StudyConfig, dataset: Dataset) -> str:
     """Return a hash that is equal for studies whose runs are comparable; arms and seeds may be added."""
     content = config.model_dump(mode="json", include={"task", "split", "budget"})
@@ -166,7 +178,7 @@ def _write_study(config: StudyConfig, dataset: Dataset, runs: list[TrainConfig],
         name: _study_arm(config, name, [i for run, i in zip(runs, run_ids, strict=True) if run.name == name], out)
         for name in config.arms
     }
-    test_cases = {case.name: case for run in runs for case in split_cases(dataset, run)[1]}
+    test_cases = {case.name: case for case in _test_cases(dataset, runs)}
     finished = {r.run_id for r in load_records(out / "records") if r.arm in config.arms and r.status == "finished"}
     Study(
         title=config.title or dataset.name,

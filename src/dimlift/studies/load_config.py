@@ -181,14 +181,19 @@ def _fields(path: list[str], raw: Any, model: type[BaseModel]) -> Mapping[str, F
 
 def _section(annotation: Any, value: Any) -> Any:
     """Return the section class among the members of a union; for an arm, the class of its method."""
-    if get_origin(annotation) in (Union, UnionType):
-        members = [m for m in get_args(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
-        if len(members) > 1 and isinstance(value, Mapping):
-            return next(m for m in members if m.model_fields["method"].default == value["method"])
-        return members[0] if members else annotation
+    members = _sections(annotation)
+    if len(members) > 1 and isinstance(value, Mapping):
+        return next(m for m in members if m.model_fields["method"].default == value["method"])
+    return members[0] if members else annotation
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """Return the section classes in an annotation, a union in a union included."""
     if hasattr(annotation, "__metadata__"):  # Annotated
-        return _section(get_args(annotation)[0], value)
-    return annotation
+        return _sections(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for part in get_args(annotation) for member in _sections(part)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 _TYPE_NAMES = {
