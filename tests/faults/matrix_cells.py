@@ -142,12 +142,15 @@ def _content(path: Path, cell: Path) -> object:
     return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
-def judge(matrix: Matrix, name: str, folder: Path, reply: dict, named: str, text: bool = True) -> str:
+def judge(
+    matrix: Matrix, name: str, folder: Path, reply: dict, named: str, text: bool = True, broken: Path | None = None
+) -> str:
     """Return the outcome of a command that met a fault.
 
     Args:
         named: what a refusal has to name.
         text: whether the results must equal the reference.
+        broken: file that was damaged before the command, and may stay as it is.
 
     Raises:
         Refused: if it is neither the same result nor a refusal, or if something half-written is left.
@@ -171,7 +174,7 @@ def judge(matrix: Matrix, name: str, folder: Path, reply: dict, named: str, text
     message = (errors or [first["out"]])[-1] + first["err"] + first["out"]
     if named not in message:
         raise Refused(f"does not name {named}: {shown}")
-    _require_nothing_half_written(name, folder / "found", wanted)
+    _require_nothing_half_written(name, folder / "found", wanted, broken)
     if "again" in reply:
         _require_recovery(name, folder, reply["again"], wanted)
     return "refused"
@@ -183,9 +186,9 @@ def _names_on_page(folder: Path, named: str) -> bool:
     return any(re.search(rf'class="absent">[^<]*{re.escape(named)}: ', page) for page in pages)
 
 
-def _require_nothing_half_written(name: str, folder: Path, wanted: dict[str, object]) -> None:
+def _require_nothing_half_written(name: str, folder: Path, wanted: dict[str, object], broken: Path | None) -> None:
     for pattern in COMMANDS[name].main:
-        for path in folder.glob(pattern):
+        for path in set(folder.glob(pattern)) - {broken}:
             content, file = _content(path, folder.parent), str(path.relative_to(folder))
             failed = isinstance(content, dict) and content.get("status") == "failed"
             if not failed and content != wanted.get(file):
@@ -331,7 +334,7 @@ def _broken_text(matrix: Matrix, name: str, command: Command) -> Iterator[tuple[
             path.write_bytes(content[: len(content) // 2] + b"\n]: [" if half_yaml else change(content))
             reply = matrix.execute(name, folder)
             try:
-                yield f"{pattern} {label}", folder, judge(matrix, name, folder, reply, path.name)
+                yield f"{pattern} {label}", folder, judge(matrix, name, folder, reply, path.name, broken=path)
             except Refused as fault:
                 raise Refused(f"{pattern} {label}: {fault}") from fault
 
