@@ -4,13 +4,14 @@
     OMP_NUM_THREADS=1 python benchmarks/label_curve.py --table-only
 
 Seconds of the budget are CPU seconds of this process, so that other work on the machine does not shorten a training.
-Records of finished runs are copied to benchmarks/records/label_curve and from there: no run is repeated, and a study of
-many hours can be run in parts. The table is written to docs/results.md.
+Memory and caches are still shared: steps per second are in the table. Finished runs are kept in
+benchmarks/records/label_curve and not repeated, so that a study of many hours can be run in parts. The tables go
+to docs/results.md.
 """
 
 import argparse
+import gzip
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -40,12 +41,12 @@ def main() -> None:
     kept, records = ROOT / "benchmarks" / "records" / options.study.stem, options.out / "records"
     study = load_config(options.study, options.overrides, StudyConfig)
     compare(study, options.out, only=[])  # writes the plan of the study, which records belong to
-    copy_new(kept, records)
+    unpack_new(kept, records)
 
     def keep(event: Event) -> None:
         print_event(event)
         if event.stage == "done":
-            copy_new(records, kept)
+            pack_new(records, kept)
 
     if not options.table_only:
         compare(study, options.out, progress=keep)
@@ -56,12 +57,22 @@ def main() -> None:
         write_block(f"{options.study.stem} {count}", text)
 
 
-def copy_new(source: Path, target: Path) -> None:
-    """Copy the records that the target lacks."""
+def pack_new(source: Path, target: Path) -> None:
+    """Compress the records that the target lacks."""
     target.mkdir(parents=True, exist_ok=True)
     for path in source.glob("*.json"):
-        if not (target / path.name).exists():
-            shutil.copyfile(path, target / path.name)
+        packed = target / f"{path.name}.gz"
+        if not packed.exists():
+            packed.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+
+
+def unpack_new(source: Path, target: Path) -> None:
+    """Write the compressed records that the target lacks."""
+    target.mkdir(parents=True, exist_ok=True)
+    for packed in source.glob("*.json.gz"):
+        path = target / packed.stem
+        if not path.exists():
+            path.write_bytes(gzip.decompress(packed.read_bytes()))
 
 
 if __name__ == "__main__":
