@@ -44,7 +44,8 @@ def describe_power(config: StudyConfig, cases: int, out: Path, anyway: bool = Fa
     if not comparisons or not arms:
         return ""
     if min(cases, seeds) < 2:
-        return f"{plural(cases, 'test case')}, {plural(seeds, 'seed')}: no verdict is possible; both must be repeated"
+        few = plural(seeds, "seed") if seeds < 2 else plural(cases, "test case")
+        return f"no verdict is possible with {few}; two are the least"
     records = load_records(out / "records") if (out / "records").is_dir() else []
     known = _variances(config, out, records)
     if known is None:
