@@ -28,11 +28,14 @@ class VerdictRules:
         unseen_failure: a verdict has to remain if as many cases as can go unseen are worse by this much; 0 to assume
             that cases fail often enough to be in the sample, or not at all. See `tolerated_failure`.
         unseen_collapse: the same for trainings.
+        looks: planned number of looks at the verdicts, after each of which the study may have stopped. p values are
+            multiplied by it, so that at most 5 % of studies contain a false verdict whenever they stop (Bonferroni).
     """
 
     margin: float | None = None
     unseen_failure: float = 0.0
     unseen_collapse: float = 0.0
+    looks: int = 1
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,17 @@ def compare_arms(
     """
     pairs = {name: arm for name, arm in pairs.items() if len(arm.differences)}
     estimates = {name: crossed_interval(arm.differences, arm.cases, arm.seeds, LEVEL) for name, arm in pairs.items()}
-    adjusted = holm({name: estimate.p for name, estimate in estimates.items() if estimate.p is not None})
+    looks = rules.looks
+    adjusted = holm({name: one.p * looks for name, one in estimates.items() if one.p is not None})
     conditional = holm({name: p_value(one) for name, one in estimates.items() if one.covers == "cases"})
     margin = rules.margin or 0.0
-    equal = holm({name: _p_equivalent(one, margin) for name, one in estimates.items() if margin and one.p is not None})
+    equal = holm(
+        {name: _p_equivalent(one, margin) * looks for name, one in estimates.items() if margin and one.p is not None}
+    )
+    number = f"{len(adjusted)} {counted}" + (f" and {looks} looks" if looks > 1 else "")
     found = {}
     for name, estimate in estimates.items():
-        comparison = _judge(pairs[name], estimate, adjusted.get(name), f"{len(adjusted)} {counted}", better, rules)
+        comparison = _judge(pairs[name], estimate, adjusted.get(name), number, better, rules)
         sound = not _cannot_conclude(pairs[name])
         if sound and equal.get(name, 1.0) < 1 - LEVEL:
             comparison = replace(comparison, margin=margin)

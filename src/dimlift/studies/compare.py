@@ -16,6 +16,7 @@ from dimlift.progress import Event, Progress, Stage, no_progress
 from dimlift.records.record import RunRecord, load_records
 from dimlift.records.study import CasePaths, Study, StudyArm, StudyDataset
 from dimlift.records.weights import CARD_NAME, read_card
+from dimlift.report.phrases import plural
 from dimlift.studies.attempt import run_job, run_paths, write_failed_record
 from dimlift.studies.config_checks import hashed_data_options
 from dimlift.studies.executors.job import Executor, Job, make_jobs
@@ -24,6 +25,7 @@ from dimlift.studies.run import finished_record, run_summary
 from dimlift.studies.run_config import StudyConfig, TrainConfig
 from dimlift.studies.run_folder import lock_run_folder
 from dimlift.studies.split import split_cases
+from dimlift.studies.stopping_rule import is_decided, is_look, require_planned_looks
 from dimlift.studies.train import open_checked
 from dimlift.training.distributed import require_single_process
 from dimlift.training.reproducibility import reproducibility_level
@@ -66,6 +68,7 @@ def compare(
             "check", fraction=1.0, message=f"reproducibility: {reproducibility_level(config.budget, config.training)}"
         )
     )
+    require_planned_looks(config, out, executor is None)
     runs = planned_runs(config)
     power = describe_power(config, len({case.group for case in _test_cases(dataset, runs)}), out, anyway)
     if power:
@@ -77,7 +80,7 @@ def compare(
         _write_study(config, dataset, runs, out)
         requested = [run for run in runs if only is None or run.name in only]
         records = list(
-            _run_in_process(requested, dataset, out, progress)
+            _run_in_process(config, requested, dataset, out, progress, stoppable=only is None)
             if executor is None
             else _run_on_executor(requested, dataset, out, progress, executor, config.resources)
         )
@@ -95,13 +98,20 @@ def planned_runs(config: StudyConfig) -> list[TrainConfig]:
     ]
 
 
-def _run_in_process(runs: list[TrainConfig], dataset: Dataset, out: Path, progress: Progress) -> Iterator[RunRecord]:
+def _run_in_process(
+    config: StudyConfig, runs: list[TrainConfig], dataset: Dataset, out: Path, progress: Progress, stoppable: bool
+) -> Iterator[RunRecord]:
     for number, run in enumerate(runs, start=1):
 
         def on_progress(event: Event, number: int = number) -> None:
             progress(replace(event, run_index=number, num_runs=len(runs)))
 
         yield run_job(run, dataset, out, on_progress)
+        is_last = number < len(runs) and runs[number].seed != run.seed
+        if stoppable and is_last and is_look(config, run.seed) and is_decided(out):
+            trained = plural(config.seeds.index(run.seed) + 1, "seed")
+            progress(Event("skip", fraction=1.0, message=f"stopped after {trained}: every verdict is decided"))
+            return
 
 
 def _run_on_executor(
@@ -203,6 +213,7 @@ def _write_study(config: StudyConfig, dataset: Dataset, runs: list[TrainConfig],
         margin=config.report.margin,
         unseen_failure=config.report.unseen_failure,
         unseen_collapse=config.report.unseen_collapse,
+        looks=config.looks,
     ).save(out)
 
 

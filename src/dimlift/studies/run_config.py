@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
 
@@ -147,6 +147,10 @@ class TrainConfig(_Common):
         return self.training.model_copy(update={key: value for key, value in own.items() if value is not None})
 
 
+FIRST_LOOK = 3
+"""Seeds after which a study with `until: decided` may stop first."""
+
+
 class StudyConfig(_Common):
     """A comparison of arms: `dimlift compare STUDY.yaml --out DIR`."""
 
@@ -173,6 +177,11 @@ class StudyConfig(_Common):
         default=(0, 1, 2),
         min_length=1,
         description="Every arm is trained once per seed; a verdict needs at least two seeds.",
+    )
+    until: Literal["planned", "decided"] = Field(
+        default="planned",
+        description="Train all seeds, or stop once every verdict is decided: after three seeds or any later one. The "
+        "p values are then corrected for the number of looks. Local execution only.",
     )
     resources: ResourcesSection = Field(default=ResourcesSection(), description="Resources of one run on a cluster.")
     report: ReportSection = Field(default=ReportSection(), description="What the verdict has to show.")
@@ -214,7 +223,14 @@ class StudyConfig(_Common):
         for fold in self.folds:
             _check_fold(fold, self.split)
         require_modality(self)
+        if self.until == "decided" and self.looks < 2:
+            raise ValueError(f"until: decided needs at least {FIRST_LOOK + 1} seeds, got {len(self.seeds)}")
         return self
+
+    @property
+    def looks(self) -> int:
+        """How often the verdicts may be looked at: after the third seed and every later one, or at the end only."""
+        return max(1, len(self.seeds) - FIRST_LOOK + 1) if self.until == "decided" else 1
 
     @property
     def train_sizes(self) -> tuple[TrainSize, ...]:
