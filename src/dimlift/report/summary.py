@@ -36,13 +36,24 @@ def summarise(folder: Path, rules: VerdictRules | None = None) -> Summary:
     return summarise_records(Study.load(folder), load_records(folder / "records"), rules)
 
 
-def study_rules(folder: Path, **given: float | None) -> VerdictRules:
-    """Return the rules in study.json, except for those that are given and not None.
+def study_rules(
+    folder: Path,
+    margin: float | None = None,
+    unseen_failure: float | None = None,
+    unseen_collapse: float | None = None,
+) -> VerdictRules:
+    """Return the rules in study.json, except for those that are given.
 
     Raises:
         DataError: if the folder holds no study.
     """
-    return replace(_rules(Study.load(folder)), **{name: value for name, value in given.items() if value is not None})
+    rules = _rules(Study.load(folder))
+    return replace(
+        rules,
+        margin=rules.margin if margin is None else margin,
+        unseen_failure=rules.unseen_failure if unseen_failure is None else unseen_failure,
+        unseen_collapse=rules.unseen_collapse if unseen_collapse is None else unseen_collapse,
+    )
 
 
 def _rules(study: Study) -> VerdictRules:
