@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/sequential.py --studies 2000
 
-Two arms, 30 cases, up to six seeds, looks after three seeds and every later one. The fixed design trains six seeds. The
-table is written to docs/results.md, between its markers.
+Two arms, 30 cases, up to six seeds, analyses after three seeds and every later one. The fixed design trains six seeds.
+The table is written to docs/results.md, between its markers.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dimlift.report.verdict import OPEN, Verdict, VerdictRules, compare_arms
 from hippocampus import write_block
 
 CASES, SEEDS, FIRST = 30, 6, 3
-LOOKS = SEEDS - FIRST + 1
+ANALYSES = SEEDS - FIRST + 1
 REGIMES = {
     "small seed variance": (0.03, 0.005, 0.03),
     "as on small data sets": (0.03, 0.01, 0.03),
@@ -59,20 +59,20 @@ def simulate(rng: np.random.Generator, effect: float, spread: tuple[float, float
     return effect + noise
 
 
-def judge(table: np.ndarray, seeds: int, looks: int) -> Verdict:
+def judge(table: np.ndarray, seeds: int, analyses: int) -> Verdict:
     """Return the verdict after some seeds."""
     case, seed = np.indices((CASES, seeds)).reshape(2, -1)
     pairs = PairedDifferences(table[:, :seeds].ravel(), case, seed, 0)
-    return compare_arms({"arm": pairs}, rules=VerdictRules(looks=looks))["arm"].verdict
+    return compare_arms({"arm": pairs}, rules=VerdictRules(analyses=analyses))["arm"].verdict
 
 
 def run(table: np.ndarray) -> tuple[Verdict, int]:
     """Return the verdict of a study that stops once it is decided, and its seeds."""
     for seeds in range(FIRST, SEEDS):
-        verdict = judge(table, seeds, LOOKS)
+        verdict = judge(table, seeds, ANALYSES)
         if verdict != OPEN:
             return verdict, seeds
-    return judge(table, SEEDS, LOOKS), SEEDS
+    return judge(table, SEEDS, ANALYSES), SEEDS
 
 
 if __name__ == "__main__":

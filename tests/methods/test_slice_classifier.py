@@ -149,7 +149,7 @@ def test_slice_classifier_trains_and_predicts_with_slice_weights(marked, tmp_pat
     assert len(kept) == (4 if tune == "none" else 0)
     state = load_file(run / "weights" / "model.safetensors")
     assert any("lora_" in name for name in state) == (tune == "lora")
-    (written,) = predict(run, [marked / "case_0.nii.gz"], tmp_path / "predictions")
+    written, _ = predict(run, [marked / "case_0.nii.gz"], tmp_path / "predictions")
     slices = json.loads(written.read_text())["case_0"]["slices"]
     assert slices["axis"] == 2
     assert len(slices["weights"]) == 7

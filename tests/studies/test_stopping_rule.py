@@ -17,10 +17,10 @@ from small_runs import study_config
 SEEDS = [0, 1, 2, 3, 4]
 
 
-def write_study(folder, gain, noise=0.01, looks=3, seeds=3, margin=None):
+def write_study(folder, gain, noise=0.01, analyses=3, seeds=3, margin=None):
     rng = np.random.default_rng(0)
     arms = {"unet": StudyArm("U"), "wide": StudyArm("W")}
-    Study("t", "segmentation", "unet", arms, planned=10, looks=looks, margin=margin).save(folder)
+    Study("t", "segmentation", "unet", arms, planned=10, analyses=analyses, margin=margin).save(folder)
     for seed in range(seeds):
         for arm in arms:
             values = 0.7 + gain * (arm == "wide") + rng.normal(0, noise, 20)
@@ -36,20 +36,20 @@ def test_decided_is_every_verdict_or_a_difference_below_the_margin(tmp_path):
     assert not is_decided(write_study(tmp_path / "open", 0.0, noise=0.1))
     assert is_decided(write_study(tmp_path / "equal", 0.0, noise=1e-4, margin=0.01))
     (note,) = summarise(tmp_path / "better").notes
-    assert "at one of 3 planned looks: p values are multiplied by 3" in note
+    assert "at one of 3 planned analyses: p values are multiplied by 3" in note
 
 
-def test_p_values_are_multiplied_by_the_looks():
+def test_p_values_are_multiplied_by_the_analyses():
     rng = np.random.default_rng(0)
     case, seed = (grid.ravel() for grid in np.meshgrid(np.arange(20), np.arange(4), indexing="ij"))
     pairs = {"a": PairedDifferences(0.01 + rng.normal(0, 0.02, 80), case, seed, 0)}
-    once, thrice = (compare_arms(pairs, rules=VerdictRules(looks=looks))["a"].p_adjusted for looks in (1, 3))
+    once, thrice = (compare_arms(pairs, rules=VerdictRules(analyses=analyses))["a"].p_adjusted for analyses in (1, 3))
     assert thrice == pytest.approx(min(1, 3 * once))
 
 
 def test_at_most_one_study_in_twenty_stops_with_a_false_verdict():
     rng = np.random.default_rng(0)
-    rules, false = VerdictRules(looks=3), 0
+    rules, false = VerdictRules(analyses=3), 0
     for _ in range(200):
         table = rng.normal(0, 0.03, (20, 1)) + rng.normal(0, 0.01, 5) + rng.normal(0, 0.03, (20, 5))
         for seeds in (3, 4, 5):
@@ -61,28 +61,28 @@ def test_at_most_one_study_in_twenty_stops_with_a_false_verdict():
     assert false <= 17  # of 200; 10 and two standard errors more
 
 
-def test_study_stops_at_the_first_look_with_every_verdict(data, tmp_path, monkeypatch):
+def test_study_stops_at_the_first_analysis_with_every_verdict(data, tmp_path, monkeypatch):
     monkeypatch.setattr(compare_module, "is_decided", lambda out: True)
     config, messages = study_config(data, seeds=SEEDS, until="decided", budget={"steps": 1}), []
-    for _ in range(2):  # the second call finds every run finished, and stops at the same look
+    for _ in range(2):  # the second call finds every run finished, and stops at the same analysis
         compare(config, tmp_path, progress=lambda event: messages.append(event.message))
         assert sorted({record.seed for record in load_records(tmp_path / "records")}) == [0, 1, 2]
         assert len(load_records(tmp_path / "records")) == 6
     assert messages.count("stopped after 3 seeds: every verdict is decided") == 2
-    assert Study.load(tmp_path).looks == 3
-    with pytest.raises(RunError, match=r"planned with 3 looks at its verdicts, and this configuration has 1 look"):
+    assert Study.load(tmp_path).analyses == 3
+    with pytest.raises(RunError, match=r"planned with 3 analyses of its verdicts, and this .* has 1 analysis"):
         compare(study_config(data, seeds=SEEDS, budget={"steps": 1}), tmp_path)
 
 
-def test_open_study_trains_every_seed_and_looks_between_them(data, tmp_path, monkeypatch):
-    looks = []
-    monkeypatch.setattr(compare_module, "is_decided", lambda out: looks.append(len(load_records(out / "records"))))
+def test_open_study_trains_every_seed_and_analyses_between_them(data, tmp_path, monkeypatch):
+    analyses = []
+    monkeypatch.setattr(compare_module, "is_decided", lambda out: analyses.append(len(load_records(out / "records"))))
     records = compare(study_config(data, seeds=SEEDS, until="decided", budget={"steps": 1}), tmp_path)
     assert len(records) == 10
-    assert looks == [6, 8]
+    assert analyses == [6, 8]
 
 
-def test_looks_that_cannot_be_kept_are_refused(data, tmp_path):
+def test_analyses_that_cannot_be_kept_are_refused(data, tmp_path):
     with pytest.raises(ConfigError, match="until: decided needs at least 4 seeds, got 3"):
         study_config(data, seeds=[0, 1, 2], until="decided")
     config = study_config(data, seeds=SEEDS, until="decided")

@@ -132,4 +132,4 @@ class StudyFile(FileSection):
     margin: Annotated[Number, Field(ge=0)] | None = None
     unseen_failure: Annotated[Number, Field(ge=0)] = 0.0
     unseen_collapse: Annotated[Number, Field(ge=0)] = 0.0
-    looks: whole(1, 1000) = 1
+    analyses: whole(1, 1000) = 1

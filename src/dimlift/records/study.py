@@ -83,7 +83,8 @@ class Study:
         margin: difference that is too small to matter; None for that of the measure.
         unseen_failure, unseen_collapse: failure that a verdict has to allow for in cases, and in trainings, that the
             sample can have missed.
-        looks: how often the verdicts may be looked at, to stop once all are decided; 1 if all runs are trained.
+        analyses: planned analyses of the verdicts, after each of which the study stops if all are decided; 1 if all
+            runs are trained.
     """
 
     title: str
@@ -103,7 +104,7 @@ class Study:
     margin: float | None = None
     unseen_failure: float = 0.0
     unseen_collapse: float = 0.0
-    looks: int = 1
+    analyses: int = 1
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

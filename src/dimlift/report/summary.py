@@ -57,7 +57,7 @@ def study_rules(
 
 
 def _rules(study: Study) -> VerdictRules:
-    return VerdictRules(study.margin, study.unseen_failure, study.unseen_collapse, study.looks)
+    return VerdictRules(study.margin, study.unseen_failure, study.unseen_collapse, study.analyses)
 
 
 def summarise_records(study: Study, records: Sequence[RunRecord], rules: VerdictRules | None = None) -> Summary:
@@ -118,7 +118,7 @@ def summarise_records(study: Study, records: Sequence[RunRecord], rules: Verdict
             FailedRun(_title(study, r.arm), r.train_size, r.fold, r.seed, _reason(r))
             for r in sorted(failed, key=lambda r: (r.arm, sizes.index(r.train_size), r.fold, r.seed))
         ),
-        notes=(*study.notes, *_notes_on_looks(study.looks), *_notes_on_sample(rows, duplicates)),
+        notes=(*study.notes, *_notes_on_analyses(study.analyses), *_notes_on_sample(rows, duplicates)),
         excluded=sum(value is None for row in scores.values() for value in row.values()),
         worst=sum(_count_marked(row) for row in worst.values()),
         finished=len(finished),
@@ -147,12 +147,12 @@ def _crossings(
             yield next(iter(by_count.values())).title, find_crossing(levels, better)
 
 
-def _notes_on_looks(looks: int) -> list[str]:
-    if looks == 1:
+def _notes_on_analyses(analyses: int) -> list[str]:
+    if analyses == 1:
         return []
     return [
-        f"The study stops once every verdict is decided, at one of {looks} planned looks: p values are multiplied by "
-        f"{looks}, the intervals are not."
+        f"The study stops once every verdict is decided, at one of {analyses} planned analyses: p values are "
+        f"multiplied by {analyses}, the intervals are not."
     ]
 
 

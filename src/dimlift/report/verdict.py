@@ -28,14 +28,14 @@ class VerdictRules:
         unseen_failure: a verdict has to remain if as many cases as can go unseen are worse by this much; 0 to assume
             that cases fail often enough to be in the sample, or not at all. See `tolerated_failure`.
         unseen_collapse: the same for trainings.
-        looks: planned number of looks at the verdicts, after each of which the study may have stopped. p values are
+        analyses: planned number of analyses, after each of which the study may have stopped. p values are
             multiplied by it, so that at most 5 % of studies contain a false verdict whenever they stop (Bonferroni).
     """
 
     margin: float | None = None
     unseen_failure: float = 0.0
     unseen_collapse: float = 0.0
-    looks: int = 1
+    analyses: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ def compare_arms(
     """
     pairs = {name: arm for name, arm in pairs.items() if len(arm.differences)}
     estimates = {name: crossed_interval(arm.differences, arm.cases, arm.seeds, LEVEL) for name, arm in pairs.items()}
-    looks = rules.looks
-    adjusted = holm({name: one.p * looks for name, one in estimates.items() if one.p is not None})
+    analyses = rules.analyses
+    adjusted = holm({name: one.p * analyses for name, one in estimates.items() if one.p is not None})
     conditional = holm({name: p_value(one) for name, one in estimates.items() if one.covers == "cases"})
     margin = rules.margin or 0.0
     equal = holm(
-        {name: _p_equivalent(one, margin) * looks for name, one in estimates.items() if margin and one.p is not None}
+        {name: _p_equivalent(one, margin) * analyses for name, one in estimates.items() if margin and one.p is not None}
     )
-    number = f"{len(adjusted)} {counted}" + (f" and {looks} looks" if looks > 1 else "")
+    number = f"{len(adjusted)} {counted}" + (f" and {analyses} analyses" if analyses > 1 else "")
     found = {}
     for name, estimate in estimates.items():
         comparison = _judge(pairs[name], estimate, adjusted.get(name), number, better, rules)

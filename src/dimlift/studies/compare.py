@@ -25,7 +25,7 @@ from dimlift.studies.run import finished_record, run_summary
 from dimlift.studies.run_config import StudyConfig, TrainConfig
 from dimlift.studies.run_folder import lock_run_folder
 from dimlift.studies.split import split_cases
-from dimlift.studies.stopping_rule import is_decided, is_look, require_planned_looks
+from dimlift.studies.stopping_rule import is_analysis, is_decided, require_planned_analyses
 from dimlift.studies.train import open_checked
 from dimlift.training.distributed import require_single_process
 from dimlift.training.reproducibility import reproducibility_level
@@ -68,7 +68,7 @@ def compare(
             "check", fraction=1.0, message=f"reproducibility: {reproducibility_level(config.budget, config.training)}"
         )
     )
-    require_planned_looks(config, out, executor is None)
+    require_planned_analyses(config, out, executor is None)
     runs = planned_runs(config)
     power = describe_power(config, len({case.group for case in _test_cases(dataset, runs)}), out, anyway)
     if power:
@@ -108,7 +108,7 @@ def _run_in_process(
 
         yield run_job(run, dataset, out, on_progress)
         is_last = number < len(runs) and runs[number].seed != run.seed
-        if stoppable and is_last and is_look(config, run.seed) and is_decided(out):
+        if stoppable and is_last and is_analysis(config, run.seed) and is_decided(out):
             trained = plural(config.seeds.index(run.seed) + 1, "seed")
             progress(Event("skip", fraction=1.0, message=f"stopped after {trained}: every verdict is decided"))
             return
@@ -213,7 +213,7 @@ def _write_study(config: StudyConfig, dataset: Dataset, runs: list[TrainConfig],
         margin=config.report.margin,
         unseen_failure=config.report.unseen_failure,
         unseen_collapse=config.report.unseen_collapse,
-        looks=config.looks,
+        analyses=config.analyses,
     ).save(out)
 
 

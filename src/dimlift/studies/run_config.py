@@ -147,7 +147,7 @@ class TrainConfig(_Common):
         return self.training.model_copy(update={key: value for key, value in own.items() if value is not None})
 
 
-FIRST_LOOK = 3
+FIRST_ANALYSIS = 3
 """Seeds after which a study with `until: decided` may stop first."""
 
 
@@ -181,7 +181,7 @@ class StudyConfig(_Common):
     until: Literal["planned", "decided"] = Field(
         default="planned",
         description="Train all seeds, or stop once every verdict is decided: after three seeds or any later one. The "
-        "p values are then corrected for the number of looks. Local execution only.",
+        "p values are then corrected for the number of analyses. Local execution only.",
     )
     resources: ResourcesSection = Field(default=ResourcesSection(), description="Resources of one run on a cluster.")
     report: ReportSection = Field(default=ReportSection(), description="What the verdict has to show.")
@@ -223,14 +223,14 @@ class StudyConfig(_Common):
         for fold in self.folds:
             _check_fold(fold, self.split)
         require_modality(self)
-        if self.until == "decided" and self.looks < 2:
-            raise ValueError(f"until: decided needs at least {FIRST_LOOK + 1} seeds, got {len(self.seeds)}")
+        if self.until == "decided" and self.analyses < 2:
+            raise ValueError(f"until: decided needs at least {FIRST_ANALYSIS + 1} seeds, got {len(self.seeds)}")
         return self
 
     @property
-    def looks(self) -> int:
-        """How often the verdicts may be looked at: after the third seed and every later one, or at the end only."""
-        return max(1, len(self.seeds) - FIRST_LOOK + 1) if self.until == "decided" else 1
+    def analyses(self) -> int:
+        """Planned analyses of the verdicts: after the third seed and every later one, or at the end only."""
+        return max(1, len(self.seeds) - FIRST_ANALYSIS + 1) if self.until == "decided" else 1
 
     @property
     def train_sizes(self) -> tuple[TrainSize, ...]:

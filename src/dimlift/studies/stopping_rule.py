@@ -1,4 +1,4 @@
-"""Stop a study once every verdict is decided (`until: decided`), at looks that were planned before it started."""
+"""Stop a study once every verdict is decided (`until: decided`), at analyses that were planned before it started."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from dimlift.errors import ConfigError, RunError
 from dimlift.records.study import FILE_NAME, Study
 from dimlift.report.summary import summarise
 from dimlift.report.verdict import OPEN
-from dimlift.studies.run_config import FIRST_LOOK, StudyConfig
+from dimlift.studies.run_config import FIRST_ANALYSIS, StudyConfig
 
 
 def is_decided(out: Path) -> bool:
@@ -15,13 +15,13 @@ def is_decided(out: Path) -> bool:
     return all(row.comparison and (row.comparison.verdict != OPEN or row.comparison.margin) for row in rows)
 
 
-def is_look(config: StudyConfig, seed: int) -> bool:
+def is_analysis(config: StudyConfig, seed: int) -> bool:
     """Return whether the study may stop after this seed."""
-    return config.until == "decided" and FIRST_LOOK <= config.seeds.index(seed) + 1 < len(config.seeds)
+    return config.until == "decided" and FIRST_ANALYSIS <= config.seeds.index(seed) + 1 < len(config.seeds)
 
 
-def require_planned_looks(config: StudyConfig, out: Path, local: bool) -> None:
-    """Check that the number of looks was planned before the first of them.
+def require_planned_analyses(config: StudyConfig, out: Path, local: bool) -> None:
+    """Check that the number of analyses was planned before the first of them.
 
     Args:
         config: the study.
@@ -30,18 +30,18 @@ def require_planned_looks(config: StudyConfig, out: Path, local: bool) -> None:
 
     Raises:
         ConfigError: if runs are executed elsewhere, in any order.
-        RunError: if the study in `out` was planned with another number of looks.
+        RunError: if the study in `out` was planned with another number of analyses.
     """
     if config.until == "decided" and not local:
         raise ConfigError("until: decided needs runs in order, one after the other; use --executor local")
-    planned = Study.load(out).looks if (out / FILE_NAME).is_file() else config.looks
-    if planned != config.looks:
+    planned = Study.load(out).analyses if (out / FILE_NAME).is_file() else config.analyses
+    if planned != config.analyses:
         raise RunError(
-            f"{out} was planned with {_looks(planned)} at its verdicts, and this configuration has "
-            f"{_looks(config.looks)}: the correction of the p values would no longer hold; keep until and the number "
-            "of seeds, or choose another folder"
+            f"{out} was planned with {_analyses(planned)} of its verdicts, and this configuration has "
+            f"{_analyses(config.analyses)}: the correction of the p values would no longer hold; keep until and the "
+            "number of seeds, or choose another folder"
         )
 
 
-def _looks(count: int) -> str:
-    return "1 look" if count == 1 else f"{count} looks"
+def _analyses(count: int) -> str:
+    return "1 analysis" if count == 1 else f"{count} analyses"
