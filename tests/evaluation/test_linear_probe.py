@@ -131,6 +131,15 @@ def test_cross_validated_probe_refuses_unsuitable_tables(tmp_path):
         cross_validated_probe(embeddings, table, group_column="hospital")
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_two_patients_are_probed_without_a_search_for_the_penalty(task):
+    vectors = np.random.default_rng(0).normal(size=(20, 3))
+    labels = [str(n % 2) for n in range(20)] if task == "classification" else [str(n) for n in range(20)]
+    groups = [f"p{n // 10}" for n in range(20)]
+    found = cross_validated_probe(make_embeddings(vectors, labels, groups), folds=2, task=task)
+    assert all(np.isfinite(score.value) for score in found.scores)
+
+
 def test_penalty_is_chosen_on_inner_folds_of_two_classes(recwarn):
     """Two patients have every case of the rare class; an inner fold without the one in training cannot be fitted."""
     rng = np.random.default_rng(0)

@@ -199,8 +199,8 @@ def _grid_search(
 ) -> Any:
     """Return the model with the penalty that scores best on held-out patients among the training patients.
 
-    Inner folds that train on one class, or hold out classes they do not train on, are left out; if all are, the penalty
-    in the middle is used.
+    Inner folds that train on one class, or hold out classes they do not train on, are left out; if none is left, or
+    there is one training patient only, the penalty in the middle is used.
     """
     from sklearn.model_selection import GridSearchCV, GroupKFold
 
@@ -208,7 +208,7 @@ def _grid_search(
     step = scaled.steps[-1][0]
     inner = min(3, len(np.unique(groups)))
     grid = [{f"{step}__{key}": [value] for key, value in candidate.items()} for candidate in candidates]
-    splits = list(GroupKFold(inner).split(vectors, truth, groups))
+    splits = list(GroupKFold(inner).split(vectors, truth, groups)) if inner > 1 else []
     if scoring == "neg_log_loss":
         splits = [split for split in splits if _can_score(truth, *split)]
     if not splits:
