@@ -23,6 +23,9 @@ Pair = tuple[int, int]
 GROWTH = 64
 """Least number of pixels by which images grow to measure strides, which divide it times the size of a patch."""
 
+MAX_STRIDES = 8
+"""Strides along depth, one after the other, up to which the total stride is searched."""
+
 
 def infer_outputs(lifted: LiftedModule, sizes: Sequence[tuple[int, int]]) -> None:
     """Set the channels and strides of the maps, and record which attention stays within its slice.
@@ -112,17 +115,21 @@ def _run_at_whole_depth(lifted: LiftedModule, depth: int, size: Pair, on_meta: b
 
     The total stride of a network is known from its outputs only: which layers follow one another and which are
     branches is not. A depth fits once a multiple of it has the same strides.
+
+    Raises:
+        LiftError: if there is no such depth.
     """
     given = lifted.plan.depth_stride
     steps = prod(set(given.values() if isinstance(given, Mapping) else given))
     maps = _run(lifted, depth, size, on_meta)
     if steps == 1 or maps[0].ndim != 5:
         return depth, maps
-    while True:
+    for _ in range(MAX_STRIDES):
         deeper = _run(lifted, depth * steps, size, on_meta)
         if all(new.shape[2] == steps * old.shape[2] for new, old in zip(deeper, maps, strict=True)):
             return depth, maps
         depth, maps = depth * steps, deeper
+    raise LiftError("the depth of its maps does not grow with that of the volume")
 
 
 def _run(lifted: LiftedModule, depth: int, size: Pair, on_meta: bool) -> list[Tensor]:
