@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from dimlift.report.confidence_interval import crossed_interval
+from dimlift.report.confidence_interval import crossed_moments, interval_at
 from dimlift.report.paired_differences import PairedDifferences
 from dimlift.report.verdict import LEVEL, Verdict
 
@@ -56,7 +56,8 @@ class Crossing:
         paying: numbers with the verdict "helps".
         hurting: numbers with the verdict "hurts".
         crossing: the crossing point; None if the curve has none in the range tried.
-        low, high: its 95 % interval; None at an end that is not in the range tried.
+        low, high: numbers between which a gain of zero is possible; `low` is known wherever `crossing` is, `high` is
+            None if the range ends before.
         reason: why nothing was estimated.
     """
 
@@ -88,8 +89,7 @@ def find_crossing(levels: Sequence[LabelLevel], better: int = 1) -> Crossing:
     table, groups, seeds = shared[0] * better, shared[1], shared[2]
     gains = tuple(float(gain) for gain in table.mean(1))
     level = 1 - (1 - LEVEL) / len(cases)
-    intervals = [crossed_interval(row, groups, seeds, level) for row in table]
-    band = tuple((float(one.low or 0.0), float(one.high or 0.0)) for one in intervals)
+    band = tuple(interval_at(crossed_moments(row, groups, seeds), level) for row in table)
     paying, hurting = (
         tuple(each.cases for each in levels if each.verdict == verdict) for verdict in ("helps", "hurts")
     )
@@ -144,10 +144,10 @@ def _interpolate(
         start, end = np.log2(cases[index]), np.log2(cases[index + 1])
         for part in np.linspace(0, 1, STEPS + 1)[1 if index > first else 0 :]:
             values = (1 - part) * table[index] + part * table[index + 1]
-            found = crossed_interval(values, groups, seeds, LEVEL)
+            low, high = interval_at(crossed_moments(values, groups, seeds), LEVEL)
             numbers.append(2 ** (start + part * (end - start)))
-            gains.append(found.mean)
-            possible.append((found.low or 0.0) <= 0 <= (found.high or 0.0))
+            gains.append(values.mean())
+            possible.append(low <= 0 <= high)
     return np.array(numbers), np.array(gains), np.array(possible)
 
 

@@ -44,5 +44,4 @@ def _others(found: Crossing) -> str:
 
 
 def _interval(found: Crossing) -> str:
-    low = "unknown" if found.low is None else f"{found.low:.0f}"
-    return f"{low} to " + (f"more than {found.cases[-1]:g}" if found.high is None else f"{found.high:.0f}")
+    return f"{found.low:.0f} to " + (f"more than {found.cases[-1]:g}" if found.high is None else f"{found.high:.0f}")
