@@ -53,6 +53,8 @@ def test_more_comparisons_need_a_larger_difference(tmp_path):
         return float(describe_power(study(**changes), 30, tmp_path).split()[4])
 
     assert smallest() < smallest(train_counts=[2, 4, 8])
+    several = {"seeds": [0, 1, 2, 3, 4]}
+    assert smallest(**several) < smallest(**several, until="decided")  # three analyses
     assert smallest(seeds=[0, 1, 2, 3, 4]) < smallest()
     text = describe_power(study(), 30, tmp_path)
     assert "(30 test cases, 3 seeds, 1 comparison)" in text

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import product
@@ -70,21 +70,22 @@ def compare(
     )
     require_planned_analyses(config, out, executor is None)
     runs = planned_runs(config)
-    power = describe_power(config, len({case.group for case in _test_cases(dataset, runs)}), out, anyway)
+    test_cases = {case.name: case for run in runs for case in split_cases(dataset, run)[1]}
+    power = describe_power(config, len({case.group for case in test_cases.values()}), out, anyway)
     if power:
         progress(Event("check", fraction=1.0, message=f"power: {power}"))
     content = config.model_dump(mode="json")
     identity, hashes = _study_identity(config, dataset), dataset.content_hashes
     with raise_on_signal(), lock_run_folder(out, "compare", identity, content, hashes):
         _move_superseded_records(config, dataset, out / "records")
-        _write_study(config, dataset, runs, out)
+        _write_study(config, dataset, runs, test_cases, out)
         requested = [run for run in runs if only is None or run.name in only]
         records = list(
             _run_in_process(config, requested, dataset, out, progress, stoppable=only is None)
             if executor is None
             else _run_on_executor(requested, dataset, out, progress, executor, config.resources)
         )
-        _write_study(config, dataset, runs, out)
+        _write_study(config, dataset, runs, test_cases, out)
         return records
 
 
@@ -152,12 +153,6 @@ def _record_of(job: Job, error: str, out: Path) -> RunRecord:
     return write_failed_record(job.config, job.run_id, error or f"the job left no record in {paths.records}", out)
 
 
-def _test_cases(dataset: Dataset, runs: Sequence[TrainConfig]) -> Iterator[Case]:
-    """Yield the test cases of every run."""
-    for run in runs:
-        yield from split_cases(dataset, run)[1]
-
-
 def _study_identity(config: StudyConfig, dataset: Dataset) -> str:
     """Return a hash that is equal for studies whose runs are comparable; arms and seeds may be added."""
     content = config.model_dump(mode="json", include={"task", "split", "budget"})
@@ -180,7 +175,9 @@ def _move_superseded_records(config: StudyConfig, dataset: Dataset, records: Pat
             path.rename(superseded / path.name)
 
 
-def _write_study(config: StudyConfig, dataset: Dataset, runs: list[TrainConfig], out: Path) -> None:
+def _write_study(
+    config: StudyConfig, dataset: Dataset, runs: list[TrainConfig], test_cases: Mapping[str, Case], out: Path
+) -> None:
     """Write study.json: the plan, and what is known about the arms so far."""
     manifest = dataset.manifest_hash()
     run_ids = [run.run_id(manifest) for run in runs]
@@ -188,7 +185,6 @@ def _write_study(config: StudyConfig, dataset: Dataset, runs: list[TrainConfig],
         name: _study_arm(config, name, [i for run, i in zip(runs, run_ids, strict=True) if run.name == name], out)
         for name in config.arms
     }
-    test_cases = {case.name: case for case in _test_cases(dataset, runs)}
     finished = {r.run_id for r in load_records(out / "records") if r.arm in config.arms and r.status == "finished"}
     Study(
         title=config.title or dataset.name,

@@ -51,12 +51,14 @@ def describe_power(config: StudyConfig, cases: int, out: Path, anyway: bool = Fa
     if known is None:
         return ""
     variances, measure, source = known
-    level = 1 - (1 - LEVEL) / comparisons
+    level = 1 - (1 - LEVEL) / (comparisons * config.analyses)
 
     def smallest(cases: int, seeds: int) -> str:
         return f"{detectable_difference(variances, cases, seeds, level):.2g}"
 
     design = f"{plural(cases, 'test case')}, {plural(seeds, 'seed')}, {plural(comparisons, 'comparison')}"
+    if config.analyses > 1:
+        design += f", {config.analyses} analyses"
     text = (
         f"detects a difference of {smallest(cases, seeds)} {measure} with a probability of 80 % ({design}); with "
         f"{seeds + 2} seeds {smallest(cases, seeds + 2)}, with {2 * cases} test cases {smallest(2 * cases, seeds)}; "

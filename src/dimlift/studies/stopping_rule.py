@@ -10,9 +10,12 @@ from dimlift.studies.run_config import FIRST_ANALYSIS, StudyConfig
 
 
 def is_decided(out: Path) -> bool:
-    """Return whether every comparison of a study helps, hurts, or is shown to be smaller than the margin."""
-    rows = [row for row in summarise(out).rows if not row.is_reference]
-    return all(row.comparison and (row.comparison.verdict != OPEN or row.comparison.margin) for row in rows)
+    """Return whether every comparison of a study helps, hurts, or is shown to be smaller than the margin.
+
+    A study without an arm to compare is never decided.
+    """
+    found = [row.comparison for row in summarise(out).rows if not row.is_reference]
+    return bool(found) and all(one is not None and (one.verdict != OPEN or one.margin is not None) for one in found)
 
 
 def is_analysis(config: StudyConfig, seed: int) -> bool:
